@@ -1,0 +1,52 @@
+# The host build: the layers as they are, the model port beneath them, unit tests and tools.
+
+if(CAIRN_SANITIZE)
+    target_compile_options(cairn_options INTERFACE
+        -fsanitize=${CAIRN_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(cairn_options INTERFACE -fsanitize=${CAIRN_SANITIZE})
+endif()
+target_compile_definitions(cairn_options INTERFACE CAIRN_HOST)
+
+# One library a layer, each linked with the lower ones only: a layer that reaches upward does not link.
+add_library(cairn_lib STATIC ${CAIRN_LIB_SOURCES})
+target_link_libraries(cairn_lib PUBLIC cairn_options)
+foreach(layer boot pmm vmm heap)
+    string(TOUPPER ${layer} upper)
+    set(sources ${CAIRN_${upper}_SOURCES})
+    list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    add_library(cairn_${layer} STATIC ${sources})
+endforeach()
+target_link_libraries(cairn_boot PUBLIC cairn_lib)
+target_link_libraries(cairn_pmm PUBLIC cairn_lib)
+target_link_libraries(cairn_vmm PUBLIC cairn_pmm)
+target_link_libraries(cairn_heap PUBLIC cairn_lib)
+
+set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_HOST_TEST_SOURCES} ${CAIRN_HOST_SOURCES})
+list(TRANSFORM test_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+add_executable(unit_tests ${test_sources})
+target_link_libraries(unit_tests PRIVATE cairn_boot cairn_heap cairn_vmm cairn_pmm cairn_lib)
+target_compile_definitions(unit_tests PRIVATE CAIRN_TEST_DATA="${CMAKE_SOURCE_DIR}/test/data")
+
+# The tools bring a port of their own: reports go to standard error.
+foreach(tool mapcheck mb2check)
+    add_executable(${tool} ${CMAKE_SOURCE_DIR}/test/tools/${tool}.c ${CMAKE_SOURCE_DIR}/test/tools/port.c)
+    target_link_libraries(${tool} PRIVATE cairn_boot cairn_pmm cairn_lib)
+endforeach()
+
+enable_testing()
+# Each unit test is a CTest test of its own name, found by running the built program once.
+add_custom_command(TARGET unit_tests POST_BUILD
+    COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:unit_tests> -DOUT=${CMAKE_BINARY_DIR}/unit_tests.cmake
+            -P ${CMAKE_SOURCE_DIR}/cmake/discover_tests.cmake
+    BYPRODUCTS ${CMAKE_BINARY_DIR}/unit_tests.cmake)
+file(WRITE ${CMAKE_BINARY_DIR}/unit_include.cmake
+    "if(EXISTS \"${CMAKE_BINARY_DIR}/unit_tests.cmake\")\n"
+    "  include(\"${CMAKE_BINARY_DIR}/unit_tests.cmake\")\n"
+    "else()\n"
+    "  add_test(unit_tests_NOT_BUILT unit_tests_NOT_BUILT)\n"
+    "endif()\n")
+set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${CMAKE_BINARY_DIR}/unit_include.cmake)
+
+if(CAIRN_BOOT_TESTS)
+    add_subdirectory(test/boot)
+endif()

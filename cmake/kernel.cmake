@@ -1,0 +1,58 @@
+# The kernel image: no cross compiler, just the host's with freestanding flags; NASM; one linker script.
+
+find_program(NASM nasm REQUIRED)
+
+target_compile_options(cairn_options INTERFACE
+    -ffreestanding -fpie -mcmodel=small -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none
+    -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-optimize-sibling-calls
+    -ffunction-sections -fdata-sections -include ${CMAKE_SOURCE_DIR}/src/arch/x86_64/hidden.h)
+if(CAIRN_BREAK)
+    string(TOUPPER ${CAIRN_BREAK} break)
+    string(REPLACE "-" "_" break ${break})
+    target_compile_definitions(cairn_options INTERFACE CAIRN_BREAK_${break})
+endif()
+
+# NASM reads the address map as %define lines.
+set(layout_header ${CMAKE_SOURCE_DIR}/src/arch/layout.h)
+set(layout_nasm ${CMAKE_BINARY_DIR}/layout.inc)
+add_custom_command(OUTPUT ${layout_nasm}
+    COMMAND sed -n "s/^#define \\(LAYOUT_[A-Z0-9_]* [0-9A-Fx]*\\)$/%define \\1/p" ${layout_header} > ${layout_nasm}
+    DEPENDS ${layout_header} VERBATIM)
+set(linker_script ${CMAKE_BINARY_DIR}/kernel.ld)
+add_custom_command(OUTPUT ${linker_script}
+    COMMAND ${CMAKE_C_COMPILER} -E -P -x c -DCAIRN_LINKER_SCRIPT -I ${CMAKE_SOURCE_DIR}/src
+            ${CMAKE_SOURCE_DIR}/boot/kernel.ld -o ${linker_script}
+    DEPENDS ${layout_header} ${CMAKE_SOURCE_DIR}/boot/kernel.ld VERBATIM)
+
+function(nasm_object name source)
+    set(object ${CMAKE_BINARY_DIR}/${name}.o)
+    add_custom_command(OUTPUT ${object}
+        COMMAND ${NASM} -f elf64 -g -F dwarf -w+all -Werror ${ARGN} -I ${CMAKE_BINARY_DIR}/ -o ${object} ${source}
+        DEPENDS ${source} ${layout_nasm} VERBATIM)
+    set(${name}_object ${object} PARENT_SCOPE)
+endfunction()
+# Multiboot2 load preference: 1 lowest, 2 highest possible address.
+nasm_object(header ${CMAKE_SOURCE_DIR}/boot/header.asm -DLOAD_PREFERENCE=1)
+nasm_object(header_high ${CMAKE_SOURCE_DIR}/boot/header.asm -DLOAD_PREFERENCE=2)
+nasm_object(trampoline ${CMAKE_SOURCE_DIR}/boot/trampoline.asm)
+nasm_object(entry ${CMAKE_SOURCE_DIR}/src/arch/x86_64/entry.asm)
+
+set(sources ${CAIRN_BOOT_SOURCES} ${CAIRN_PMM_SOURCES} ${CAIRN_VMM_SOURCES} ${CAIRN_HEAP_SOURCES}
+    ${CAIRN_X86_64_SOURCES} ${CAIRN_KERNEL_SOURCES} ${CAIRN_TEST_SOURCES})
+list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
+add_library(kernel_objects OBJECT ${CAIRN_LIB_SOURCES} ${sources})
+target_link_libraries(kernel_objects PRIVATE cairn_options)
+# These would be compiled into calls to themselves.
+set_source_files_properties(${CMAKE_SOURCE_DIR}/src/lib/string.c PROPERTIES
+    COMPILE_OPTIONS "-fno-builtin;$<$<C_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>")
+
+function(kernel_image name header)
+    add_executable(${name} $<TARGET_OBJECTS:kernel_objects>)
+    set_target_properties(${name} PROPERTIES SUFFIX .elf LINK_DEPENDS ${linker_script})
+    target_sources(${name} PRIVATE ${header} ${trampoline_object} ${entry_object} ${linker_script})
+    target_link_options(${name} PRIVATE
+        -nostdlib -static -no-pie -Wl,-T,${linker_script} -Wl,-z,max-page-size=4096 -Wl,--build-id=none
+        -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--orphan-handling=error)
+endfunction()
+kernel_image(cairn ${header_object})
+kernel_image(cairn-high ${header_high_object})

@@ -1,0 +1,52 @@
+/*
+ * The port: everything the layers need of a machine, and all of it. src/arch/x86_64/ is the hardware, test/model/ the
+ * host's. What must hold is said once, here.
+ *
+ * All of it may be called from thread, interrupt and fault-handler context. Nothing here allocates or takes a lock.
+ */
+#ifndef CAIRN_ARCH_ARCH_H
+#define CAIRN_ARCH_ARCH_H
+
+#include "lib/report.h"
+#include "lib/units.h"
+
+/* ---- Paging structures, reached by the addresses of the windows (layout.h) ---- */
+
+/*
+ * Load or store one entry. `entry` is the address of an 8-byte aligned entry in a window page; the walk to it goes
+ * through the MMU like any access, so whatever the MMU has cached of that window page counts. One single access each,
+ * never torn, never reordered by the compiler against other calls of this header.
+ */
+pte_t arch_table_load(vaddr_t entry);
+void arch_table_store(vaddr_t entry, pte_t value);
+
+/* INVLPG: drops the translation of the page of `va` and all paging-structure-cache entries of this CPU (SDM
+ * 3A 4.10.4.1). */
+void arch_invlpg(vaddr_t va);
+
+/* CR3, without flags: the physical address of the current PML4. Loading flushes all but global entries. */
+paddr_t arch_root(void);
+void arch_root_load(paddr_t root);
+
+/* ---- Memory by virtual address, through the MMU ---- */
+
+/* Whole pages; both page-aligned and mapped with the rights that the access needs. */
+void arch_page_zero(vaddr_t page);
+void arch_page_copy(vaddr_t to, vaddr_t from);
+
+/* One aligned 8-byte access to a mapped address. */
+uint64_t arch_read64(vaddr_t va);
+void arch_write64(vaddr_t va, uint64_t value);
+
+/* ---- Time and reports ---- */
+
+/* A counter that only grows: TSC ticks, or the host's idea of them. */
+uint64_t arch_ticks(void);
+
+/* Takes a report (report.h); `text` is terminated and valid only during the call. May not return for REPORT_MISUSE. */
+void arch_report(enum report_kind kind, const char *text);
+
+/* Stops for good: the machine's panic, or abort() on the host. */
+_Noreturn void arch_fatal(const char *text);
+
+#endif

@@ -1,0 +1,131 @@
+; 64-bit entry points: from the trampoline, and from interrupts.
+
+%include "layout.inc"
+
+extern kernel_boot, interrupt_dispatch
+
+BOOT_STACK_BYTES equ 16384
+PML4_WINDOW equ (0xFFFF << 48) | (LAYOUT_SLOT_SELF * ((1 << 39) | (1 << 30) | (1 << 21) | (1 << 12)))
+
+section .init.text progbits alloc exec nowrite align=16
+bits 64
+default rel
+
+; RDI: boot information, RSI: image (both physical), RDX: tick of the first instruction. From here on no address below
+; 2^47 is used.
+global entry64
+entry64:
+    lea rsp, [boot_stack_top]
+    xor eax, eax
+    mov ds, eax
+    mov es, eax
+    mov fs, eax
+    mov gs, eax
+    mov ss, eax
+    ; Drop the identity map: slot 0 of our own PML4, through the self window.
+    mov rcx, PML4_WINDOW
+    mov [rcx], rax
+    mov rax, cr3
+    mov cr3, rax
+    xor ebp, ebp                ; the end of every backtrace
+    call kernel_boot
+    ud2
+
+section .text progbits alloc exec nowrite align=16
+
+; void enter_on_stack(uint64_t top, void (*function)(void)): go on at `function` on another stack, never to return.
+global enter_on_stack
+enter_on_stack:
+    mov rsp, rdi
+    xor ebp, ebp
+    call rsi
+    ud2
+
+; void load_segments(const void *gdt_pointer)
+global load_gdt
+load_gdt:
+    lgdt [rdi]
+    mov eax, LAYOUT_SEL_DATA
+    mov ss, eax
+    mov ds, eax
+    mov es, eax
+    push qword LAYOUT_SEL_CODE
+    lea rax, [.reloaded]
+    push rax
+    retfq
+.reloaded:
+    mov eax, LAYOUT_SEL_TSS
+    ltr ax
+    ret
+
+; ---- Interrupt entries --------------------------------------------------------------------------------------------
+; Each vector has an entry of its own that pushes what the CPU did not: an error code of 0 where there is none, and the
+; vector's number. struct interrupt_frame (interrupt.h) is what lies on the stack then.
+
+%assign vector 0
+%rep 256
+align 16, db 0x90
+interrupt_entry_ %+ vector:
+    %if vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
+    %else
+    push qword 0
+    %endif
+    push qword vector
+    jmp interrupt_common
+%assign vector vector + 1
+%endrep
+
+interrupt_common:
+    push r15
+    push r14
+    push r13
+    push r12
+    push r11
+    push r10
+    push r9
+    push r8
+    push rbp
+    push rdi
+    push rsi
+    push rdx
+    push rcx
+    push rbx
+    push rax
+    cld
+    mov rdi, rsp
+    mov rbp, rsp
+    and rsp, -16                ; the C calling convention's alignment, whatever the interrupted code had
+    call interrupt_dispatch
+    mov rsp, rbp
+    pop rax
+    pop rbx
+    pop rcx
+    pop rdx
+    pop rsi
+    pop rdi
+    pop rbp
+    pop r8
+    pop r9
+    pop r10
+    pop r11
+    pop r12
+    pop r13
+    pop r14
+    pop r15
+    add rsp, 16
+    iretq
+
+section .rodata progbits alloc noexec nowrite align=8
+global interrupt_entries
+interrupt_entries:
+%assign vector 0
+%rep 256
+    dq interrupt_entry_ %+ vector
+%assign vector vector + 1
+%endrep
+
+section .init.bss nobits alloc noexec write align=16
+    resb BOOT_STACK_BYTES
+boot_stack_top:
+
+section .note.GNU-stack noalloc noexec nowrite progbits

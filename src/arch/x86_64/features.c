@@ -1,0 +1,95 @@
+#include "arch/x86_64/features.h"
+
+#include "arch/x86_64/cpu.h"
+#include "lib/string.h"
+
+enum {
+    CR4_UMIP = 1 << 11,
+    CR4_SMEP = 1 << 20,
+    CR4_SMAP = 1 << 21,
+    MSR_PAT = 0x277,
+};
+
+/*
+ * PAT entries: 6 write-back, 4 write-through, 7 uncached-minus, 0 uncached; entry i+4 = entry i, so that bit 7 of a
+ * large leaf, which a window shows as the PAT bit of a small one, never changes a cache type (rule R4).
+ */
+static const uint64_t pat_mirrored = 0x0007040600070406;
+
+static bool smap_on;
+
+static void read_names(struct cpu_features *f, uint32_t max_extended)
+{
+    struct cpuid_result r = cpuid(0, 0);
+    memcpy(f->vendor, &r.ebx, 4);
+    memcpy(f->vendor + 4, &r.edx, 4);
+    memcpy(f->vendor + 8, &r.ecx, 4);
+    for (uint32_t i = 0; i < 3 && max_extended >= 0x80000004; i++) {
+        r = cpuid(0x80000002 + i, 0);
+        memcpy(f->brand + i * sizeof r, &r, sizeof r);
+    }
+}
+
+/* Leaf 15H: crystal frequency and ratio; leaf 16H: base frequency in MHz. Absent under most emulators. */
+static uint64_t read_tsc_hz(uint32_t max_basic)
+{
+    if (max_basic >= 0x15) {
+        struct cpuid_result r = cpuid(0x15, 0);
+        if (r.eax != 0 && r.ebx != 0 && r.ecx != 0) {
+            return (uint64_t)r.ecx * r.ebx / r.eax;
+        }
+    }
+    return max_basic >= 0x16 ? (uint64_t)(cpuid(0x16, 0).eax & 0xFFFF) * 1000000 : 0;
+}
+
+/* Intel CPUs without RDCL_NO (leaf 7, IA32_ARCH_CAPABILITIES) may read kernel memory from user mode (Meltdown). */
+static bool meltdown_possible(const struct cpu_features *f, struct cpuid_result leaf7)
+{
+    bool has_capabilities = (leaf7.edx >> 29) & 1;
+    if (memcmp(f->vendor, "GenuineIntel", 12) != 0) {
+        return false;
+    }
+    if (!has_capabilities) {
+        return true;
+    }
+    uint32_t low, high;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(0x10A));
+    return (low & 1) == 0;
+}
+
+void features_read(struct cpu_features *f)
+{
+    *f = (struct cpu_features){.physical_bits = 36};
+    uint32_t max_basic = cpuid(0, 0).eax;
+    uint32_t max_extended = cpuid(0x80000000, 0).eax;
+    read_names(f, max_extended);
+    f->hypervisor = (cpuid(1, 0).ecx >> 31) & 1;
+    struct cpuid_result extended = cpuid(0x80000001, 0);
+    f->nx = (extended.edx >> 20) & 1;
+    f->page_1g = (extended.edx >> 26) & 1;
+    if (max_extended >= 0x80000007) {
+        f->invariant_tsc = (cpuid(0x80000007, 0).edx >> 8) & 1;
+    }
+    if (max_extended >= 0x80000008) {
+        f->physical_bits = cpuid(0x80000008, 0).eax & 0xFF;
+    }
+    struct cpuid_result leaf7 = {0};
+    if (max_basic >= 7) {
+        leaf7 = cpuid(7, 0);
+        f->smep = (leaf7.ebx >> 7) & 1;
+        f->smap = (leaf7.ebx >> 20) & 1;
+        f->umip = (leaf7.ecx >> 2) & 1;
+    }
+    f->meltdown_open = meltdown_possible(f, leaf7);
+    f->tsc_hz = read_tsc_hz(max_basic);
+}
+
+void features_enable(const struct cpu_features *f)
+{
+    write_msr(MSR_PAT, pat_mirrored);
+    write_cr4(read_cr4() | (f->smep ? CR4_SMEP : 0) | (f->smap ? CR4_SMAP : 0) | (f->umip ? CR4_UMIP : 0));
+    write_cr3(read_cr3());
+    smap_on = f->smap;
+}
+
+bool smap_is_on(void) { return smap_on; }

@@ -1,0 +1,22 @@
+/* What this CPU has, from CPUID, and switching on what protects: SMEP, SMAP, UMIP, the mirrored PAT (rule R4). */
+#ifndef CAIRN_ARCH_X86_64_FEATURES_H
+#define CAIRN_ARCH_X86_64_FEATURES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cpu_features {
+    bool nx, smep, smap, umip, page_1g, hypervisor, invariant_tsc, meltdown_open;
+    unsigned physical_bits;
+    char vendor[13], brand[49];
+    uint64_t tsc_hz; /* 0: unknown until measured */
+};
+
+void features_read(struct cpu_features *f);
+/* CR4 and PAT. Call once on each CPU, after the boot tables are in use. */
+void features_enable(const struct cpu_features *f);
+
+/* Has features_enable switched SMAP on? Then supervisor access to user pages needs a bracket (port.c). */
+bool smap_is_on(void);
+
+#endif

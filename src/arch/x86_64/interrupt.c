@@ -1,0 +1,95 @@
+#include "arch/x86_64/interrupt.h"
+
+#include <assert.h>
+
+#include "arch/layout.h"
+
+
+struct __attribute__((packed)) task_state {
+    uint32_t reserved0;
+    uint64_t rsp[3];
+    uint64_t reserved1;
+    uint64_t ist[7];
+    uint64_t reserved2;
+    uint16_t reserved3, io_map_base;
+};
+static_assert(sizeof(struct task_state) == 104, "SDM 3A 8.7");
+
+struct __attribute__((packed)) table_pointer {
+    uint16_t limit;
+    const void *base;
+};
+
+struct gate {
+    uint16_t offset_low, selector;
+    uint8_t ist, type;
+    uint16_t offset_middle;
+    uint32_t offset_high, reserved;
+};
+static_assert(sizeof(struct gate) == 16, "SDM 3A 6.14.1");
+
+enum { GATE_INTERRUPT = 0x8E, VECTORS = 256 };
+
+extern const uint64_t interrupt_entries[VECTORS];
+void load_gdt(const struct table_pointer *pointer);
+
+static struct task_state tss = {.io_map_base = sizeof(struct task_state)};
+static uint64_t gdt[] = {
+    0,
+    0x00209A0000000000, /* LAYOUT_SEL_CODE */
+    0x0000920000000000, /* LAYOUT_SEL_DATA */
+    0x0000F20000000000, /* user data */
+    0x0020FA0000000000, /* user code */
+    0, 0,               /* LAYOUT_SEL_TSS, 16 bytes: its address is known at run time only */
+};
+static struct gate idt[VECTORS];
+
+static_assert(LAYOUT_SEL_TSS / 8 + 2 == sizeof gdt / sizeof gdt[0], "the TSS descriptor is the last");
+
+static void set_tss_descriptor(void)
+{
+    uint64_t base = ptr_to_vaddr(&tss).v;
+    uint64_t *descriptor = &gdt[LAYOUT_SEL_TSS / 8];
+    descriptor[0] = (sizeof tss - 1) | (base & 0xFFFFFF) << 16 | 0x89ULL << 40 | (base >> 24 & 0xFF) << 56;
+    descriptor[1] = base >> 32;
+}
+
+static void set_gate(unsigned vector, unsigned ist)
+{
+    uint64_t entry = interrupt_entries[vector];
+    idt[vector] = (struct gate){
+        .offset_low = (uint16_t)entry,
+        .selector = LAYOUT_SEL_CODE,
+        .ist = (uint8_t)ist,
+        .type = GATE_INTERRUPT,
+        .offset_middle = (uint16_t)(entry >> 16),
+        .offset_high = (uint32_t)(entry >> 32),
+    };
+}
+
+void interrupts_init(void)
+{
+    set_tss_descriptor();
+    struct table_pointer gdt_pointer = {sizeof gdt - 1, gdt};
+    load_gdt(&gdt_pointer);
+    for (unsigned vector = 0; vector < VECTORS; vector++) {
+        set_gate(vector, IST_NONE);
+    }
+    struct table_pointer idt_pointer = {sizeof idt - 1, idt};
+    __asm__ volatile("lidt %0" : : "m"(idt_pointer));
+}
+
+void interrupts_set_stack(enum interrupt_stack which, vaddr_t top)
+{
+    static const unsigned vectors[IST_COUNT] = {
+        [IST_DOUBLE_FAULT] = EXCEPTION_DOUBLE_FAULT,
+        [IST_NMI] = EXCEPTION_NMI,
+        [IST_MACHINE_CHECK] = EXCEPTION_MACHINE_CHECK,
+    };
+    if (which > IST_NONE && which < IST_COUNT) {
+        tss.ist[which - 1] = top.v;
+        set_gate(vectors[which], which);
+    }
+}
+
+void interrupt_dispatch(struct interrupt_frame *frame) { kernel_interrupt(frame); }

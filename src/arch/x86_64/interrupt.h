@@ -1,0 +1,44 @@
+/*
+ * GDT, TSS, IDT. Exceptions come in as one struct; the kernel layer says what they mean.
+ */
+#ifndef CAIRN_ARCH_X86_64_INTERRUPT_H
+#define CAIRN_ARCH_X86_64_INTERRUPT_H
+
+#include "lib/units.h"
+
+/* As entry.asm leaves it on the stack, lowest address first. */
+struct interrupt_frame {
+    uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15;
+    uint64_t vector, error;
+    uint64_t rip, cs, rflags, rsp, ss; /* pushed by the CPU */
+};
+
+enum exception {
+    EXCEPTION_DIVIDE = 0,
+    EXCEPTION_NMI = 2,
+    EXCEPTION_INVALID_OPCODE = 6,
+    EXCEPTION_DOUBLE_FAULT = 8,
+    EXCEPTION_GENERAL_PROTECTION = 13,
+    EXCEPTION_PAGE_FAULT = 14,
+    EXCEPTION_MACHINE_CHECK = 18,
+    EXCEPTIONS = 32,
+};
+
+/* Stacks that the CPU switches to by itself; the numbers are IST indices (SDM 3A 6.14.5). */
+enum interrupt_stack { IST_NONE, IST_DOUBLE_FAULT, IST_NMI, IST_MACHINE_CHECK, IST_COUNT };
+
+/* Load GDT, TSS and IDT; no IST stacks yet. Once, early. */
+void interrupts_init(void);
+/* From now on double fault, NMI or machine check runs on a stack that ends at `top`. */
+void interrupts_set_stack(enum interrupt_stack which, vaddr_t top);
+
+/* The kernel's handler of everything; returning goes on where it happened. */
+void kernel_interrupt(struct interrupt_frame *frame);
+
+/* Called by entry.asm. */
+void interrupt_dispatch(struct interrupt_frame *frame);
+
+/* Go on at `function` on a stack that ends at `top`; the old one is never used again. */
+_Noreturn void enter_on_stack(uint64_t top, void (*function)(void));
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * arch.h on the hardware. The only place that dereferences a table entry. (arch_report and arch_fatal are the kernel's:
+ * panic.c.)
+ */
+#include "arch/arch.h"
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/features.h"
+
+/* volatile: one access each, in program order among themselves; the MMU is another reader. */
+pte_t arch_table_load(vaddr_t entry) { return (pte_t){*(const volatile uint64_t *)vaddr_to_ptr(entry)}; }
+void arch_table_store(vaddr_t entry, pte_t value) { *(volatile uint64_t *)vaddr_to_ptr(entry) = value.v; }
+
+/* The memory clobber keeps accesses to the page, and stores to its tables, on their side of the flush. */
+void arch_invlpg(vaddr_t va) { __asm__ volatile("invlpg (%0)" : : "r"(va.v) : "memory"); }
+
+paddr_t arch_root(void) { return pfn_to_paddr(paddr_to_pfn(paddr(read_cr3()))); }
+void arch_root_load(paddr_t root) { write_cr3(root.v); }
+
+/* `rep stosq` and `rep movsq`: one count a word under an emulator's instruction clock, fast strings on hardware. */
+void arch_page_zero(vaddr_t page)
+{
+    void *to = vaddr_to_ptr(page);
+    uint64_t words = PAGE_BYTES / sizeof(uint64_t);
+    __asm__ volatile("rep stosq" : "+D"(to), "+c"(words) : "a"(0) : "memory");
+}
+
+void arch_page_copy(vaddr_t to_page, vaddr_t from_page)
+{
+    void *to = vaddr_to_ptr(to_page);
+    const void *from = vaddr_to_ptr(from_page);
+    uint64_t words = PAGE_BYTES / sizeof(uint64_t);
+    __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+}
+
+/* EFLAGS.AC lets the supervisor touch user pages under SMAP; only between these two. */
+static inline void allow_user_pages(void)
+{
+    if (smap_is_on()) {
+        __asm__ volatile("stac" : : : "memory", "cc");
+    }
+}
+
+static inline void forbid_user_pages(void)
+{
+    if (smap_is_on()) {
+        __asm__ volatile("clac" : : : "memory", "cc");
+    }
+}
+
+uint64_t arch_read64(vaddr_t va)
+{
+    allow_user_pages();
+    uint64_t value = *(const volatile uint64_t *)vaddr_to_ptr(va);
+    forbid_user_pages();
+    return value;
+}
+
+void arch_write64(vaddr_t va, uint64_t value)
+{
+    allow_user_pages();
+    *(volatile uint64_t *)vaddr_to_ptr(va) = value;
+    forbid_user_pages();
+}
+
+uint64_t arch_ticks(void) { return read_tsc(); }

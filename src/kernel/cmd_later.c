@@ -1,0 +1,22 @@
+/* Commands whose turn has not come: known by name, so that a script that tries one is told so, and fails. */
+#include "kernel/cmd.h"
+
+static bool run_later(const struct command_line *line)
+{
+    (void)line;
+    print("not yet\n");
+    return false;
+}
+
+const struct command cmd_later[] = {
+    {"caches", "[-j]", "object caches (not yet)", run_later},
+    {"bench", "[NAME] [-j]", "benchmarks inside the kernel (not yet)", run_later},
+    {"tasks", "", "tasks and their spaces (not yet)", run_later},
+    {"run", "MODULE", "start a module as a task (not yet)", run_later},
+    {"kill", "ID", "end a task (not yet)", run_later},
+    {"wait", "[ID]", "wait for a task's end (not yet)", run_later},
+    {"share", "FROM VA PAGES TO RIGHTS", "share pages between tasks (not yet)", run_later},
+    {"cpus", "", "processors (not yet)", run_later},
+    {"compact", "", "move frames to make whole blocks (not yet)", run_later},
+    {0},
+};

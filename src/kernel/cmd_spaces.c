@@ -1,0 +1,211 @@
+/*
+ * Commands about address spaces: make, destroy, list, edit from outside. A space made here lies in a block of the heap,
+ * and only these are destroyed here: other spaces belong to whoever made them.
+ */
+#include "kernel/cmd.h"
+#include "kernel/json.h"
+#include "lib/macros.h"
+#include "lib/string.h"
+
+/* Spaces made by `space new`, so that `space free` knows them from others. */
+enum { MADE_MAX = 64 };
+static struct space *made[MADE_MAX];
+
+/* ---- spaces ---- */
+
+static bool run_spaces(const struct command_line *line)
+{
+    if (!cmd_args(line, 0, 0, "[-j]")) {
+        return false;
+    }
+    const struct space *current = cmd_current_space();
+    struct json j;
+    if (line->json) {
+        j = json_begin(console);
+        json_list(&j, "spaces");
+    } else {
+        print("  %5s %-16s %10s %10s %10s\n", "space", "root", "pages", "size", "tables");
+    }
+    for (const struct space *s = space_find(&machine.vmm, 0); s != NULL; s = s->next) {
+        if (line->json) {
+            json_object(&j, NULL);
+            json_number(&j, "id", s->id);
+            json_number(&j, "root", pfn_to_paddr(s->root).v);
+            json_number(&j, "pages", s->pages.v);
+            json_number(&j, "tables", s->tables.v);
+            json_bool(&j, "current", s == current);
+            json_close(&j);
+        } else {
+            char size[CMD_SIZE_TEXT];
+            print("  %5u %016lx %10lu %10s %10lu%s%s\n", s->id, pfn_to_paddr(s->root).v, s->pages.v,
+                  cmd_size(size, pages_to_bytes(s->pages)), s->tables.v, s->id == 0 ? "  the kernel's own" : "",
+                  s == current ? "  current" : "");
+        }
+    }
+    if (line->json) {
+        json_close(&j);
+        json_end(&j);
+    }
+    return true;
+}
+
+/* ---- space ---- */
+
+static bool space_new(void)
+{
+    size_t at = 0;
+    while (at < MADE_MAX && made[at] != NULL) {
+        at++;
+    }
+    if (at == MADE_MAX) {
+        print("space: %d spaces made by hand are there (MADE_MAX)\n", MADE_MAX);
+        return false;
+    }
+    struct space *space = heap_zalloc(&machine.heap, sizeof *space);
+    if (space == NULL) {
+        return cmd_done("space", STATUS_NOMEM);
+    }
+    enum status s = space_create(&machine.vmm, space);
+    if (s != STATUS_OK) {
+        /* The block is ours: giving it back cannot be refused. */
+        (void)!heap_free(&machine.heap, space);
+        return cmd_done("space", s);
+    }
+    made[at] = space;
+    print("space %u: root %#lx\n", space->id, pfn_to_paddr(space->root).v);
+    return true;
+}
+
+static bool space_free(const char *text)
+{
+    struct space *space = cmd_space(text);
+    if (space == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < MADE_MAX; i++) {
+        if (made[i] == space) {
+            return cmd_done("space", space_destroy(&machine.vmm, space)) &&
+                   (made[i] = NULL, cmd_done("space", heap_free(&machine.heap, space)));
+        }
+    }
+    print("space %u was not made by `space new`\n", space->id);
+    return false;
+}
+
+static bool print_mapping(void *ctx, const struct vmm_mapping *m)
+{
+    char size[CMD_SIZE_TEXT], rights[CMD_RIGHTS_TEXT];
+    npages_t *pages = ctx;
+    pages->v += m->pages.v;
+    print("  %016lx  %12lx  %8lu pages  %10s  %s  %s\n", m->base.v, m->address.v, m->pages.v,
+          cmd_size(size, pages_to_bytes(m->pages)), cmd_rights_text(rights, m->rights),
+          m->owned ? "own" : "borrowed frames");
+    return true;
+}
+
+static bool space_show(const char *text)
+{
+    struct space *space = cmd_space(text);
+    if (space == NULL) {
+        return false;
+    }
+    npages_t pages = npages(0);
+    print("space %u: root %#lx, %lu pages, %lu tables\n", space->id, pfn_to_paddr(space->root).v, space->pages.v,
+          space->tables.v);
+    vmm_visit(&machine.vmm, space, vaddr(0), cmd_user_end(), print_mapping, &pages);
+    print("  %lu pages in the user part\n", pages.v);
+    return true;
+}
+
+static bool run_space(const struct command_line *line)
+{
+    static const char usage[] = "ID | new | free ID";
+    if (!cmd_args(line, 1, 2, usage)) {
+        return false;
+    }
+    bool is_new = strcmp(line->argv[1], "new") == 0, is_free = strcmp(line->argv[1], "free") == 0;
+    if (line->argc != (is_free ? 3 : 2)) {
+        print("usage: space %s\n", usage);
+        return false;
+    }
+    return is_new ? space_new() : is_free ? space_free(line->argv[2]) : space_show(line->argv[1]);
+}
+
+/* ---- map, unmap, protect ---- */
+
+struct range_args {
+    struct space *space;
+    vaddr_t va;
+    npages_t pages;
+};
+
+static bool range_args(const struct command_line *line, struct range_args *r)
+{
+    r->space = cmd_space(line->argv[1]);
+    return r->space != NULL && cmd_number(line->argv[2], "address", &r->va.v) &&
+           cmd_number(line->argv[3], "pages", &r->pages.v);
+}
+
+/* User addresses are mapped for user mode. */
+static unsigned rights_at(vaddr_t va, unsigned rights)
+{
+    return cmd_is_user(va) ? rights | VMM_USER : rights;
+}
+
+static bool print_range(const char *verb, const struct range_args *r, unsigned rights)
+{
+    char size[CMD_SIZE_TEXT], text[CMD_RIGHTS_TEXT];
+    print("%s: space %u, %016lx, %lu pages, %s", verb, r->space->id, r->va.v, r->pages.v,
+          cmd_size(size, pages_to_bytes(r->pages)));
+    if (rights != 0) {
+        print(", %s", cmd_rights_text(text, rights));
+    }
+    print("\n");
+    return true;
+}
+
+static bool run_map(const struct command_line *line)
+{
+    struct range_args r;
+    unsigned rights = VMM_READ | VMM_WRITE;
+    if (!cmd_args(line, 3, 4, "SPACE VA PAGES [rwx]") || !range_args(line, &r)) {
+        return false;
+    }
+    if (line->argc == 5 && (strcmp(line->argv[4], "2m") == 0 || strcmp(line->argv[4], "1g") == 0)) {
+        print("not yet\n");
+        return false;
+    }
+    if (line->argc == 5 && !cmd_rights(line->argv[4], &rights)) {
+        return false;
+    }
+    rights = rights_at(r.va, rights);
+    return cmd_done("map", vmm_map(&machine.vmm, r.space, r.va, r.pages, rights)) && print_range("mapped", &r, rights);
+}
+
+static bool run_unmap(const struct command_line *line)
+{
+    struct range_args r;
+    return cmd_args(line, 3, 3, "SPACE VA PAGES") && range_args(line, &r) &&
+           cmd_done("unmap", vmm_unmap(&machine.vmm, r.space, r.va, r.pages)) && print_range("unmapped", &r, 0);
+}
+
+static bool run_protect(const struct command_line *line)
+{
+    struct range_args r;
+    unsigned rights;
+    if (!cmd_args(line, 4, 4, "SPACE VA PAGES rwx") || !range_args(line, &r) || !cmd_rights(line->argv[4], &rights)) {
+        return false;
+    }
+    rights = rights_at(r.va, rights);
+    return cmd_done("protect", vmm_protect(&machine.vmm, r.space, r.va, r.pages, rights)) &&
+           print_range("protected", &r, rights);
+}
+
+const struct command cmd_spaces[] = {
+    {"spaces", "[-j]", "all address spaces", run_spaces},
+    {"space", "ID | new | free ID", "what a space maps; make one; destroy one", run_space},
+    {"map", "SPACE VA PAGES [rwx]", "fresh pages at an address, from outside; rw when not said", run_map},
+    {"unmap", "SPACE VA PAGES", "take pages away, from outside", run_unmap},
+    {"protect", "SPACE VA PAGES rwx", "give pages new rights, from outside", run_protect},
+    {0},
+};

@@ -1,0 +1,220 @@
+/* Commands about what an address means: pt (all mappings, or one walk), query. None of them allocates or changes a
+ * mapping. */
+#include "arch/arch.h"
+#include "arch/layout.h"
+#include "kernel/cmd.h"
+#include "lib/macros.h"
+#include "lib/string.h"
+
+static const char *const level_names[PAGING_LEVELS + 1] = {"", "PT", "PD", "PDPT", "PML4"};
+
+/* ---- pt: all mappings ---- */
+
+struct listing {
+    npages_t pages, unsafe; /* unsafe: both writable and executable */
+    size_t mappings;
+};
+
+static bool list_mapping(void *ctx, const struct vmm_mapping *m)
+{
+    char size[CMD_SIZE_TEXT], page[CMD_SIZE_TEXT], rights[CMD_RIGHTS_TEXT];
+    struct listing *l = ctx;
+    bool unsafe = (m->rights & VMM_WRITE) != 0 && (m->rights & VMM_EXECUTE) != 0;
+    l->mappings++;
+    l->pages.v += m->pages.v;
+    l->unsafe.v += unsafe ? m->pages.v : 0;
+    print("  %016lx %13lx %8lu %10s %6s %s %-3s %s%s%s\n", m->base.v, m->address.v, m->pages.v,
+          cmd_size(size, pages_to_bytes(m->pages)), cmd_size(page, m->page_bytes), cmd_rights_text(rights, m->rights),
+          cmd_cache_name(m->cache), cmd_owner(m->base, m->rights), m->owned ? "" : ", fixed frames",
+          unsafe ? "  WRITABLE AND EXECUTABLE" : "");
+    return true;
+}
+
+/* A window's own tables would be shown once more as pages (they are, to the MMU): a line each says what they are
+ * instead. */
+static void print_windows(const struct space *space)
+{
+    pfn_t root = space->root;
+    const struct space *open = NULL;
+    if (space == cmd_current_space()) {
+        /* The PML4 seen through the self window is the last page of the address space. */
+        vaddr_t pml4 = vaddr_page(vaddr(UINT64_MAX));
+        pte_t slot = arch_table_load(vaddr_add(pml4, (uint64_t)LAYOUT_SLOT_FOREIGN * ENTRY_BYTES));
+        for (const struct space *s = space_find(&machine.vmm, 0); pte_is_present(slot) && s != NULL; s = s->next) {
+            open = s->root.v == pte_pfn(slot).v ? s : open;
+        }
+    }
+    print("  %016lx  foreign window: ", LAYOUT_SLOT_BASE(LAYOUT_SLOT_FOREIGN));
+    if (open != NULL) {
+        print("open on space %u, PML4 at %lx\n", open->id, pfn_to_paddr(open->root).v);
+    } else {
+        print("closed\n");
+    }
+    print("  %016lx  self window: PML4 at %lx\n", LAYOUT_SLOT_BASE(LAYOUT_SLOT_SELF), pfn_to_paddr(root).v);
+}
+
+static bool list_space(struct space *space)
+{
+    struct listing l = {0};
+    print("  %-16s %13s %8s %10s %6s %s %-3s %s\n", "virtual", "physical", "pages", "size", "page", "rwxu", "PAT",
+          "owner");
+    vmm_visit(&machine.vmm, space, vaddr(0), cmd_user_end(), list_mapping, &l);
+    vmm_visit(&machine.vmm, space, cmd_kernel_base(), cmd_kernel_end(), list_mapping, &l);
+    print_windows(space);
+    print("  space %u: %lu mappings, %lu pages, %lu both writable and executable\n", space->id, l.mappings, l.pages.v,
+          l.unsafe.v);
+    return l.unsafe.v == 0;
+}
+
+/* ---- pt VA: one walk ---- */
+
+static void print_bits(pte_t e, unsigned level)
+{
+    static const struct {
+        uint64_t bit;
+        const char *name;
+    } bits[] = {{PTE_P, "present"},  {PTE_W, "writable"}, {PTE_U, "user"},   {PTE_PWT, "PWT"},  {PTE_PCD, "PCD"},
+                {PTE_A, "accessed"}, {PTE_D, "dirty"},    {PTE_PS, "large"}, {PTE_G, "global"}, {PTE_XD, "no-execute"}};
+    bool leaf = level == 1 || (e.v & PTE_PS) != 0;
+    for (size_t i = 0; i < ARRAY_LEN(bits); i++) {
+        /* Bit 7 is the PAT's in a PT; bits 6 and 8 mean nothing above the leaves. */
+        bool meant =
+            bits[i].bit == PTE_PS ? level == 2 || level == 3 : (bits[i].bit != PTE_D && bits[i].bit != PTE_G) || leaf;
+        if (meant && (e.v & bits[i].bit) != 0) {
+            print(" %s", bits[i].name);
+        }
+    }
+    if (level == 1 && (e.v & PTE_PS) != 0) {
+        print(" PAT");
+    }
+    if (leaf && (e.v & PTE_OWNED) != 0) {
+        print(" owned");
+    }
+}
+
+static bool print_walk(struct space *space, vaddr_t va)
+{
+    struct vmm_walk w;
+    if (!cmd_done("pt", vmm_translate(&machine.vmm, space, va, &w))) {
+        return false;
+    }
+    print("space %u, %016lx\n", space->id, va.v);
+    print("  %-5s %5s %-16s  %-16s  %-16s  bits\n", "level", "entry", "read through", "table at", "raw");
+    pfn_t table = space->root;
+    for (unsigned level = PAGING_LEVELS; level >= w.level; level--) {
+        pte_t e = w.entry[level];
+        print("  %-5s %5u %016lx  %016lx  %016lx ", level_names[level], table_index(va, level), w.window[level].v,
+              pfn_to_paddr(table).v, e.v);
+        if (pte_is_present(e)) {
+            print_bits(e, level);
+        } else {
+            print(" not present");
+        }
+        print("\n");
+        table = pte_pfn(e);
+    }
+    if (!w.present) {
+        print("  stopped: the %s entry is not present\n", level_names[w.level]);
+        return true;
+    }
+    char size[CMD_SIZE_TEXT], rights[CMD_RIGHTS_TEXT];
+    print("  maps to %lx, page of %s, effective rights %s, %s\n", w.address.v, cmd_size(size, w.page_bytes),
+          cmd_rights_text(rights, w.rights), cmd_owner(va, w.rights));
+    return true;
+}
+
+/* `pt`, `pt SPACE`, `pt VA`, `pt VA SPACE`: a lone number that a space has is that space (no mapping can begin below 64
+ * KiB). */
+static bool run_pt(const struct command_line *line)
+{
+    uint64_t number;
+    if (!cmd_args(line, 0, 2, "[SPACE] | VA [SPACE]")) {
+        return false;
+    }
+    if (line->argc == 1) {
+        return list_space(cmd_current_space());
+    }
+    if (!cmd_number(line->argv[1], "pt", &number)) {
+        return false;
+    }
+    if (line->argc == 2 && number < LAYOUT_USER_FIRST) {
+        struct space *space = cmd_space(line->argv[1]);
+        return space != NULL && list_space(space);
+    }
+    struct space *space = line->argc == 3 ? cmd_space(line->argv[2]) : cmd_current_space();
+    return space != NULL && print_walk(space, vaddr(number));
+}
+
+/* ---- query ---- */
+
+struct query {
+    vaddr_t va;
+    struct vmm_mapping found;
+    bool is_found;
+};
+
+static bool query_mapping(void *ctx, const struct vmm_mapping *m)
+{
+    struct query *q = ctx;
+    if (q->va.v < m->base.v) {
+        return false;
+    }
+    if (q->va.v - m->base.v < pages_to_bytes(m->pages)) {
+        q->found = *m;
+        q->is_found = true;
+        return false;
+    }
+    return true;
+}
+
+static void print_object(struct space *space, vaddr_t va, const struct vmm_walk *w)
+{
+    struct query q = {.va = va};
+    bool user = cmd_is_user(va);
+    vmm_visit(&machine.vmm, space, user ? vaddr(0) : cmd_kernel_base(), user ? cmd_user_end() : cmd_kernel_end(),
+              query_mapping, &q);
+    if (q.is_found) {
+        char size[CMD_SIZE_TEXT];
+        print("  range   %016lx, %lu pages, %s\n", q.found.base.v, q.found.pages.v,
+              cmd_size(size, pages_to_bytes(q.found.pages)));
+        print("  object  %s, %s\n", cmd_owner(va, q.found.rights),
+              q.found.owned ? "anonymous: its own frames" : "fixed frames");
+    }
+    struct pmm_frame f = pmm_query(&machine.pmm, paddr_to_pfn(w->address));
+    print("  frame   %lx, %s", pfn_to_paddr(paddr_to_pfn(w->address)).v, pmm_state_name(f.state));
+    if (f.state == PMM_STATE_USED) {
+        print(", %u reference%s", f.references, f.references == 1 ? "" : "s");
+    }
+    print("\n");
+}
+
+static bool run_query(const struct command_line *line)
+{
+    vaddr_t va;
+    if (!cmd_args(line, 1, 2, "VA [SPACE]") || !cmd_number(line->argv[1], "address", &va.v)) {
+        return false;
+    }
+    struct space *space = line->argc == 3 ? cmd_space(line->argv[2]) : cmd_current_space();
+    struct vmm_walk w;
+    if (space == NULL || !cmd_done("query", vmm_translate(&machine.vmm, space, va, &w))) {
+        return false;
+    }
+    char rights[CMD_RIGHTS_TEXT];
+    print("%016lx in space %u: %s\n", va.v, space->id, w.present ? cmd_rights_text(rights, w.rights) : "not mapped");
+    if (w.present) {
+        print_object(space, va, &w);
+    } else {
+        struct kpages_info info;
+        if (kpages_find(&machine.vmm, va, &info) && info.in_guard) {
+            print("  guard   %s '%s' (%016lx, %lu pages)\n", info.above ? "above" : "below", info.tag, info.base.v,
+                  info.pages.v);
+        }
+    }
+    return true;
+}
+
+const struct command cmd_tables[] = {
+    {"pt", "[SPACE] | VA [SPACE]", "all mappings of a space, or the walk of one address", run_pt},
+    {"query", "VA [SPACE]", "the rights of an address, its range, object and frame", run_query},
+    {0},
+};

@@ -1,0 +1,203 @@
+/*
+ * `who NUMBER`: all that is known of any number. It is read as a virtual address (kernel half, or mapped in some space)
+ * and, when it can be one, as a physical address; each reading that means something is told. Nothing is allocated,
+ * nothing changed.
+ *
+ * Which table a frame is, is not written anywhere: it is found by walking every mapping of every space once for each 2
+ * MiB, the smallest part that one table serves. That takes as long as `pt` does, and finds every table that has a leaf
+ * below it.
+ */
+#include "arch/layout.h"
+#include "kernel/cmd.h"
+#include "lib/macros.h"
+
+/* A search over all mappings of all spaces. */
+struct search {
+    struct space *space; /* the one being looked at */
+    paddr_t address;     /* wanted */
+    size_t found;
+    unsigned tables_told; /* bit l: as a table of level l, already told in this space */
+};
+
+enum { TOLD_MAX = 8 }; /* mappings named in full; more are counted */
+
+static const char *const table_names[PAGING_LEVELS + 1] = {"", "PT", "PD", "PDPT", "PML4"};
+
+/* Does the walk to `va` go through the frame? An entry of level l + 1 names a table of level l. */
+static void tell_table(struct search *s, vaddr_t va)
+{
+    struct vmm_walk w;
+    if (vmm_translate(&machine.vmm, s->space, va, &w) != STATUS_OK) {
+        return;
+    }
+    for (unsigned level = PAGING_LEVELS - 1; level >= 1 && level >= w.level; level--) {
+        if (pte_pfn(w.entry[level + 1]).v != paddr_to_pfn(s->address).v || (s->tables_told & 1U << level) != 0) {
+            continue;
+        }
+        s->tables_told |= 1U << level;
+        s->found++;
+        uint64_t span = level_span_bytes(level + 1);
+        print("  table   %s of space %u, for addresses from %016lx, entry %016lx\n", table_names[level], s->space->id,
+              va.v & ~(span - 1), w.entry[level + 1].v);
+    }
+}
+
+static void tell_mapping(struct search *s, const struct vmm_mapping *m)
+{
+    if (s->address.v < m->address.v || s->address.v - m->address.v >= pages_to_bytes(m->pages)) {
+        return;
+    }
+    if (s->found++ < TOLD_MAX) {
+        char rights[CMD_RIGHTS_TEXT];
+        vaddr_t va = vaddr_add(m->base, s->address.v - m->address.v);
+        print("  mapped  at %016lx in space %u, %s, %s\n", va.v, s->space->id, cmd_rights_text(rights, m->rights),
+              cmd_owner(va, m->rights));
+    }
+}
+
+static bool search_mapping(void *ctx, const struct vmm_mapping *m)
+{
+    struct search *s = ctx;
+    tell_mapping(s, m);
+    uint64_t step = level_span_bytes(2);
+    for (uint64_t done = 0; done < pages_to_bytes(m->pages); done += step) {
+        /* From the mapping's start on, then from 2 MiB boundary to boundary. */
+        tell_table(s, vaddr_add(m->base, done == 0 ? 0 : done - (m->base.v & (step - 1))));
+    }
+    vaddr_t last = vaddr_add(m->base, pages_to_bytes(m->pages) - 1);
+    tell_table(s, vaddr_page(last));
+    return true;
+}
+
+static size_t search_frame(paddr_t address)
+{
+    struct search s = {.address = address};
+    for (struct space *space = space_find(&machine.vmm, 0); space != NULL; space = space->next) {
+        s.space = space;
+        s.tables_told = 0;
+        if (space->root.v == paddr_to_pfn(address).v) {
+            print("  table   PML4 of space %u\n", space->id);
+            s.found++;
+        }
+        vmm_visit(&machine.vmm, space, vaddr(0), cmd_user_end(), search_mapping, &s);
+        if (space->id == 0) {
+            vmm_visit(&machine.vmm, space, cmd_kernel_base(), cmd_kernel_end(), search_mapping, &s);
+        }
+    }
+    if (s.found > TOLD_MAX) {
+        print("  ... and more: %lu uses in all (TOLD_MAX %d)\n", s.found, TOLD_MAX);
+    }
+    return s.found;
+}
+
+/* What the loader put there, as long as it is kept. */
+static void tell_module(paddr_t a)
+{
+    if (a.v >= machine.image_start.v && a.v < machine.image_end.v) {
+        print("  image   byte %#lx of the kernel's own\n", a.v - machine.image_start.v);
+    }
+    for (size_t i = 0; i < machine.module_count; i++) {
+        if (a.v >= machine.modules[i].start.v && a.v < machine.modules[i].end.v) {
+            print("  module  %lu '%s', byte %#lx\n", i, machine.modules[i].args, a.v - machine.modules[i].start.v);
+        }
+    }
+}
+
+static void tell_physical(paddr_t a)
+{
+    struct pmm_frame f = pmm_query(&machine.pmm, paddr_to_pfn(a));
+    print("as a physical address: frame %#lx, byte %#lx, %s", paddr_to_pfn(a).v, page_offset_bytes(a.v),
+          pmm_state_name(f.state));
+    if (f.state == PMM_STATE_USED) {
+        print(", %u reference%s", f.references, f.references == 1 ? "" : "s");
+    }
+    print("\n");
+    struct pmm_region_stats r;
+    if (f.state != PMM_STATE_OUTSIDE && pmm_region_stats(&machine.pmm, f.region, &r)) {
+        char size[CMD_SIZE_TEXT];
+        print("  region  %lu, from %lx, %s of RAM, node %u\n", f.region, pfn_to_paddr(r.base).v,
+              cmd_size(size, pages_to_bytes(r.frames)), r.node);
+    }
+    if (f.state == PMM_STATE_RESERVED) {
+        tell_module(a);
+    }
+    if (search_frame(a) == 0 && f.state == PMM_STATE_USED) {
+        print("  no space maps it, and no walk to a page goes through it\n");
+    }
+}
+
+static void tell_kernel_pages(vaddr_t va)
+{
+    struct kpages_info info;
+    if (kpages_find(&machine.vmm, va, &info)) {
+        char size[CMD_SIZE_TEXT];
+        print("  kpages  '%s': %016lx, %lu pages, %s%s\n", info.tag, info.base.v, info.pages.v,
+              cmd_size(size, pages_to_bytes(info.pages)),
+              info.in_guard ? (info.above ? "; in the guard above" : "; in the guard below") : "");
+    }
+    struct heap_block block;
+    if (heap_owner_of(&machine.heap, vaddr_to_ptr(va), &block)) {
+        print("  heap    %s block %p, %lu bytes usable, %s, byte %lu of it", block.large ? "large" : "small",
+              block.base, block.usable_bytes, block.allocated ? "allocated" : "free",
+              va.v - ptr_to_vaddr(block.base).v);
+        if (!block.large) {
+            print(", class of %lu bytes", block.class_bytes);
+        }
+        print("\n");
+    }
+}
+
+/* => true: the address leads to itself, physically: that reading is told already. */
+static bool tell_virtual(struct space *space, vaddr_t va)
+{
+    struct vmm_walk w;
+    bool kernel = !cmd_is_user(va);
+    if (vmm_translate(&machine.vmm, space, va, &w) != STATUS_OK || (!w.present && !kernel)) {
+        return false;
+    }
+    char rights[CMD_RIGHTS_TEXT];
+    print("as a virtual address in space %u: ", space->id);
+    if (w.present) {
+        print("%s, %s, to %lx\n", cmd_rights_text(rights, w.rights), cmd_owner(va, w.rights), w.address.v);
+    } else {
+        print("not mapped, %s\n", cmd_owner(va, 0));
+    }
+    if (kernel) {
+        tell_kernel_pages(va);
+    }
+    if (w.present) {
+        tell_physical(w.address);
+    }
+    return w.present && w.address.v == va.v;
+}
+
+static bool run_who(const struct command_line *line)
+{
+    uint64_t number;
+    if (!cmd_args(line, 1, 1, "NUMBER") || !cmd_number(line->argv[1], "who", &number)) {
+        return false;
+    }
+    bool told = false;
+    print("%#lx\n", number);
+    if (!vaddr_is_canonical(vaddr(number))) {
+        print("as a virtual address: not canonical\n");
+    } else if (number >= LAYOUT_SLOT_BASE(LAYOUT_SLOT_FOREIGN)) {
+        bool self = number >= LAYOUT_SLOT_BASE(LAYOUT_SLOT_SELF);
+        print("as a virtual address: in the %s window, where tables appear\n", self ? "self" : "foreign");
+    } else if (number >= LAYOUT_KERNEL_BASE) {
+        tell_virtual(space_find(&machine.vmm, 0), vaddr(number));
+    } else {
+        for (struct space *s = space_find(&machine.vmm, 0); s != NULL; s = s->next) {
+            told |= tell_virtual(s, vaddr(number));
+        }
+    }
+    if (number < LAYOUT_PMM_REACH_BYTES && !told) {
+        tell_physical(paddr(number));
+    }
+    return true;
+}
+
+const struct command cmd_who[] = {
+    {"who", "NUMBER", "what any number is: frame, table, mapping, kernel pages, heap block", run_who},
+    {0},
+};

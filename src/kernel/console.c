@@ -1,0 +1,94 @@
+#include "kernel/console.h"
+
+#include "arch/arch.h"
+#include "arch/x86_64/cpu.h"
+#include "kernel/serial.h"
+#include "kernel/vga.h"
+
+static bool to_serial = true;
+static bool to_vga = true;
+static uint64_t ticks_spent;
+static enum log_level log_level = LOG_INFO;
+
+static void console_put(struct sink *self, const char *text, size_t len)
+{
+    (void)self;
+    uint64_t start = arch_ticks();
+    for (size_t i = 0; i < len; i++) {
+        if (to_serial) {
+            if (text[i] == '\n') {
+                serial_put('\r');
+            }
+            serial_put(text[i]);
+        }
+        if (to_vga) {
+            vga_put(text[i]);
+        }
+    }
+    ticks_spent += arch_ticks() - start;
+}
+
+static struct sink console_sink = {console_put};
+struct sink *const console = &console_sink;
+
+void console_init(void) { serial_init(); }
+
+void console_add_vga(volatile uint16_t *cells)
+{
+    uint64_t start = arch_ticks();
+    static bool cleared;
+    vga_use(cells);
+    if (!cleared && cells != NULL) {
+        vga_clear();
+        cleared = true;
+    }
+    ticks_spent += arch_ticks() - start;
+}
+
+void console_select(bool serial, bool vga)
+{
+    to_serial = serial;
+    to_vga = vga;
+}
+
+void print(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    sink_vprintf(console, format, args);
+    va_end(args);
+}
+
+int console_key_now(void) { return serial_get_now(); }
+
+int console_key(void)
+{
+    while (serial_present()) {
+        int key = serial_get_now();
+        if (key >= 0) {
+            return key;
+        }
+        pause_cpu();
+    }
+    return -1;
+}
+
+void console_drain(void) { serial_drain(); }
+
+uint64_t console_ticks(void) { return ticks_spent; }
+
+void log_set_level(enum log_level level) { log_level = level; }
+
+void log_at(enum log_level level, const char *format, ...)
+{
+    static const char *const marks[] = {"error: ", "warning: ", "", ""};
+    if (level > log_level) {
+        return;
+    }
+    print("[%12lu] %s", arch_ticks(), marks[level]);
+    va_list args;
+    va_start(args, format);
+    sink_vprintf(console, format, args);
+    va_end(args);
+    print("\n");
+}

@@ -1,0 +1,44 @@
+/*
+ * The console: every character the kernel says, to the serial port and (where there is one) the VGA text screen; the
+ * log above it; and the keys that come in. The time spent in here is counted, so that boot_ticks can leave it out.
+ *
+ * Context: any, NMI included; output takes no lock and allocates nothing.
+ */
+#ifndef CAIRN_KERNEL_CONSOLE_H
+#define CAIRN_KERNEL_CONSOLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/fmt.h"
+
+/* Serial first; usable from the first C line on. */
+void console_init(void);
+/* VGA text memory is mapped here from now on (80x25 characters of 2 bytes). */
+void console_add_vga(volatile uint16_t *cells);
+/* Which outputs are used: from the `console=` option. */
+void console_select(bool serial, bool vga);
+
+/* The one sink of all output. '\n' becomes CR LF on the serial line. */
+extern struct sink *const console;
+
+__attribute__((format(printf, 1, 2))) void print(const char *format, ...);
+
+/* The next key, waiting for it; -1 when there is no serial port. */
+int console_key(void);
+/* A key if one is there, else -1. */
+int console_key_now(void);
+
+/* Wait until the transmitter is empty: before power-off. */
+void console_drain(void);
+
+/* Ticks (arch_ticks) spent in output and screen functions since the start. */
+uint64_t console_ticks(void);
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/* "[    123456] text\n", time in ticks of the TSC. Below the level of `loglevel=` nothing. */
+__attribute__((format(printf, 2, 3))) void log_at(enum log_level level, const char *format, ...);
+void log_set_level(enum log_level level);
+
+#endif

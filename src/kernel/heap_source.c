@@ -1,0 +1,28 @@
+#include "kernel/heap_source.h"
+
+#include "arch/layout.h"
+#include "kernel/machine.h"
+
+static void *pages_get(void *ctx, npages_t pages, unsigned align_log2, bool guarded)
+{
+    vaddr_t base;
+    enum status s = kpages_alloc(ctx, pages, align_log2, guarded ? KPAGES_GUARDED : 0, "heap", &base);
+    return s == STATUS_OK ? vaddr_to_ptr(base) : NULL;
+}
+
+static void pages_put(void *ctx, void *base, npages_t pages)
+{
+    if (kpages_free(ctx, ptr_to_vaddr(base)) != STATUS_OK) {
+        panic("heap: %lu pages at %p cannot be given back", pages.v, base);
+    }
+}
+
+struct heap_source heap_source_of(struct vmm *vmm)
+{
+    return (struct heap_source){
+        .ctx = vmm,
+        .pages_get = pages_get,
+        .pages_put = pages_put,
+        .span_base = vaddr(LAYOUT_KERNEL_BASE),
+    };
+}

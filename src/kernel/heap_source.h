@@ -1,0 +1,10 @@
+/* Pages for the heap: kernel pages, with guards around large blocks. */
+#ifndef CAIRN_KERNEL_HEAP_SOURCE_H
+#define CAIRN_KERNEL_HEAP_SOURCE_H
+
+#include "heap/heap.h"
+#include "vmm/vmm.h"
+
+struct heap_source heap_source_of(struct vmm *vmm);
+
+#endif

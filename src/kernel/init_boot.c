@@ -1,0 +1,108 @@
+/*
+ * kernel_boot: everything between the trampoline and kernel_main, in order.
+ *
+ * Runs on the boot stack, first on the trampoline's tables, from init_tables on those that stay. Interrupts are off.
+ */
+#include "arch/arch.h"
+#include "arch/x86_64/interrupt.h"
+#include "kernel/console.h"
+#include "kernel/heap_source.h"
+#include "kernel/init.h"
+#include "kernel/main.h"
+#include "kernel/reclaim.h"
+#include "kernel/stacks.h"
+#include "kernel/symbols.h"
+
+struct init init;
+
+/* Called by entry64: boot information and image by their physical addresses, and the tick of the first instruction. */
+void kernel_boot(uint64_t info, uint64_t image, uint64_t first_tick);
+
+static void start_heap(void)
+{
+    enum status s = heap_init(&machine.heap, heap_source_of(&machine.vmm));
+    if (s == STATUS_OK && machine.options.heap_bytes > 0) {
+        s = heap_prefill(&machine.heap, machine.options.heap_bytes);
+        if (s == STATUS_NOMEM) {
+            log_at(LOG_WARN, "heap=%lu: more than there is; the heap starts empty", machine.options.heap_bytes);
+            s = STATUS_OK;
+        }
+    }
+    if (s != STATUS_OK) {
+        panic("the heap does not start: %s", status_name(s));
+    }
+}
+
+/* The symbol table and the names that belong to it, where the loader left them, stay reserved and are mapped for
+ * backtraces. */
+static const void *map_bytes(uint64_t start, uint64_t bytes, const char *what)
+{
+    pfn_t first = paddr_to_pfn(paddr(start));
+    npages_t pages = npages(bytes_to_pages_up(start + bytes).v - first.v);
+    vaddr_t va;
+    if (bytes == 0 || arena_alloc(&machine.vmm.arena, pages, 12, what, &va) != STATUS_OK) {
+        return NULL;
+    }
+    if (vmm_map_frames(&machine.vmm, &machine.vmm.kernel, va, first, pages, VMM_READ, false) != STATUS_OK) {
+        (void)arena_free(&machine.vmm.arena, va);
+        return NULL;
+    }
+    return vaddr_to_ptr(vaddr_add(va, page_offset_bytes(start)));
+}
+
+static void find_symbols(void)
+{
+    enum { SYMBOL_TABLE = 2 };
+    struct mb2_section table, names;
+    for (uint32_t i = 0; i < init.info.elf.count; i++) {
+        if (mb2_section(&init.info, i, &table) && table.type == SYMBOL_TABLE && table.address != 0 &&
+            mb2_section(&init.info, table.link, &names) && names.address != 0) {
+            const void *symbols = map_bytes(table.address, table.bytes, symbols_tag);
+            const char *text = map_bytes(names.address, names.bytes, symbols_names_tag);
+            if (symbols != NULL && text != NULL) {
+                symbols_use(symbols, table.bytes, text, names.bytes);
+            }
+            return;
+        }
+    }
+}
+
+static void leave_for_later(void)
+{
+    reclaim.info = init_info_frames();
+    reclaim.vga = init.vga;
+    reclaim.acpi_count = init.acpi_count;
+    reclaim.acpi = heap_alloc_array(&machine.heap, init.acpi_count, sizeof *reclaim.acpi);
+    if (reclaim.acpi == NULL) {
+        reclaim.acpi_count = 0;
+    }
+    for (size_t i = 0; i < reclaim.acpi_count; i++) {
+        reclaim.acpi[i] = init.acpi[i];
+    }
+}
+
+void kernel_boot(uint64_t info, uint64_t image, uint64_t first_tick)
+{
+    machine.first_tick = first_tick;
+    machine.image_start = paddr(image);
+    machine.image_end = paddr(image + ((uint64_t)image_end - LAYOUT_IMAGE_BASE));
+    init.info_address = paddr(info);
+    console_init();
+    interrupts_init();
+    features_read(&machine.cpu);
+    features_enable(&machine.cpu);
+    init_read_info();
+    init_memory_map();
+    init_tables();
+    init_pmm();
+    enum status s = vmm_init(&machine.vmm, &machine.pmm);
+    if (s != STATUS_OK) {
+        panic("the VMM does not start: %s", status_name(s));
+    }
+    vaddr_t stack = stacks_init();
+    start_heap();
+    init_copy_info();
+    find_symbols();
+    leave_for_later();
+    enter_on_stack(stack.v, kernel_main);
+}

@@ -1,0 +1,62 @@
+/*
+ * The machine: the one instance of each layer, and what is known of the computer it runs on. Filled by main.c in boot
+ * order.
+ */
+#ifndef CAIRN_KERNEL_MACHINE_H
+#define CAIRN_KERNEL_MACHINE_H
+
+#include "arch/x86_64/features.h"
+#include "boot/memmap.h"
+#include "heap/heap.h"
+#include "kernel/options.h"
+#include "lib/report.h"
+#include "pmm/pmm.h"
+#include "vmm/vmm.h"
+
+struct module {
+    paddr_t start, end; /* bytes; end exclusive */
+    char *args;         /* on the heap */
+};
+
+struct machine {
+    struct pmm pmm;
+    struct vmm vmm;
+    struct heap heap;
+    struct options options;
+    struct cpu_features cpu;
+
+    struct memmap_entry *map;   /* as the loader gave it; on the heap */
+    size_t map_count;
+    const struct frame_run *runs; /* as the PMM got them, mem= applied, ACPI-reclaimable included */
+    size_t run_count;
+    npages_t acpi_reclaimed;    /* the part of the runs that was ACPI-reclaimable, given back */
+    npages_t above_reach;       /* frames left out by mem= or above the PMM's reach */
+    struct module *modules;
+    size_t module_count;
+    char *loader_name, *command_line;
+    paddr_t image_start, image_end; /* where the kernel image lies, boot and init parts included */
+    paddr_t rsdp;
+    uint64_t first_tick;        /* of the first instruction */
+    uint64_t boot_ticks;        /* first instruction to prompt, output not counted */
+    uint64_t page_faults, spurious_faults;
+    unsigned tests_running;     /* > 0: misuse reports go to the test bed, not to the log */
+};
+
+extern struct machine machine;
+
+/* ---- ending ---- */
+
+/* Prints `cairn-exit STATUS NONCE`, drains, tells QEMU, and else halts. STATUS 0 or 1. */
+_Noreturn void machine_exit(int status);
+_Noreturn void machine_reboot(void);
+
+/* "panic: TEXT", registers of the caller, backtrace, then machine_exit(1). A panic inside a panic just ends. */
+__attribute__((format(printf, 1, 2))) _Noreturn void panic(const char *format, ...);
+
+/* A backtrace of the caller to the console; symbol names where they are known. */
+void backtrace_here(void);
+
+/* The self-tests' side: misuse and other reports while tests run (test/unit/runner.c). */
+void selftest_report(enum report_kind kind, const char *text);
+
+#endif

@@ -1,0 +1,78 @@
+/*
+ * The kernel proper: after bring-up, on the main stack.
+ */
+#include "kernel/main.h"
+
+#include "arch/arch.h"
+#include "kernel/console.h"
+#include "kernel/machine.h"
+#include "kernel/monitor.h"
+#include "kernel/reclaim.h"
+#include "kernel/selftest.h"
+#include "kernel/serial.h"
+
+struct machine machine;
+
+/* Stops under Bochs, or under a debugger that looks for it; elsewhere it does nothing. */
+static void magic_breakpoint(const char *name)
+{
+    const struct options *o = &machine.options;
+    if (o->debug_magic && (o->magic_name[0] == '\0' || __builtin_strcmp(o->magic_name, name) == 0)) {
+        __asm__ volatile("xchg %%bx, %%bx" : : : "memory");
+    }
+}
+
+static void report_cpu(void)
+{
+    const struct cpu_features *cpu = &machine.cpu;
+    log_at(LOG_INFO, "cpu: %s%s%s, %u physical bits%s%s%s%s", cpu->vendor, cpu->brand[0] != '\0' ? ", " : "",
+           cpu->brand, cpu->physical_bits, cpu->smep ? ", SMEP" : "", cpu->smap ? ", SMAP" : "",
+           cpu->umip ? ", UMIP" : "", cpu->hypervisor ? ", virtual" : "");
+    if (cpu->meltdown_open) {
+        log_at(LOG_INFO, "cpu: open to Meltdown; page-table isolation is not offered yet");
+    }
+}
+
+static void report_memory(npages_t won)
+{
+    struct pmm_stats s = pmm_stats(&machine.pmm);
+    log_at(LOG_INFO, "memory: %lu KiB in %lu runs and %lu regions, %lu KiB free", pages_to_bytes(s.ram) / KIB,
+           machine.run_count, s.regions, pages_to_bytes(s.free) / KIB);
+    log_at(LOG_INFO, "memory: %lu KiB behind the PMM's arrays, %lu KiB given back after boot",
+           pages_to_bytes(s.metadata) / KIB, pages_to_bytes(won) / KIB);
+    if (machine.above_reach.v > 0) {
+        log_at(LOG_WARN, "memory: %lu KiB left out (mem=, or beyond what CPU and PMM reach)",
+               pages_to_bytes(machine.above_reach) / KIB);
+    }
+}
+
+static void run_options(void)
+{
+    const struct options *o = &machine.options;
+    bool ok = true;
+    if (o->has_test) {
+        ok = selftest_run(o->test[0] != '\0' ? o->test : NULL);
+    }
+    if (o->has_exec) {
+        ok = monitor_exec(o->exec) && ok;
+    }
+    if (o->has_test || o->has_exec) {
+        machine_exit(ok ? 0 : 1);
+    }
+}
+
+void kernel_main(void)
+{
+    npages_t won = reclaim_all();
+    log_at(LOG_INFO, "cairn %s, loaded by %s at %#lx", CAIRN_VERSION, machine.loader_name, machine.image_start.v);
+    report_cpu();
+    report_memory(won);
+    machine.boot_ticks = arch_ticks() - machine.first_tick - console_ticks();
+    magic_breakpoint("prompt");
+    run_options();
+    if (!serial_present()) {
+        log_at(LOG_WARN, "no serial port: no monitor; halting");
+    }
+    monitor_loop();
+    machine_exit(1);
+}

@@ -1,0 +1,24 @@
+/*
+ * After boot: what was only needed to get here goes back to the PMM.
+ */
+#ifndef CAIRN_KERNEL_RECLAIM_H
+#define CAIRN_KERNEL_RECLAIM_H
+
+#include "lib/range.h"
+#include "lib/units.h"
+
+/* What bring-up leaves for later, since it cannot give back the ground it stands on. Copied out of .init. */
+struct reclaim {
+    struct frame_run info;        /* boot information */
+    struct frame_run *acpi;       /* on the heap; freed by reclaim_all */
+    size_t acpi_count;
+    bool vga;                     /* the screen moves from the boot window to the kernel arena */
+};
+
+extern struct reclaim reclaim;
+
+/* Give everything back: boot information, .boot and .init, ACPI-reclaimable memory, the boot window. Returns the frames
+ * won. Once, on the main stack. */
+npages_t reclaim_all(void);
+
+#endif

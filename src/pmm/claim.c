@@ -1,0 +1,172 @@
+/*
+ * Given frames: claim them, or give back reserved ones. Both look at everything first and then do what cannot fail.
+ */
+#include "pmm/internal.h"
+
+/* The region whose frames can be handed out that `frame` is in, or null. */
+static struct pmm_region *region_of(struct pmm *pmm, uint64_t frame)
+{
+    size_t index = region_find(pmm, block_of(frame));
+    return index == SIZE_MAX ? NULL : &pmm->regions[index];
+}
+
+/* What [first, end) of a never-used or left-out part is, from the start up to *stop. */
+static enum pmm_state outer_state(const struct pmm *pmm, const struct pmm_region *r, uint64_t first, uint64_t end,
+                                  uint64_t *stop)
+{
+    enum pmm_state state = unopened_state(pmm, first, stop);
+    *stop = *stop < end ? *stop : end;
+    return r->left_out && state == PMM_STATE_UNTOUCHED ? PMM_STATE_RESERVED : state;
+}
+
+/* Can [first, end) be claimed? Counts the frames in never-used blocks. */
+static enum status claim_look(struct pmm *pmm, uint64_t first, uint64_t end, uint64_t *in_unopened)
+{
+    uint64_t stop;
+    for (uint64_t at = first; at < end; at = stop) {
+        struct pmm_region *r = region_of(pmm, at);
+        if (r == NULL) {
+            return STATUS_ABSENT;
+        }
+        stop = part_end(at, end);
+        if (!block_is_open(pmm, r, block_of(at))) {
+            enum pmm_state state = outer_state(pmm, r, at, stop, &stop);
+            if (state != PMM_STATE_UNTOUCHED) {
+                return state == PMM_STATE_ABSENT ? STATUS_ABSENT : STATUS_EXISTS;
+            }
+            *in_unopened += stop - at;
+            continue;
+        }
+        for (uint64_t f = at; f < stop; f++) {
+            if (!code_is_free(pmm->states[f])) {
+                return pmm->states[f] == CODE_ABSENT ? STATUS_ABSENT : STATUS_EXISTS;
+            }
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Take the frames of open blocks; those of never-used blocks stop being free. */
+static void claim_take(struct pmm *pmm, uint64_t first, uint64_t end)
+{
+    uint64_t stop;
+    for (uint64_t at = first; at < end; at = stop) {
+        struct pmm_region *r = region_of(pmm, at);
+        stop = part_end(at, end);
+        if (block_is_open(pmm, r, block_of(at))) {
+            block_take_range(pmm, block_find(pmm, at), at, stop);
+        } else {
+            untouched_sub(pmm, r, stop - at, false);
+        }
+    }
+}
+
+enum status pmm_claim(struct pmm *pmm, pfn_t first, npages_t frames)
+{
+    uint64_t end = first.v + frames.v;
+    if (frames.v == 0 || end < first.v) {
+        return STATUS_INVALID;
+    }
+    uint64_t in_unopened = 0;
+    enum status s = claim_look(pmm, first.v, end, &in_unopened);
+    if (s != STATUS_OK) {
+        return s;
+    }
+    if (frames.v > pmm->spare) {
+        return STATUS_NOMEM;
+    }
+    if (in_unopened > 0 && pmm->broken) {
+        return STATUS_CORRUPT;
+    }
+    pmm->spare -= frames.v;
+    pmm->allocated += frames.v;
+    claim_take(pmm, first.v, end);
+    pmm->claim_first = first.v;
+    pmm->claim_end = end;
+    for (uint64_t at = first.v; in_unopened > 0 && at < end && s == STATUS_OK; at = part_end(at, end)) {
+        struct pmm_region *r = region_of(pmm, at);
+        while (s == STATUS_OK && !block_is_open(pmm, r, block_of(at))) {
+            s = block_open(pmm, r, block_of(at), 0); /* this block, or others that have to pay for it */
+        }
+    }
+    pmm->claim_first = pmm->claim_end = 0;
+    return s;
+}
+
+/* ---- Give back ---- */
+
+/* First frame of [first, end) that is not reserved, or `end`. Counts the frames in never-used blocks. */
+static uint64_t give_look(struct pmm *pmm, uint64_t first, uint64_t end, uint64_t *in_unopened)
+{
+    uint64_t stop;
+    for (uint64_t at = first; at < end; at = stop) {
+        struct pmm_region *r = region_of(pmm, at);
+        if (r == NULL || r->left_out || at == 0) {
+            return at;
+        }
+        stop = part_end(at, end);
+        if (!block_is_open(pmm, r, block_of(at))) {
+            if (outer_state(pmm, r, at, stop, &stop) != PMM_STATE_RESERVED) {
+                return at;
+            }
+            *in_unopened += stop - at;
+            continue;
+        }
+        for (uint64_t f = at; f < stop; f++) {
+            if (pmm->states[f] != CODE_RESERVED) {
+                return f;
+            }
+        }
+    }
+    return end;
+}
+
+/* [first, end), all reserved, in one part of an open block. */
+static void give_in_block(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end)
+{
+    for (uint64_t f = first; f < end; f++) {
+        b->usable++;
+        if (index_in_block(f) < b->carved) {
+            block_push(pmm, b, f);
+        } else {
+            pmm->states[f] = CODE_NEVER;
+            b->free++;
+            pmm->regions[b->region].free++;
+        }
+    }
+    block_restack(pmm, b);
+}
+
+enum status pmm_give_back(struct pmm *pmm, pfn_t first, npages_t frames)
+{
+    uint64_t end = first.v + frames.v;
+    if (frames.v == 0 || end < first.v) {
+        return misuse("pmm_give_back: %lu frames at %#lx are no range", frames.v, pfn_to_paddr(first).v);
+    }
+    uint64_t in_unopened = 0;
+    uint64_t wrong = give_look(pmm, first.v, end, &in_unopened);
+    if (wrong < end) {
+        return pmm_complain(pmm, "pmm_give_back", wrong,
+                            wrong == 0 ? "frame 0 is never handed out" : "not a reserved frame that can be given back");
+    }
+    /* Where all is in open blocks the list is history, and a split that has no room does not matter. */
+    if (holds_trim(pmm, first.v, end) != STATUS_OK && in_unopened > 0) {
+        return STATUS_LIMIT;
+    }
+    uint64_t stop;
+    for (uint64_t at = first.v; at < end; at = stop) {
+        struct pmm_region *r = region_of(pmm, at);
+        stop = part_end(at, end);
+        if (block_is_open(pmm, r, block_of(at))) {
+            give_in_block(pmm, block_find(pmm, at), at, stop);
+            continue;
+        }
+        r->free += stop - at;
+        r->untouched += stop - at;
+        pmm->untouched += stop - at;
+        supply_update(pmm, r, PMM_SUPPLY_FRESH, true);
+    }
+    pmm->reserved -= frames.v;
+    pmm->spare += frames.v;
+    return STATUS_OK;
+}

@@ -1,0 +1,189 @@
+/*
+ * Opening a block: paying for the pages behind its descriptor and its states (see pmm.c, sections 5 and 6).
+ */
+#include "pmm/internal.h"
+
+/* The never-used frames that pay: usable ones of never-used blocks in [start, next), ascending. */
+struct payer {
+    uint64_t start, next;
+};
+
+npages_t open_cost(const struct pmm *pmm, uint64_t block)
+{
+    const void *descriptor = descriptor_page(pmm, block), *states = states_page(pmm, block);
+    uint64_t d = pmm->backing.missing(pmm->backing.ctx, descriptor).v,
+             s = pmm->backing.missing(pmm->backing.ctx, states).v;
+    uint64_t cost = d + s;
+    uint64_t d_unit = vaddr_page_number(ptr_to_vaddr(descriptor)), s_unit = vaddr_page_number(ptr_to_vaddr(states));
+    for (uint64_t level = 1; level <= pmm->backing.table_levels; level++) {
+        d_unit /= PAGES_PER_2M;
+        s_unit /= PAGES_PER_2M;
+        cost -= d > level && s > level && d_unit == s_unit; /* one table that both lack */
+    }
+    return npages(cost);
+}
+
+struct pmm_block *stack_first(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind)
+{
+    if (kind == PMM_SUPPLY_IDLE) {
+        return &pmm->blocks[r->holed != PMM_NO_BLOCK ? r->holed : r->whole];
+    }
+    return &pmm->blocks[r->stacks[kind][__builtin_ctz(r->masks[kind])]];
+}
+
+struct pmm_block *partly_free(struct pmm *pmm, unsigned class)
+{
+    if (pmm->current[class]->free > 0) {
+        return pmm->current[class];
+    }
+    for (unsigned group = 0; group < PMM_GROUPS; group++) {
+        uint16_t region = pmm->supply[class][group];
+        if (region != PMM_NO_REGION) {
+            return stack_first(pmm, &pmm->regions[region], (enum pmm_supply)class);
+        }
+    }
+    return NULL;
+}
+
+/* Any opened block with a free frame that is not of the kernel class: idle, user, last below 1 MiB. */
+static struct pmm_block *any_opened(struct pmm *pmm)
+{
+    for (unsigned group = 0; group < PMM_GROUPS; group++) {
+        uint16_t region = pmm->supply[PMM_SUPPLY_IDLE][group];
+        if (region != PMM_NO_REGION) {
+            return stack_first(pmm, &pmm->regions[region], PMM_SUPPLY_IDLE);
+        }
+    }
+    struct pmm_block *user = partly_free(pmm, 1);
+    if (user != NULL) {
+        return user;
+    }
+    return pmm->low.free > 0 ? &pmm->low : NULL;
+}
+
+static uint64_t take_opened(struct pmm *pmm, struct pmm_block *b)
+{
+    uint64_t frame = block_take(pmm, b, CODE_METADATA);
+    block_restack(pmm, b);
+    return frame;
+}
+
+static uint64_t take_unopened(struct pmm *pmm, struct payer *payer, uint64_t frame)
+{
+    payer->next = frame + 1;
+    untouched_sub(pmm, &pmm->regions[region_find(pmm, block_of(frame))], 1, false);
+    return frame;
+}
+
+/* One frame for the opening of `block`; FRAME_NONE never happens while free frames cover the earmark. */
+static uint64_t pay(struct pmm *pmm, uint64_t block, struct payer *payer)
+{
+    struct pmm_block *b = partly_free(pmm, 0);
+    if (b != NULL) {
+        return take_opened(pmm, b);
+    }
+    uint64_t end = block_start(block + 1);
+    uint64_t own = payer->next < end ? usable_next(pmm, payer->next, end, NULL) : end;
+    if (own < end) {
+        return take_unopened(pmm, payer, own);
+    }
+    b = any_opened(pmm);
+    if (b != NULL) {
+        return take_opened(pmm, b);
+    }
+    uint64_t ahead = unopened_next(pmm, payer->next > end ? payer->next : end);
+    return ahead == FRAME_NONE ? FRAME_NONE : take_unopened(pmm, payer, ahead);
+}
+
+/* Something that must not be: nothing is opened from now on, since frames of never-used blocks may have paid. */
+static enum status broke(struct pmm *pmm, const char *why, const void *page)
+{
+    pmm->broken = true;
+    report(REPORT_CORRUPT, "pmm: %s for the page at %p: no block will be opened any more", why, page);
+    return STATUS_CORRUPT;
+}
+
+static enum status back_page(struct pmm *pmm, uint64_t block, const void *page, struct payer *payer)
+{
+    pfn_t frames[1 + PMM_TABLE_LEVELS_MAX];
+    npages_t n = pmm->backing.missing(pmm->backing.ctx, page);
+    if (n.v == 0) {
+        return STATUS_OK;
+    }
+    if (n.v > 1 + (uint64_t)pmm->backing.table_levels || n.v > pmm->earmarked) {
+        return broke(pmm, "the backing asks for more frames than there can be tables", page);
+    }
+    for (uint64_t i = 0; i < n.v; i++) {
+        uint64_t frame = pay(pmm, block, payer);
+        if (frame == FRAME_NONE) {
+            return broke(pmm, "no frame is left", page);
+        }
+        frames[i] = pfn(frame);
+        pmm->metadata++;
+        pmm->earmarked--;
+    }
+    if (pmm->backing.back(pmm->backing.ctx, page, frames, n) != STATUS_OK) {
+        return broke(pmm, "the backing failed", page);
+    }
+    return STATUS_OK;
+}
+
+static enum status open_one(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, struct payer *payer)
+{
+    enum status s = back_page(pmm, block, descriptor_page(pmm, block), payer);
+    if (s == STATUS_OK) {
+        s = back_page(pmm, block, states_page(pmm, block), payer);
+    }
+    if (s != STATUS_OK) {
+        return s;
+    }
+    uint64_t start = block_start(block), end = block_start(block + 1);
+    uint64_t usable = usable_count(pmm, start, end);
+    uint64_t paid = payer->start > start ? payer->start : start;
+    uint64_t paid_end = payer->next < end ? payer->next : end;
+    usable -= usable_count(pmm, paid, paid_end);
+    block_write(pmm, r, block, class, payer->start, payer->next);
+    extent_take(pmm, r, block);
+    untouched_sub(pmm, r, usable, true);
+    block_restack(pmm, &pmm->blocks[block]);
+    return STATUS_OK;
+}
+
+/*
+ * No single block may be able to pay for itself (tiny runs far apart). So open never-used blocks from the lowest up;
+ * their frames pay, and where a frame of a block further up had to pay, go on up to that block.
+ */
+static enum status open_together(struct pmm *pmm, unsigned class)
+{
+    uint64_t at = unopened_next(pmm, 0);
+    if (at == FRAME_NONE) {
+        return broke(pmm, "no frame is left", NULL);
+    }
+    struct payer payer = {at, at};
+    do {
+        uint64_t block = block_of(at);
+        enum status s = open_one(pmm, &pmm->regions[region_find(pmm, block)], block, class, &payer);
+        if (s != STATUS_OK) {
+            return s;
+        }
+        at = unopened_next(pmm, block_start(block + 1));
+    } while (at < payer.next);
+    return STATUS_OK;
+}
+
+enum status block_open(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class)
+{
+    if (pmm->broken) {
+        return STATUS_CORRUPT;
+    }
+    uint64_t opened = pmm_free_frames(pmm) + pmm->earmarked - pmm->untouched;
+    uint64_t start = block_start(block), end = block_start(block + 1);
+    uint64_t cost = open_cost(pmm, block).v;
+    if (block == 0 && opened + usable_count(pmm, frames_below_1m(), end) >= cost) {
+        start = frames_below_1m(); /* memory below 1 MiB is for those who need it there */
+    } else if (opened + usable_count(pmm, start, end) < cost) {
+        return open_together(pmm, class);
+    }
+    struct payer payer = {start, start};
+    return open_one(pmm, r, block, class, &payer);
+}

@@ -1,0 +1,129 @@
+/*
+ * Kernel pages: a range of the kernel arena, frames behind it, and guards, which are pages of the range that are
+ * never mapped.
+ */
+#include "vmm/kpages.h"
+
+#include "arch/layout.h"
+#include "lib/report.h"
+#include "vmm/kmap.h"
+#include "vmm/map.h"
+
+/*
+ * The arena keeps a number for its owner with each range: ours says that kernel pages are behind it, and whether
+ * guards are.
+ */
+enum range_kind { RANGE_PLAIN, RANGE_OPEN, RANGE_GUARDED };
+
+enum { GUARD_PAGES = 1, KMAP_FRAMES_MAX = 3 };
+
+/*
+ * The next page for the arena's nodes: frames for it and its tables from the PMM, mapped like the PMM's own (kmap.h).
+ */
+static void *more_nodes(void *ctx)
+{
+    struct vmm *vmm = ctx;
+    vaddr_t page = vmm->node_next;
+    if (page.v >= LAYOUT_ARENA_BASE) {
+        report(REPORT_NOTE, "the kernel arena's nodes fill everything below LAYOUT_ARENA_BASE");
+        return NULL;
+    }
+    npages_t missing = kmap_missing(page);
+    if (missing.v == 0 || missing.v > KMAP_FRAMES_MAX || pmm_promise(vmm->pmm, missing) != STATUS_OK) {
+        return NULL;
+    }
+    pfn_t frames[KMAP_FRAMES_MAX];
+    for (uint64_t i = 0; i < missing.v; i++) {
+        frames[i] = frame_take(vmm, PMM_KERNEL);
+    }
+    if (kmap_back(page, frames, missing) != STATUS_OK) {
+        report(REPORT_CORRUPT, "page %#lx for arena nodes could not be mapped: %lu frames are lost", page.v, missing.v);
+        return NULL;
+    }
+    vmm->node_next = vaddr_add_pages(page, 1);
+    vmm->node_pages.v += missing.v;
+    return vmm->pointer(page);
+}
+
+enum status kernel_arena_init(struct vmm *vmm)
+{
+    struct arena_source source = {.ctx = vmm, .more = more_nodes};
+    return arena_init(&vmm->arena, vaddr(LAYOUT_ARENA_BASE), vaddr(LAYOUT_KERNEL_END), source);
+}
+
+enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, unsigned flags, const char *tag,
+                         vaddr_t *base)
+{
+    const unsigned known = KPAGES_GUARDED | KPAGES_ZEROED;
+    const uint64_t arena_pages = bytes_to_pages_down(LAYOUT_KERNEL_END - LAYOUT_ARENA_BASE).v;
+    if (pages.v == 0 || (flags & ~known) != 0 || tag == NULL) {
+        return STATUS_INVALID;
+    }
+    if (pages.v > arena_pages) {
+        return STATUS_NOMEM;
+    }
+    uint64_t guard = (flags & KPAGES_GUARDED) != 0 ? GUARD_PAGES : 0;
+    struct arena_request request = {
+        .pages = npages(guard + pages.v + guard),
+        .align_log2 = align_log2,
+        .lead = npages(guard),
+        .tag = tag,
+        .kind = guard != 0 ? RANGE_GUARDED : RANGE_OPEN,
+    };
+    vaddr_t range;
+    enum status s = arena_request(&vmm->arena, &request, &range);
+    if (s != STATUS_OK) {
+        return s;
+    }
+    vaddr_t first = vaddr_add_pages(range, guard);
+    s = map_fresh(vmm, &vmm->kernel, first, pages, VMM_READ | VMM_WRITE, (flags & KPAGES_ZEROED) != 0);
+    if (s != STATUS_OK) {
+        enum status undone = arena_free(&vmm->arena, range); /* never needs memory, and the range is ours */
+        return undone == STATUS_OK ? s : STATUS_CORRUPT;
+    }
+    *base = first;
+    return STATUS_OK;
+}
+
+/* The range that holds `va`, when kernel pages are behind it. */
+static bool find_range(const struct vmm *vmm, vaddr_t va, struct arena_range *range, uint64_t *guard)
+{
+    if (!arena_find(&vmm->arena, va, range) || range->tag == NULL || range->kind == RANGE_PLAIN) {
+        return false;
+    }
+    *guard = range->kind == RANGE_GUARDED ? GUARD_PAGES : 0;
+    return true;
+}
+
+enum status kpages_free(struct vmm *vmm, vaddr_t base)
+{
+    struct arena_range range;
+    uint64_t guard;
+    if (!find_range(vmm, base, &range, &guard) || base.v != vaddr_add_pages(range.base, guard).v) {
+        return misuse("kpages_free: %#lx is not the base of kernel pages", base.v);
+    }
+    enum status s = vmm_unmap(vmm, &vmm->kernel, base, npages(range.pages.v - guard - guard));
+    if (s != STATUS_OK) {
+        return misuse("kpages_free: the %lu pages at %#lx are not all mapped: %s", range.pages.v - guard - guard,
+                      base.v, status_name(s));
+    }
+    return arena_free(&vmm->arena, range.base);
+}
+
+bool kpages_find(const struct vmm *vmm, vaddr_t va, struct kpages_info *out)
+{
+    struct arena_range range;
+    uint64_t guard;
+    if (!find_range(vmm, va, &range, &guard)) {
+        return false;
+    }
+    uint64_t page = vaddr_page_number(va) - vaddr_page_number(range.base);
+    *out = (struct kpages_info){
+        .base = vaddr_add_pages(range.base, guard),
+        .pages = npages(range.pages.v - guard - guard),
+        .above = page >= range.pages.v - guard,
+        .tag = range.tag,
+    };
+    out->in_guard = page < guard || out->above;
+    return true;
+}

@@ -1,0 +1,79 @@
+/* Temporary mappings: a stack of slots with a hole between any two, and what is done through them. */
+#include "arch/arch.h"
+#include "vmm/frames.h"
+
+static vaddr_t slot_entry(unsigned slot) { return window_entry(WINDOW_OWN, temp_slot_page(slot), 1); }
+
+vaddr_t temp_slot_set(struct vmm *vmm, unsigned slot, pfn_t frame)
+{
+    /* Not present before, and flushed when it became so: no INVLPG (R6). */
+    window_store(vmm, WINDOW_OWN, slot_entry(slot), pte_make(frame, TEMP_LEAF_BITS));
+    return temp_slot_page(slot);
+}
+
+void temp_slot_clear(struct vmm *vmm, unsigned slot)
+{
+    window_store(vmm, WINDOW_OWN, slot_entry(slot), (pte_t){0});
+    window_invlpg(vmm, temp_slot_page(slot));
+}
+
+enum status temp_map(struct vmm *vmm, pfn_t frame, vaddr_t *page)
+{
+    if (vmm->temp_count == VMM_TEMP_SLOTS) {
+        return STATUS_LIMIT;
+    }
+    *page = temp_slot_set(vmm, TEMP_SLOT_STACK + vmm->temp_count, frame);
+    vmm->temp_count++;
+    return STATUS_OK;
+}
+
+enum status temp_unmap(struct vmm *vmm, vaddr_t page)
+{
+    if (vmm->temp_count == 0) {
+        return misuse("temp_unmap: page %#lx, but no temporary mapping is in use", page.v);
+    }
+    unsigned slot = TEMP_SLOT_STACK + vmm->temp_count - 1;
+    if (page.v != temp_slot_page(slot).v) {
+        return misuse("temp_unmap: page %#lx is not the latest of %u temporary mappings, which is %#lx", page.v,
+                      vmm->temp_count, temp_slot_page(slot).v);
+    }
+    temp_slot_clear(vmm, slot);
+    vmm->temp_count--;
+    return STATUS_OK;
+}
+
+enum status frame_zero(struct vmm *vmm, pfn_t frame)
+{
+    arch_page_zero(temp_slot_set(vmm, TEMP_SLOT_ZERO, frame));
+    temp_slot_clear(vmm, TEMP_SLOT_ZERO);
+    return STATUS_OK;
+}
+
+enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from)
+{
+    vaddr_t target = temp_slot_set(vmm, TEMP_SLOT_ZERO, to);
+    vaddr_t source = temp_slot_set(vmm, TEMP_SLOT_COPY, from);
+    arch_page_copy(target, source);
+    temp_slot_clear(vmm, TEMP_SLOT_COPY);
+    temp_slot_clear(vmm, TEMP_SLOT_ZERO);
+    return STATUS_OK;
+}
+
+pfn_t frame_take(struct vmm *vmm, unsigned class)
+{
+    pfn_t frame = pfn(0);
+    enum status s = pmm_alloc(vmm->pmm, class | PMM_PROMISED, &frame);
+    if (s != STATUS_OK) {
+        report(REPORT_CORRUPT, "a promised frame was refused by the PMM: %s", status_name(s));
+        arch_fatal("the PMM broke a promise in the middle of a change of page tables");
+    }
+    return frame;
+}
+
+pfn_t frame_take_zeroed(struct vmm *vmm, unsigned class)
+{
+    pfn_t frame = frame_take(vmm, class);
+    enum status s = frame_zero(vmm, frame);
+    (void)s; /* always OK: the slot is ours */
+    return frame;
+}

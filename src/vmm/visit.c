@@ -1,0 +1,164 @@
+/* Questions: the walk to one address, and all mappings of a stretch. */
+#include "lib/report.h"
+#include "vmm/request.h"
+#include "vmm/walk.h"
+
+/*
+ * Rights that a walk may have lost are lost: AND over the entries; execution is refused by any XD, which
+ * bits_to_rights turns into an AND too.
+ */
+enum { ALL_RIGHTS = VMM_READ | VMM_WRITE | VMM_EXECUTE | VMM_USER };
+
+/* The leaf's frame as a physical address; bits below the page size are flags there (PAT). */
+static uint64_t leaf_address(pte_t leaf, unsigned level)
+{
+    return leaf.v & PTE_FRAME_MASK & ~(level_span_bytes(level) - 1);
+}
+
+enum status vmm_translate(struct vmm *vmm, struct space *space, vaddr_t va, struct vmm_walk *out)
+{
+    enum status s = request_check_space(vmm, space, "vmm_translate");
+    if (s != STATUS_OK) {
+        return s;
+    }
+    if (!vaddr_is_canonical(va) || vaddr_is_window(va)) {
+        return STATUS_RANGE;
+    }
+    *out = (struct vmm_walk){0};
+    enum window w = foreign_use(vmm, space, va);
+    unsigned rights = ALL_RIGHTS;
+    for (unsigned level = PAGING_LEVELS; level > 0; level--) {
+        out->level = level;
+        out->window[level] = window_entry(w, va, level);
+        pte_t e = window_load(vmm, w, out->window[level]);
+        out->entry[level] = e;
+        if (!pte_is_present(e)) {
+            return STATUS_OK;
+        }
+        if (level > 1 && entry_is_corrupt(e, level)) {
+            report(REPORT_CORRUPT, "space %u: %#lx: the level-%u entry %#lx, at %#lx, is corrupt: not followed",
+                   space->id, va.v, level, e.v, out->window[level].v);
+            return STATUS_CORRUPT;
+        }
+        rights &= bits_to_rights(e);
+        if (level == 1 || entry_is_large(e, level)) {
+            out->present = true;
+            out->rights = rights;
+            out->page_bytes = level_span_bytes(level);
+            out->address = paddr(leaf_address(e, level) | (va.v & (out->page_bytes - 1)));
+            return STATUS_OK;
+        }
+    }
+    return STATUS_OK;
+}
+
+struct visitor {
+    bool (*visit)(void *ctx, const struct vmm_mapping *mapping);
+    void *ctx;
+    struct vmm_mapping pending; /* pages 0: none */
+    bool stopped;
+};
+
+static void pass_on(struct visitor *v)
+{
+    if (v->pending.pages.v > 0 && !v->stopped) {
+        v->stopped = !v->visit(v->ctx, &v->pending);
+    }
+    v->pending.pages.v = 0;
+}
+
+/* One more mapping: it continues the pending one, or the pending one is complete. */
+static void add(struct visitor *v, const struct vmm_mapping *m)
+{
+    struct vmm_mapping *p = &v->pending;
+    if (p->pages.v > 0 && vaddr_add_pages(p->base, p->pages.v).v == m->base.v &&
+        p->address.v + pages_to_bytes(p->pages) == m->address.v && p->page_bytes == m->page_bytes &&
+        p->rights == m->rights && p->cache == m->cache && p->owned == m->owned) {
+        p->pages.v += m->pages.v;
+        return;
+    }
+    pass_on(v);
+    *p = *m;
+}
+
+/* PAT index of a leaf: PWT, PCD, and PAT, which is bit 7 in a PTE and bit 12 in large leaves. */
+static unsigned cache_index(pte_t leaf, unsigned level)
+{
+    uint64_t pat = level == 1 ? PTE_PS : (uint64_t)PAGE_BYTES;
+    return ((leaf.v & PTE_PWT) != 0 ? 1U : 0U) | ((leaf.v & PTE_PCD) != 0 ? 2U : 0U) | ((leaf.v & pat) != 0 ? 4U : 0U);
+}
+
+static void add_leaf(struct visitor *v, const struct cursor *c, pte_t leaf, unsigned level, vaddr_t va, uint64_t pages)
+{
+    unsigned rights = ALL_RIGHTS & bits_to_rights(leaf);
+    for (unsigned above = level + 1; above <= PAGING_LEVELS; above++) {
+        rights &= bits_to_rights(c->entry[above]);
+    }
+    struct vmm_mapping m = {
+        .base = va,
+        .address = paddr(leaf_address(leaf, level) | (va.v & (level_span_bytes(level) - 1))),
+        .pages = npages(pages),
+        .page_bytes = level_span_bytes(level),
+        .rights = rights,
+        .cache = cache_index(leaf, level),
+        .owned = (leaf.v & PTE_OWNED) != 0,
+    };
+    add(v, &m);
+}
+
+/* The visitor may have asked about another space: the window shows our tables again before the next load. */
+static void reopen(struct cursor *c)
+{
+    if (c->window == WINDOW_FOREIGN && c->vmm->foreign.space != c->space) {
+        enum window w = foreign_use(c->vmm, c->space, c->va);
+        (void)w; /* still the foreign one: the current space does not change meanwhile */
+    }
+}
+
+static void visit_leaves(struct cursor *c, struct visitor *v)
+{
+    vaddr_t entry = cursor_leaves(c);
+    for (uint64_t i = 0; i < c->pages && !v->stopped; i++) {
+        reopen(c);
+        pte_t e = cursor_leaf(c, vaddr_add(entry, i * ENTRY_BYTES), false);
+        if (pte_is_present(e)) {
+            add_leaf(v, c, e, 1, vaddr_add_pages(c->va, i), 1);
+        }
+    }
+}
+
+/* [va, va + pages) within one PML4 slot. */
+static void visit_slot(struct vmm *vmm, struct space *space, vaddr_t va, uint64_t pages, struct visitor *v)
+{
+    struct cursor c;
+    cursor_start(&c, CURSOR_READ, vmm, space, va, pages);
+    for (reopen(&c); !v->stopped && cursor_next(&c); reopen(&c)) {
+        if (c.level == 1) {
+            visit_leaves(&c, v);
+        } else if (cursor_is_large(&c) && !cursor_is_corrupt(&c)) {
+            add_leaf(v, &c, c.entry[c.level], c.level, c.va, c.pages);
+        }
+    }
+}
+
+void vmm_visit(struct vmm *vmm, struct space *space, vaddr_t from, vaddr_t end,
+               bool (*visit)(void *ctx, const struct vmm_mapping *mapping), void *ctx)
+{
+    uint64_t first = vaddr_page_number(from);
+    uint64_t last = vaddr_page_number(vaddr(end.v - 1)); /* end 0: the last page of all */
+    if (request_check_space(vmm, space, "vmm_visit") != STATUS_OK || first > last) {
+        return;
+    }
+    struct visitor v = {.visit = visit, .ctx = ctx};
+    for (unsigned slot = 0; slot < TABLE_ENTRIES && !v.stopped; slot++) {
+        uint64_t slot_first = vaddr_page_number(vaddr(LAYOUT_SLOT_BASE(slot)));
+        uint64_t slot_last = slot_first + level_span_pages(PAGING_LEVELS) - 1;
+        uint64_t begin = first > slot_first ? first : slot_first;
+        uint64_t stop = last < slot_last ? last : slot_last;
+        if (slot_is_window(slot) || begin > stop) {
+            continue;
+        }
+        visit_slot(vmm, space, vaddr_add_pages(vaddr(0), begin), stop - begin + 1, &v);
+    }
+    pass_on(&v);
+}

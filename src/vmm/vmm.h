@@ -1,0 +1,220 @@
+/*
+ * VMM: what each address means.
+ *
+ * Page tables are edited only through two windows: our own tables through PML4 slot 511 (self), another space's
+ * through slot 510 (foreign). One walker serves both. Opening and closing a foreign space costs no CR3 load and no
+ * IPI: each window page is INVLPGed before its first use in that opening (rule R8), the 33rd takes one CR3 reload
+ * instead, and the same space again finds its pages remembered (R9).
+ *
+ * A range either succeeds whole or leaves nothing behind: look first, promise frames and tables, then link. Nothing
+ * is freed before it is unhooked and flushed (R13).
+ *
+ * Invariants, checked by vmm_check() and tested by name in test/unit/:
+ *   VMM-I1  the live count of every table that can go back, kept in its parent entry, is the number of its present
+ *           entries; others carry none
+ *   VMM-I2  slot 511 of every PML4 names itself; slot 510 is 0 in every PML4 but where it is open
+ *   VMM-I3  the kernel slots of every PML4 are the same four entries
+ *   VMM-I4  every table frame and every owned leaf's frame is in use in the PMM
+ *   VMM-I5  no leaf is both writable and executable
+ *   VMM-I6  each space's page and table counts are the numbers of its present leaves and of its tables
+ *   VMM-I7  temporary slots in use are never neighbours, and are exactly those of the stack
+ *
+ * Context: thread; faults may translate and query. One CPU and interrupts off until there are locks.
+ */
+#ifndef CAIRN_VMM_VMM_H
+#define CAIRN_VMM_VMM_H
+
+#include "arch/paging.h"
+#include "lib/fmt.h"
+#include "lib/status.h"
+#include "lib/units.h"
+#include "pmm/pmm.h"
+#include "vmm/arena.h"
+
+enum vmm_rights { /* reading is always included in a mapping */
+    VMM_READ = 1 << 0,
+    VMM_WRITE = 1 << 1,
+    VMM_EXECUTE = 1 << 2, /* never together with VMM_WRITE */
+    VMM_USER = 1 << 3,
+};
+
+enum {
+    VMM_WINDOW_PAGES_MAX = 32, /* window pages remembered in one opening; the next takes a CR3 reload (R8) */
+    VMM_FLUSH_PAGES_MAX = 32,  /* pages flushed one by one; more take a CR3 reload */
+    VMM_TEMP_SLOTS = 16,       /* temporary mappings at once, a CPU */
+    VMM_SPACES_MAX = 65535,    /* at once, beside the kernel's own */
+};
+
+/*
+ * Counted since the start or the last reset; plain integers. Every entry loaded or stored, every INVLPG and CR3
+ * load of the VMM is in here, those of temporary mappings too (zeroing a frame: 2 stores, 1 INVLPG). Not in here:
+ * kmap.h, which works before there is a VMM.
+ */
+struct vmm_counters {
+    uint64_t table_loads, table_stores, invlpg, cr3_loads, ipis;
+    uint64_t foreign_opens, foreign_reopens; /* slot switched; found open already (R9) */
+    uint64_t tables_made, tables_freed;
+};
+
+/*
+ * An address space. The caller brings the struct and keeps it in place until space_destroy. Fields are read-only
+ * for others.
+ */
+struct space {
+    pfn_t root;           /* its PML4 */
+    unsigned id;          /* 0: the kernel's own; others count up, never reused */
+    npages_t pages;       /* present leaves in its private and global user part (space 0: also kernel pages) */
+    npages_t tables;      /* table frames of it, the PML4 included; kernel tables not */
+    struct vmm *vmm;      /* whose it is; null when destroyed */
+    struct space *next;   /* all spaces, in order of id */
+};
+
+#include "vmm/vmm_types.h"
+
+/* ---- Start ---- */
+
+/*
+ * The current CR3 must be a PML4 with slot 511 on itself, slot 510 empty, the PDPTs of the kernel slots made, and
+ * the PT of LAYOUT_TEMP_BASE made (the boot code does it; slot 0 is unmapped here). Claims nothing but the arena's
+ * first node page. `pmm` must stand. Sets up the kernel arena.
+ * => OK; CORRUPT: the tables are not so; NOMEM.
+ */
+enum status vmm_init(struct vmm *vmm, struct pmm *pmm);
+/*
+ * The same where a kernel page is not a pointer of the same value (a simulated machine): `pointer` gives the C
+ * pointer to a mapped page.
+ */
+enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vaddr_t page));
+
+/* ---- Spaces ---- */
+
+/* A new empty space: one frame. => OK; NOMEM, nothing changed; LIMIT. */
+enum status space_create(struct vmm *vmm, struct space *space);
+/*
+ * Unmap everything in it and free its tables. => OK; MISUSE: it is current, or the kernel's own, or not a space of
+ * this VMM.
+ */
+enum status space_destroy(struct vmm *vmm, struct space *space);
+/* Make it current on this CPU; one CR3 load, none if it is current already. Closes the foreign window first (R18). */
+enum status space_switch(struct vmm *vmm, struct space *space);
+/* The space with this id, or null. O(spaces). */
+struct space *space_find(struct vmm *vmm, unsigned id);
+
+/* ---- Ranges of 4 KiB pages ----
+ *
+ * For all of these: `va` canonical and page-aligned, pages > 0, the range inside the user part (LAYOUT_USER_FIRST..END
+ * without the hole) of `space`, or for space 0 also the kernel arena (LAYOUT_ARENA_BASE..LAYOUT_KERNEL_END).
+ *
+ *   INVALID  unaligned, empty, overflowing, unknown rights, write and execute together, VMM_USER in the kernel half
+ *            (the user half goes with and without it)
+ *   RANGE    non-canonical, a window, any other kernel address, the kernel half of a space but 0
+ *   MISUSE   (reported) not a space of this VMM
+ *   CORRUPT  (reported, not followed) a table entry on the way that no correct code wrote
+ *
+ * All or nothing. Works on any space from any other: own tables or, through slot 510, foreign ones. One descent a
+ * table; N pages behind P1 PTs and P2 PDs cost P1 + P2 + 1 loads of upper entries, none twice for ranges of up to
+ * 1 GiB, and one load a page where leaves must be looked at.
+ */
+
+/*
+ * Fresh zeroed frames of the mapping's own. => OK; EXISTS: a page of the range is mapped (be it by a large page);
+ * NOMEM.
+ */
+enum status vmm_map(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights);
+/*
+ * The frames [first, first + pages). `own`: retain each (PMM frames in use), release at unmap; else they are just
+ * mapped (MMIO, ROM).
+ * => as vmm_map; RANGE also for frames beyond 52 bits of address; MISUSE and LIMIT as pmm_retain. N + P1 stores (+
+ * 1 a table made), no INVLPG in our own tables.
+ */
+enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages,
+                           unsigned rights, bool own);
+/*
+ * => OK; ABSENT: a page of the range is not mapped; UNSUPPORTED: a large page is in it. Owned frames are released,
+ * empty tables freed, after the flush. Up to VMM_FLUSH_PAGES_MAX pages: an INVLPG each and one a table freed; more:
+ * one CR3 reload for every VMM_GATHER_FRAMES owned frames. Pages of a space that is not current need no flush.
+ */
+enum status vmm_unmap(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages);
+/* New rights. => OK; ABSENT; UNSUPPORTED. Flushed like an unmap. */
+enum status vmm_protect(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights);
+
+/* ---- Questions ---- */
+
+struct vmm_walk {
+    unsigned level;       /* where the walk ended: 1..4; the leaf's level, or that of the entry that stops it */
+    bool present;         /* a leaf maps the address */
+    pte_t entry[PAGING_LEVELS + 1];     /* by level, [1]..[4]; those below `level` are 0 */
+    vaddr_t window[PAGING_LEVELS + 1];  /* address of each entry in the window it was read through */
+    unsigned rights;      /* effective: AND over the walk (VMM_*); 0 when not present */
+    paddr_t address;      /* of the byte; 0 when not present */
+    uint64_t page_bytes;  /* 4 KiB, 2 MiB, 1 GiB; 0 when not present */
+};
+
+/*
+ * Walk `va` in `space`. Any canonical address that is not in a window; large leaves are recognised. => OK (present
+ * or not); RANGE; CORRUPT (reported): entry[level] is one that no correct code wrote; MISUSE (reported): not a
+ * space of this VMM. At most 4 loads. The window addresses are good until another space is named in a call.
+ */
+enum status vmm_translate(struct vmm *vmm, struct space *space, vaddr_t va, struct vmm_walk *out);
+
+struct vmm_mapping {
+    vaddr_t base;
+    paddr_t address;
+    npages_t pages;      /* of 4 KiB */
+    uint64_t page_bytes;
+    unsigned rights;     /* effective */
+    unsigned cache;      /* PAT index of the leaf */
+    bool owned;
+};
+
+/*
+ * All mappings of [from, end) in order, neighbours merged that continue each other in address, frame, rights and
+ * kind; windows left out. false stops. The visitor may not map or unmap, but may ask. `end` 0 is the end of the
+ * address space. Corrupt entries are reported and left out. O(tables + entries of present tables).
+ */
+void vmm_visit(struct vmm *vmm, struct space *space, vaddr_t from, vaddr_t end,
+               bool (*visit)(void *ctx, const struct vmm_mapping *mapping), void *ctx);
+
+/* ---- Temporary mappings: a stack a CPU, no two neighbours, so an overrun by one byte faults ---- */
+
+/* Map a frame, readable and writable. => OK; LIMIT: VMM_TEMP_SLOTS are in use. 1 store. */
+enum status temp_map(struct vmm *vmm, pfn_t frame, vaddr_t *page);
+/* The latest temp_map is undone first. 1 store, 1 INVLPG. => OK; MISUSE: not the latest. */
+enum status temp_unmap(struct vmm *vmm, vaddr_t page);
+/* Zero, or copy, whole frames, through slots of their own: the stack is not used. => OK. */
+enum status frame_zero(struct vmm *vmm, pfn_t frame);
+enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from);
+
+/* ---- Kernel pages: arena range, frames and guards in one ---- */
+
+enum kpages_flags {
+    KPAGES_GUARDED = 1 << 0, /* an unmapped page below and above */
+    KPAGES_ZEROED = 1 << 1,
+};
+
+/* Pages of kernel memory, W and not X. *base is the first mapped page. => OK; NOMEM, nothing changed; INVALID. */
+enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, unsigned flags, const char *tag,
+                         vaddr_t *base);
+/* Unmap, free frames and addresses, guards included. => OK; MISUSE (reported): not the base of one. */
+enum status kpages_free(struct vmm *vmm, vaddr_t base);
+
+struct kpages_info {
+    vaddr_t base;        /* first mapped page */
+    npages_t pages;
+    bool in_guard;       /* the address asked for is in a guard */
+    bool above;          /* ... the one above the pages */
+    const char *tag;
+};
+/* What kernel pages (or guard of which) hold `va`. => true, or false: none. */
+bool kpages_find(const struct vmm *vmm, vaddr_t va, struct kpages_info *out);
+
+/* ---- Validation ---- */
+
+/*
+ * Compare tables, counts, frames (VMM-I1..I7) over all spaces, and the kernel arena (ARENA-I1..I3). Tables are read
+ * through temporary mappings of their frames, so that the windows are not trusted. => OK; CORRUPT, said to `out`
+ * (may be null).
+ */
+enum status vmm_check(struct vmm *vmm, struct sink *out);
+
+#endif

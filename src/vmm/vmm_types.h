@@ -1,0 +1,70 @@
+/*
+ * The VMM's own state: one struct vmm a machine, in memory that the caller brings. Read-only for everyone but
+ * src/vmm/, except `counters`, which may be set to zero, and `arena`, from which the kernel takes addresses that it
+ * maps itself (MMIO, ROM).
+ */
+#ifndef CAIRN_VMM_VMM_TYPES_H
+#define CAIRN_VMM_VMM_TYPES_H
+
+enum {
+    VMM_GATHER_FRAMES = 512, /* owned frames waiting for one flush; an unmap of more flushes in between */
+    VMM_GATHER_TABLES = 64,  /* table frames waiting likewise */
+    /*
+     * Entries read by the look that the change need not read again: the upper entries of 1 GiB (512 and a few) and
+     * the leaves of its two edge tables.
+     */
+    VMM_RECORD_ENTRIES = 3 * TABLE_ENTRIES + 32,
+};
+
+/*
+ * What the slot LAYOUT_SLOT_FOREIGN of the current PML4 names, and which of its window pages are known to be clean
+ * (R8, R9).
+ */
+struct vmm_foreign {
+    struct space *space;                  /* null: the slot holds 0 */
+    bool all_clean;                       /* a CR3 reload came after the opening: every page is clean */
+    unsigned count;                       /* pages[0, count) were INVLPGed since the opening */
+    vaddr_t last;                         /* the page touched last; 0: none */
+    vaddr_t pages[VMM_WINDOW_PAGES_MAX];
+};
+
+/* What was unhooked and waits for the flush (R13, R16). Empty between calls. */
+struct vmm_gather {
+    bool all;                             /* more than fits: one CR3 reload instead of INVLPGs */
+    unsigned page_count, window_count, frame_count, table_count;
+    vaddr_t pages[VMM_FLUSH_PAGES_MAX];   /* addresses whose leaves changed */
+    vaddr_t windows[VMM_FLUSH_PAGES_MAX]; /* window pages of unhooked tables */
+    pfn_t frames[VMM_GATHER_FRAMES];      /* one reference each */
+    pfn_t tables[VMM_GATHER_TABLES];
+};
+
+/* Entries in the order the look read them, for the change that follows. */
+struct vmm_record {
+    unsigned count;
+    pte_t entry[VMM_RECORD_ENTRIES];
+};
+
+/* The slots of the kernel half that all spaces have alike, in the order of vmm_kernel_slots[]. */
+enum { VMM_KERNEL_SLOTS = 4 };
+
+struct vmm {
+    struct pmm *pmm;
+    struct space kernel;                  /* space 0; head of the list of spaces */
+    struct space *current;                /* whose PML4 is in CR3 */
+    struct space *newest;                 /* tail of the list */
+    unsigned space_count;                 /* space 0 included */
+    unsigned next_id;
+    pte_t kernel_entries[VMM_KERNEL_SLOTS];
+    npages_t kernel_tables;               /* table frames of the kernel arena */
+    unsigned temp_count;                  /* temporary slots in use: [0, temp_count) */
+    struct arena arena;                   /* the kernel's addresses */
+    void *(*pointer)(vaddr_t page);       /* to a mapped kernel page */
+    npages_t node_pages;                  /* frames of the arena's nodes, and of their tables */
+    vaddr_t node_next;                    /* where the next one will be */
+    struct vmm_foreign foreign;
+    struct vmm_gather gather;
+    struct vmm_record record;
+    struct vmm_counters counters;
+};
+
+#endif

@@ -1,0 +1,17 @@
+/* The host's VMM for tests: a fresh machine of 64 MiB each time. */
+#include "unit/vmm_env.h"
+
+#include "model/model.h"
+#include "unit/test.h"
+
+static void *pointer(vaddr_t page) { return model_access(model_machine, page, true); }
+
+struct vmm *test_vmm(void)
+{
+    static struct vmm vmm;
+    struct model *m = model_start(64 * MIB);
+    return test_expect(vmm_init_with(&vmm, &m->pmm, pointer) == STATUS_OK,
+                       "vmm_init_with(&vmm, &m->pmm, pointer) == STATUS_OK", __FILE__, __LINE__)
+               ? &vmm
+               : NULL;
+}

@@ -1,0 +1,23 @@
+/*
+ * The boot files for tests inside the kernel: they lie in .init, which is given back before any test runs. So there the
+ * tests bring copies of their own, under other names: boot_again_*.c compile the same sources once more. On
+ * the host nothing is thrown away, and the tests use what the tools use. Include this before any header of boot/.
+ */
+#ifndef CAIRN_TEST_UNIT_BOOT_AGAIN_H
+#define CAIRN_TEST_UNIT_BOOT_AGAIN_H
+
+#ifndef CAIRN_HOST
+#define memmap_normalise again_memmap_normalise
+#define memmap_type_name again_memmap_type_name
+#define mb2_parse again_mb2_parse
+#define mb2_map_entry again_mb2_map_entry
+#define mb2_section again_mb2_section
+#define early_init again_early_init
+#define early_hold again_early_hold
+#define early_alloc again_early_alloc
+#define early_free again_early_free
+#define early_handover again_early_handover
+#define early_hold_pc again_early_hold_pc
+#endif
+
+#endif

@@ -1,0 +1,150 @@
+/*
+ * Each invariant, broken by hand: the validator must name it. And the dump must say something of a broken PMM too.
+ */
+#include "pmm/internal.h"
+#include "unit/pmm_bed.h"
+
+/* Blocks 2 to 9; some frames out, so that every kind of block exists. A gap below block 8. */
+static struct pmm_bed *machine(void)
+{
+    struct pmm_bed *bed = bed_new(NULL, 0, 16, 0);
+    pfn_t frame;
+    if (bed == NULL) {
+        return NULL;
+    }
+    bed_run(bed, 1030, 10 * PMM_BLOCK_FRAMES - 1030);
+    bed_hold(bed, 1040, 2, HOLD_RESERVED);
+    bed_hold(bed, 2500, 1, HOLD_RESERVED);
+    if (!bed_starts(bed)) {
+        return NULL;
+    }
+    for (unsigned i = 0; i < 700; i++) {
+        EXPECT_EQ(pmm_alloc(&bed->pmm, PMM_KERNEL, &frame), STATUS_OK);
+    }
+    EXPECT_EQ(pmm_free(&bed->pmm, pfn(1100)), STATUS_OK);
+    EXPECT_EQ(pmm_free(&bed->pmm, pfn(1200)), STATUS_OK);
+    EXPECT_EQ(pmm_claim(&bed->pmm, pfn(8 * PMM_BLOCK_FRAMES + 7), npages(1)), STATUS_OK);
+    return bed_sound(bed) ? bed : NULL;
+}
+
+/* pmm_check says CORRUPT and names the invariant. */
+static void expect_broken(const struct pmm_bed *bed, const char *name)
+{
+    static char text[PAGE_BYTES];
+    struct buffer_sink sink;
+    buffer_sink_init(&sink, text, sizeof text);
+    EXPECT_EQ(pmm_check(&bed->pmm, &sink.sink), STATUS_CORRUPT);
+    EXPECT_EQ(pmm_check(&bed->pmm, NULL), STATUS_CORRUPT);
+    bool named = false;
+    for (const char *at = text; (at = strchr(at, 'P')) != NULL; at++) {
+        named = named || strncmp(at, name, strlen(name)) == 0;
+    }
+    if (!EXPECT(named)) {
+        test_note("%s is not in: %s", name, text);
+    }
+    buffer_sink_init(&sink, text, sizeof text);
+    pmm_dump(&bed->pmm, &sink.sink);
+    EXPECT(sink.len > 200);
+}
+
+/* Break one value, see the name, put it back, see all sound. */
+#define BREAK(place, value, name)        \
+    do {                                 \
+        __typeof__(place) kept_ = (place); \
+        (place) = (__typeof__(place))(value); \
+        expect_broken(bed, name);        \
+        (place) = kept_;                 \
+        bed_sound(bed);                  \
+    } while (0)
+
+TEST(pmm, check_names_PMM_I1_when_the_totals_do_not_add_up)
+{
+    struct pmm_bed *bed = machine();
+    REQUIRE(bed != NULL);
+    BREAK(bed->pmm.spare, bed->pmm.spare + 1, "PMM-I1");
+    BREAK(bed->pmm.allocated, bed->pmm.allocated - 1, "PMM-I1");
+    BREAK(bed->pmm.regions[0].free, 5, "PMM-I1");
+    BREAK(bed->pmm.untouched, 5, "PMM-I1");
+    BREAK(bed->states[1101], CODE_METADATA, "PMM-I1");
+}
+
+TEST(pmm, check_names_PMM_I2_when_a_stack_is_not_the_free_frames)
+{
+    struct pmm_bed *bed = machine();
+    REQUIRE(bed != NULL);
+    BREAK(bed->states[1200], CODE_LINK + (1200 - 1024), "PMM-I2"); /* the bottom too early: 1100 is lost */
+    BREAK(bed->states[1100], CODE_LINK + (1200 - 1024), "PMM-I2"); /* a ring */
+    BREAK(bed->states[1101], CODE_NEVER, "PMM-I2");
+    BREAK(bed->states[1101], CODE_ABSENT + 1, "PMM-I2");
+    BREAK(bed->blocks[2].top, 1, "PMM-I2");
+    BREAK(bed->blocks[2].free, 3, "PMM-I2");
+    BREAK(bed->blocks[2].usable, 3, "PMM-I2");
+}
+
+TEST(pmm, check_names_PMM_I3_when_a_block_is_on_the_wrong_stack)
+{
+    struct pmm_bed *bed = machine();
+    REQUIRE(bed != NULL);
+    REQUIRE(bed->blocks[2].stack == 0 && bed->blocks[8].stack == PMM_STACKS - 1);
+    BREAK(bed->blocks[2].stack, 1, "PMM-I3");
+    BREAK(bed->pmm.regions[0].stacks[0][0], PMM_NO_BLOCK, "PMM-I3");
+    BREAK(bed->blocks[2].next, 2, "PMM-I3");
+    BREAK(bed->blocks[2].prev, 8, "PMM-I3");
+    BREAK(bed->pmm.regions[0].masks[1], 1, "PMM-I3");
+    BREAK(bed->pmm.regions[0].listed, 0, "PMM-I3");
+    BREAK(bed->pmm.supply[PMM_SUPPLY_FRESH][PMM_GROUP_LOW], PMM_NO_REGION, "PMM-I3");
+}
+
+TEST(pmm, check_names_PMM_I4_when_a_frame_beyond_the_mark_is_in_use)
+{
+    struct pmm_bed *bed = machine();
+    REQUIRE(bed != NULL);
+    uint64_t frame = 8 * PMM_BLOCK_FRAMES + 100;
+    BREAK(bed->states[frame], 1, "PMM-I4");
+    BREAK(bed->states[frame], CODE_LINK + 100, "PMM-I4");
+}
+
+TEST(pmm, check_names_PMM_I5_when_metadata_and_earmark_are_not_what_is_needed)
+{
+    struct pmm_bed *bed = machine();
+    REQUIRE(bed != NULL);
+    BREAK(bed->pmm.earmarked, bed->pmm.earmarked + 1, "PMM-I5");
+    BREAK(bed->pmm.metadata, bed->pmm.metadata - 1, "PMM-I5");
+    /* The sum is right, but a page that is backed is still earmarked. */
+    bed->pmm.metadata--;
+    bed->pmm.earmarked += 2;
+    bed->pmm.metadata_fixed++;
+    expect_broken(bed, "PMM-I5");
+}
+
+TEST(pmm, check_names_PMM_I6_when_absent_is_not_what_the_runs_say)
+{
+    struct pmm_bed *bed = machine();
+    REQUIRE(bed != NULL);
+    BREAK(bed->states[1024], CODE_RESERVED, "PMM-I6");
+    BREAK(bed->states[1041], CODE_ABSENT, "PMM-I6");
+}
+
+TEST(pmm, check_names_PMM_I7_when_reserved_is_not_what_states_and_holds_say)
+{
+    struct pmm_bed *bed = machine();
+    REQUIRE(bed != NULL);
+    BREAK(bed->states[1041], 1, "PMM-I7");
+    BREAK(bed->pmm.hold_count, 0, "PMM-I7");
+    BREAK(bed->pmm.reserved, 7, "PMM-I7");
+}
+
+TEST(pmm, check_names_PMM_I8_when_extents_and_opened_blocks_are_not_all_blocks)
+{
+    struct pmm_bed *bed = machine();
+    REQUIRE(bed != NULL);
+    REQUIRE(bed->blocks[8].gap_blocks == 4 && bed->pmm.regions[0].watermark == 9);
+    BREAK(bed->blocks[8].gap_blocks, 3, "PMM-I8");
+    BREAK(bed->blocks[8].gap_blocks, 5, "PMM-I8");
+    BREAK(bed->blocks[8].gap_next, 8, "PMM-I8");
+    BREAK(bed->pmm.regions[0].watermark, 8, "PMM-I8");
+    BREAK(bed->pmm.regions[0].watermark, 100, "PMM-I8");
+    BREAK(bed->blocks[9].mode, PMM_BLOCK_OPEN, "PMM-I8");
+    BREAK(bed->blocks[3].mode, PMM_BLOCK_NEVER, "PMM-I8");
+    BREAK(bed->blocks[2].region, 1, "PMM-I8");
+}

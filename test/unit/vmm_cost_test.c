@@ -1,0 +1,181 @@
+/* What map, unmap, protect and opening cost, counted exactly: the rows of the cost model. */
+#include "unit/vmm_bed.h"
+
+enum { RW = VMM_READ | VMM_WRITE };
+
+/* A frame number above all RAM: mapped, not owned, never accessed. */
+static const pfn_t device = {0x80000000};
+
+struct cost {
+    uint64_t loads, stores, invlpg, cr3_loads;
+};
+
+static struct vmm_counters before;
+
+static void begin(struct vmm_bed *bed) { before = bed->vmm->counters; }
+
+static void expect_cost(struct vmm_bed *bed, const char *what, struct cost c)
+{
+    const struct vmm_counters *now = &bed->vmm->counters;
+    bool ok = EXPECT_EQ(now->table_loads - before.table_loads, c.loads);
+    ok = EXPECT_EQ(now->table_stores - before.table_stores, c.stores) && ok;
+    ok = EXPECT_EQ(now->invlpg - before.invlpg, c.invlpg) && ok;
+    ok = EXPECT_EQ(now->cr3_loads - before.cr3_loads, c.cr3_loads) && ok;
+    ok = EXPECT_EQ(now->ipis, before.ipis) && ok;
+    if (!ok) {
+        test_note("in: %s", what);
+    }
+}
+
+static void map(struct vmm_bed *bed, struct space *space, uint64_t page, uint64_t pages)
+{
+    EXPECT_OK(
+        vmm_map_frames(bed->vmm, space, vaddr_add_pages(vaddr(VA_GLOBAL), page), device, npages(pages), RW, false));
+}
+
+static void unmap(struct vmm_bed *bed, struct space *space, uint64_t page, uint64_t pages)
+{
+    EXPECT_OK(vmm_unmap(bed->vmm, space, vaddr_add_pages(vaddr(VA_GLOBAL), page), npages(pages)));
+}
+
+TEST(vmm_cost, map_own)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vmm_bed_switch(&bed, &bed.a);
+    map(&bed, &bed.a, 511, 1); /* the table is there, and not empty */
+    begin(&bed);
+    map(&bed, &bed.a, 0, 1);
+    expect_cost(&bed, "1 page", (struct cost){3 + 1, 1 + 1, 0, 0});
+    begin(&bed);
+    map(&bed, &bed.a, 1, 510);
+    expect_cost(&bed, "510 pages", (struct cost){3 + 510, 510 + 1, 0, 0});
+    begin(&bed);
+    map(&bed, &bed.a, 512, 512);
+    /*
+     * One table more: its link, its count in the parent, and zeroing it through a temporary slot (2 stores, 1 INVLPG).
+     */
+    expect_cost(&bed, "512 pages and their table", (struct cost){3, 512 + 1 + 1 + 2, 1, 0});
+    begin(&bed);
+    map(&bed, &bed.a, 1024, 8 * 512);
+    expect_cost(&bed, "8 tables and their pages", (struct cost){1 + 1 + 8, 8 * 512 + 8 + 1 + 8 * 2, 8, 0});
+    vmm_bed_close(&bed);
+}
+
+TEST(vmm_cost, map_a_gigabyte)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vmm_bed_switch(&bed, &bed.a);
+    map(&bed, &bed.a, 0, 1);
+    begin(&bed);
+    map(&bed, &bed.a, 512, PAGES_PER_1G); /* 511 PTs in the PD that is there, one in a new one */
+    expect_cost(&bed, "1 GiB", (struct cost){1 + 2 + 511, PAGES_PER_1G + 512 + 3 + 513 * 2, 513, 0});
+    begin(&bed);
+    unmap(&bed, &bed.a, 512, PAGES_PER_1G);
+    /* Counts of two PDs and the PDPT; tables beyond what the gather holds flush in between. */
+    const struct vmm_counters *now = &bed.vmm->counters;
+    EXPECT_EQ(now->table_loads - before.table_loads, 1 + 2 + 512 + PAGES_PER_1G);
+    EXPECT_EQ(now->table_stores - before.table_stores, PAGES_PER_1G + 512 + 3);
+    EXPECT_EQ(now->tables_freed - before.tables_freed, 513);
+    vmm_bed_close(&bed);
+}
+
+TEST(vmm_cost, unmap_and_protect_own)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vmm_bed_switch(&bed, &bed.a);
+    static const uint64_t lengths[] = {1, 31, 32, 33, 511};
+    for (unsigned i = 0; i < ARRAY_LEN(lengths); i++) {
+        uint64_t n = lengths[i], few = n <= VMM_FLUSH_PAGES_MAX;
+        map(&bed, &bed.a, 0, 512);
+        begin(&bed);
+        EXPECT_OK(vmm_protect(bed.vmm, &bed.a, vaddr(VA_GLOBAL), npages(n), VMM_READ));
+        expect_cost(&bed, "protect", (struct cost){3 + n, n, few ? n : 0, few ? 0 : 1});
+        begin(&bed);
+        unmap(&bed, &bed.a, 0, n);
+        expect_cost(&bed, "unmap", (struct cost){3 + n, n + 1, few ? n : 0, few ? 0 : 1});
+        unmap(&bed, &bed.a, n, 512 - n);
+    }
+    map(&bed, &bed.a, 0, 513);
+    begin(&bed);
+    unmap(&bed, &bed.a, 512, 1);
+    expect_cost(&bed, "unmap the last page of a table", (struct cost){3 + 1, 1 + 1 + 1, 1 + 1, 0});
+    begin(&bed);
+    unmap(&bed, &bed.a, 0, 512);
+    expect_cost(&bed, "unmap all", (struct cost){3 + 512, 512 + 3, 0, 1});
+    vmm_bed_close(&bed);
+}
+
+TEST(vmm_cost, foreign)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vmm_bed_switch(&bed, &bed.b);
+    map(&bed, &bed.a, 511, 1);
+    struct vmm_walk w;
+    EXPECT_OK(
+        vmm_translate(bed.vmm, space_find(bed.vmm, 0), vaddr(VA_GLOBAL), &w)); /* the window shows another space */
+    begin(&bed);
+    map(&bed, &bed.a, 0, 510);
+    expect_cost(&bed, "map 510 pages", (struct cost){3 + 510, 1 + 510 + 1, 1 + 1 + 2, 0});
+    begin(&bed);
+    map(&bed, &bed.a, 510, 1);
+    expect_cost(&bed, "map, kept open", (struct cost){3 + 1, 1 + 1, 0, 0});
+    begin(&bed);
+    EXPECT_OK(vmm_protect(bed.vmm, &bed.a, vaddr(VA_GLOBAL), npages(512), VMM_READ));
+    expect_cost(&bed, "protect, kept open", (struct cost){3 + 512, 512, 0, 0});
+    begin(&bed);
+    unmap(&bed, &bed.a, 0, 512);
+    expect_cost(&bed, "unmap, kept open: the window pages of 3 tables", (struct cost){3 + 512, 512 + 3, 3, 0});
+    EXPECT_EQ(bed.vmm->counters.foreign_opens - before.foreign_opens, 0);
+    EXPECT_EQ(bed.vmm->counters.foreign_reopens - before.foreign_reopens, 1);
+    begin(&bed);
+    vmm_bed_switch(&bed, &bed.a);
+    expect_cost(&bed, "switch with the window open", (struct cost){0, 1, 0, 1});
+    begin(&bed);
+    vmm_bed_switch(&bed, &bed.b);
+    vmm_bed_switch(&bed, &bed.b);
+    expect_cost(&bed, "switch, then to where we are", (struct cost){0, 0, 0, 1});
+    vmm_bed_close(&bed);
+}
+
+TEST(vmm_cost, more_window_pages_than_are_remembered_cost_one_reload)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    const uint64_t tables = 40;
+    for (uint64_t i = 0; i < tables; i++) {
+        map(&bed, &bed.a, i * 512, 1);
+        map(&bed, &bed.b, i * 512, 2);
+    }
+    struct vmm_walk w;
+    EXPECT_OK(vmm_translate(bed.vmm, &bed.b, vaddr(VA_PRIVATE), &w));
+    begin(&bed);
+    for (uint64_t i = 0; i < tables; i++) {
+        map(&bed, &bed.a, i * 512 + 1, 1);
+    }
+    /* Open once; 3 upper pages and 29 PTs are invalidated one by one, the 30th PT takes the reload. */
+    expect_cost(&bed, "40 tables", (struct cost){tables * 4, 1 + tables * 2, VMM_WINDOW_PAGES_MAX, 1});
+    begin(&bed);
+    for (uint64_t i = 0; i < tables; i++) {
+        EXPECT_EQ(vmm_bed_frame_of(&bed, &bed.a, vaddr_add_pages(vaddr(VA_GLOBAL), i * 512 + 1)), device.v);
+    }
+    expect_cost(&bed, "again", (struct cost){tables * 4, 0, 0, 0});
+    vmm_bed_close(&bed);
+}
+
+TEST(vmm_cost, temporary_mappings)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vaddr_t page;
+    begin(&bed);
+    EXPECT_OK(temp_map(bed.vmm, bed.a.root, &page));
+    expect_cost(&bed, "temp_map", (struct cost){0, 1, 0, 0});
+    begin(&bed);
+    EXPECT_OK(temp_unmap(bed.vmm, page));
+    expect_cost(&bed, "temp_unmap", (struct cost){0, 1, 1, 0});
+    vmm_bed_close(&bed);
+}

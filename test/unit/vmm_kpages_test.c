@@ -1,0 +1,121 @@
+/* Temporary mappings and kernel pages. */
+#include "arch/arch.h"
+#include "arch/layout.h"
+#include "unit/vmm_bed.h"
+
+enum { RW = VMM_READ | VMM_WRITE };
+
+static bool is_mapped(struct vmm_bed *bed, vaddr_t va)
+{
+    return vmm_bed_frame_of(bed, bed->vmm->current, va) != UINT64_MAX;
+}
+
+TEST(vmm, temporary_slots_are_a_stack_without_neighbours)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    pfn_t frame;
+    REQUIRE(pmm_alloc(bed.vmm->pmm, PMM_KERNEL, &frame) == STATUS_OK);
+    vaddr_t pages[VMM_TEMP_SLOTS], more = vaddr(1);
+    unsigned in_use = bed.vmm->temp_count, got = 0;
+    while (temp_map(bed.vmm, frame, &pages[got]) == STATUS_OK) {
+        arch_write64(pages[got], got);
+        EXPECT(is_mapped(&bed, pages[got]));
+        /* One byte too far, or too low, faults. */
+        EXPECT(!is_mapped(&bed, vaddr_add_pages(pages[got], 1)) && !is_mapped(&bed, vaddr(pages[got].v - 1)));
+        if (++got == VMM_TEMP_SLOTS) {
+            break;
+        }
+    }
+    EXPECT_EQ(in_use + got, VMM_TEMP_SLOTS);
+    EXPECT_EQ(temp_map(bed.vmm, frame, &more), STATUS_LIMIT);
+    EXPECT(more.v == 1 && arch_read64(pages[0]) == got - 1);
+    EXPECT(vmm_bed_check(bed.vmm)); /* VMM-I7 */
+    test_expect_reports(got > 1 ? 2 : 1);
+    EXPECT_EQ(temp_unmap(bed.vmm, vaddr_add_pages(pages[got - 1], 1)), STATUS_MISUSE);
+    if (got > 1) {
+        EXPECT_EQ(temp_unmap(bed.vmm, pages[0]), STATUS_MISUSE);
+    }
+    while (got-- > 0) {
+        EXPECT_OK(temp_unmap(bed.vmm, pages[got]));
+        EXPECT(!is_mapped(&bed, pages[got]));
+    }
+    EXPECT_OK(pmm_free(bed.vmm->pmm, frame));
+    vmm_bed_close(&bed);
+}
+
+TEST(vmm, a_temporary_slot_shows_its_new_frame)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    pfn_t frames[2];
+    vaddr_t page;
+    for (uint64_t i = 0; i < 2; i++) {
+        REQUIRE(pmm_alloc(bed.vmm->pmm, PMM_KERNEL, &frames[i]) == STATUS_OK);
+        EXPECT_OK(frame_zero(bed.vmm, frames[i]));
+        EXPECT_OK(temp_map(bed.vmm, frames[i], &page));
+        EXPECT_EQ(arch_read64(page), 0);
+        EXPECT_EQ(arch_read64(vaddr_add(page, PAGE_BYTES - ENTRY_BYTES)), 0);
+        arch_write64(vaddr_add(page, 64), 100 + i);
+        EXPECT_OK(temp_unmap(bed.vmm, page));
+    }
+    EXPECT_OK(frame_copy(bed.vmm, frames[1], frames[0]));
+    EXPECT_OK(temp_map(bed.vmm, frames[1], &page));
+    EXPECT_EQ(arch_read64(vaddr_add(page, 64)), 100);
+    EXPECT_OK(temp_unmap(bed.vmm, page));
+    EXPECT_OK(pmm_free(bed.vmm->pmm, frames[0]));
+    EXPECT_OK(pmm_free(bed.vmm->pmm, frames[1]));
+    vmm_bed_close(&bed);
+}
+
+TEST(vmm, kernel_pages_lie_between_guards)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vaddr_t base;
+    struct kpages_info info;
+    EXPECT_OK(kpages_alloc(bed.vmm, npages(3), ARENA_ALIGN_PAGE + 3, KPAGES_GUARDED | KPAGES_ZEROED, "guarded", &base));
+    EXPECT_EQ(table_index(base, 1) % 8, 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        vaddr_t page = vaddr_add_pages(base, i);
+        EXPECT_EQ(arch_read64(page), 0);
+        arch_write64(page, i);
+        EXPECT(kpages_find(bed.vmm, vaddr_add(page, 9), &info) && info.base.v == base.v && info.pages.v == 3 &&
+               !info.in_guard);
+    }
+    struct vmm_walk w;
+    EXPECT_OK(vmm_translate(bed.vmm, &bed.b, base, &w));
+    EXPECT_EQ(w.rights, RW);
+    EXPECT(kpages_find(bed.vmm, vaddr(base.v - 1), &info) && info.in_guard && !info.above && info.base.v == base.v);
+    EXPECT(kpages_find(bed.vmm, vaddr_add_pages(base, 3), &info) && info.in_guard && info.above &&
+           strcmp(info.tag, "guarded") == 0);
+    EXPECT(!is_mapped(&bed, vaddr(base.v - 1)) && !is_mapped(&bed, vaddr_add_pages(base, 3)));
+    EXPECT(!kpages_find(bed.vmm, vaddr_add_pages(base, 4), &info) || info.base.v != base.v);
+    test_expect_reports(3);
+    EXPECT_EQ(kpages_free(bed.vmm, vaddr_add_pages(base, 1)), STATUS_MISUSE);
+    EXPECT_EQ(kpages_free(bed.vmm, vaddr(base.v - PAGE_BYTES)), STATUS_MISUSE);
+    EXPECT_OK(kpages_free(bed.vmm, base));
+    EXPECT_EQ(kpages_free(bed.vmm, base), STATUS_MISUSE);
+    EXPECT(!is_mapped(&bed, base));
+    vmm_bed_close(&bed);
+}
+
+TEST(vmm, kernel_pages_refuse_what_cannot_be_meant)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vaddr_t base = vaddr(1);
+    EXPECT_EQ(kpages_alloc(bed.vmm, npages(0), ARENA_ALIGN_PAGE, 0, "t", &base), STATUS_INVALID);
+    EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE - 1, 0, "t", &base), STATUS_INVALID);
+    EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_MAX + 1, 0, "t", &base), STATUS_INVALID);
+    EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE, 1 << 2, "t", &base), STATUS_INVALID);
+    EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE, 0, NULL, &base), STATUS_INVALID);
+    EXPECT_EQ(kpages_alloc(bed.vmm, npages(UINT64_MAX), ARENA_ALIGN_PAGE, KPAGES_GUARDED, "t", &base), STATUS_NOMEM);
+    EXPECT_EQ(base.v, 1);
+    vaddr_t device;
+    EXPECT_OK(arena_alloc(&bed.vmm->arena, npages(2), ARENA_ALIGN_PAGE, "device", &device));
+    struct kpages_info info;
+    EXPECT(!kpages_find(bed.vmm, device, &info) && !kpages_find(bed.vmm, vaddr(VA_GLOBAL), &info));
+    EXPECT_OK(arena_free(&bed.vmm->arena, device));
+    vmm_bed_close(&bed);
+}
