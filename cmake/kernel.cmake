@@ -38,7 +38,8 @@ nasm_object(trampoline ${CMAKE_SOURCE_DIR}/boot/trampoline.asm)
 nasm_object(entry ${CMAKE_SOURCE_DIR}/src/arch/x86_64/entry.asm)
 
 set(sources ${CAIRN_BOOT_SOURCES} ${CAIRN_PMM_SOURCES} ${CAIRN_VMM_SOURCES} ${CAIRN_HEAP_SOURCES}
-    ${CAIRN_X86_64_SOURCES} ${CAIRN_KERNEL_SOURCES} ${CAIRN_TEST_SOURCES})
+    ${CAIRN_X86_64_SOURCES} ${CAIRN_KERNEL_SOURCES} ${CAIRN_TEST_SOURCES}
+    ${CAIRN_KERNEL_TEST_SOURCES})
 list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_library(kernel_objects OBJECT ${CAIRN_LIB_SOURCES} ${sources})
 target_link_libraries(kernel_objects PRIVATE cairn_options)

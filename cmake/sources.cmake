@@ -132,6 +132,10 @@ set(CAIRN_TEST_SOURCES
     test/unit/fmt_test.c
     test/unit/runner.c)
 
+# Unit tests of the kernel layer, in the kernel only.
+set(CAIRN_KERNEL_TEST_SOURCES
+    test/unit/options_test.c)
+
 # The host's port: the model MMU, and the runner's memory.
 set(CAIRN_HOST_SOURCES
     test/model/cache.c

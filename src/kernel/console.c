@@ -9,6 +9,7 @@ static bool to_serial = true;
 static bool to_vga = true;
 static uint64_t ticks_spent;
 static enum log_level log_level = LOG_INFO;
+static uint64_t log_rate;
 
 static void console_put(struct sink *self, const char *text, size_t len)
 {
@@ -77,6 +78,18 @@ void console_drain(void) { serial_drain(); }
 
 uint64_t console_ticks(void) { return ticks_spent; }
 
+void log_set_rate(uint64_t ticks_per_second) { log_rate = ticks_per_second; }
+
+static void print_time(uint64_t ticks)
+{
+    enum { MICROSECONDS = 1000000 };
+    if (log_rate == 0 || log_rate > UINT64_MAX / MICROSECONDS) { /* unknown, or too fast to be true */
+        print("[%12lu] ", ticks);
+    } else {
+        print("[%5lu.%06lu] ", ticks / log_rate, ticks % log_rate * MICROSECONDS / log_rate);
+    }
+}
+
 void log_set_level(enum log_level level) { log_level = level; }
 
 void log_at(enum log_level level, const char *format, ...)
@@ -85,7 +98,8 @@ void log_at(enum log_level level, const char *format, ...)
     if (level > log_level) {
         return;
     }
-    print("[%12lu] %s", arch_ticks(), marks[level]);
+    print_time(arch_ticks());
+    print("%s", marks[level]);
     va_list args;
     va_start(args, format);
     sink_vprintf(console, format, args);

@@ -37,7 +37,10 @@ uint64_t console_ticks(void);
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-/* "[    123456] text\n", time in ticks of the TSC. Below the level of `loglevel=` nothing. */
+/* Ticks of the TSC in a second, once it is known (0: not known, the log shows raw ticks). */
+void log_set_rate(uint64_t ticks_per_second);
+
+/* "[    123456] text\n" in ticks, or "[  1.234567] text\n" in seconds. Below the level of `loglevel=` nothing. */
 __attribute__((format(printf, 2, 3))) void log_at(enum log_level level, const char *format, ...);
 void log_set_level(enum log_level level);
 

@@ -91,6 +91,7 @@ void kernel_boot(uint64_t info, uint64_t image, uint64_t first_tick)
     interrupts_init();
     features_read(&machine.cpu);
     features_enable(&machine.cpu);
+    log_set_rate(machine.cpu.tsc_hz);
     init_read_info();
     init_memory_map();
     init_tables();

@@ -68,8 +68,23 @@ static char *copy_text(const char *text)
     return memcpy(copy, text, bytes);
 }
 
+/* Where the ACPI tables begin is only known from here once the boot information is given back. */
+static void copy_rsdp(void)
+{
+    if (init.info.rsdp == NULL) {
+        return;
+    }
+    machine.rsdp = heap_alloc(&machine.heap, init.info.rsdp_bytes);
+    if (machine.rsdp != NULL) {
+        memcpy(machine.rsdp, init.info.rsdp, init.info.rsdp_bytes);
+        machine.rsdp_bytes = init.info.rsdp_bytes;
+        machine.rsdp_version = init.info.rsdp_version;
+    }
+}
+
 void init_copy_info(void)
 {
+    copy_rsdp();
     machine.loader_name = copy_text(init.info.loader_name);
     machine.command_line = copy_text(init.info.command_line);
     machine.map_count = init.info.map_count;

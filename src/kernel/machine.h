@@ -35,7 +35,9 @@ struct machine {
     size_t module_count;
     char *loader_name, *command_line;
     paddr_t image_start, image_end; /* where the kernel image lies, boot and init parts included */
-    paddr_t rsdp;
+    unsigned char *rsdp;        /* copy of the ACPI RSDP on the heap; null: none */
+    size_t rsdp_bytes;
+    unsigned rsdp_version;      /* of the Multiboot2 tag: 1 for ACPI 1.0, 2 later */
     uint64_t first_tick;        /* of the first instruction */
     uint64_t boot_ticks;        /* first instruction to prompt, output not counted */
     uint64_t page_faults, spurious_faults;

@@ -11,6 +11,8 @@
 #include "kernel/selftest.h"
 #include "kernel/serial.h"
 
+enum { RSDP_OEM_OFFSET = 9 }; /* ACPI specification 6.5, table 5.3 */
+
 struct machine machine;
 
 /* Stops under Bochs, or under a debugger that looks for it; elsewhere it does nothing. */
@@ -30,6 +32,16 @@ static void report_cpu(void)
            cpu->umip ? ", UMIP" : "", cpu->hypervisor ? ", virtual" : "");
     if (cpu->meltdown_open) {
         log_at(LOG_INFO, "cpu: open to Meltdown; page-table isolation is not offered yet");
+    }
+}
+
+static void report_acpi(void)
+{
+    if (machine.rsdp != NULL) {
+        log_at(LOG_INFO, "acpi: RSDP of version %u, made by %.6s", machine.rsdp_version,
+               (const char *)machine.rsdp + RSDP_OEM_OFFSET);
+    } else {
+        log_at(LOG_INFO, "acpi: the loader gave no RSDP");
     }
 }
 
@@ -66,6 +78,7 @@ void kernel_main(void)
     npages_t won = reclaim_all();
     log_at(LOG_INFO, "cairn %s, loaded by %s at %#lx", CAIRN_VERSION, machine.loader_name, machine.image_start.v);
     report_cpu();
+    report_acpi();
     report_memory(won);
     machine.boot_ticks = arch_ticks() - machine.first_tick - console_ticks();
     magic_breakpoint("prompt");

@@ -152,6 +152,18 @@ static bool read_debug(struct options *all, const char *value)
     return all->debug_heap || all->debug_checks || all->debug_magic;
 }
 
+/* At least one output must stay, else the value is malformed and both do. */
+static bool read_console(struct options *all, const char *value)
+{
+    bool serial = list_has(value, "serial", NULL);
+    bool vga = list_has(value, "vga", NULL);
+    if (serial || vga) {
+        all->serial = serial;
+        all->vga = vga;
+    }
+    return serial || vga;
+}
+
 static bool read_loglevel(struct options *all, const char *value)
 {
     uint64_t level;
@@ -182,9 +194,7 @@ static bool read_value(struct options *all, const struct option *o, bool *known)
     } else if (strcmp(o->name, "loglevel") == 0) {
         return read_loglevel(all, v);
     } else if (strcmp(o->name, "console") == 0) {
-        all->serial = list_has(v, "serial", NULL);
-        all->vga = list_has(v, "vga", NULL);
-        return all->serial || all->vga;
+        return read_console(all, v);
     } else if (strcmp(o->name, "debug") == 0) {
         return read_debug(all, v);
     } else if (strcmp(o->name, "panic") == 0) {
