@@ -247,10 +247,10 @@ sections:                       ; first offset, end offset, flags low, flags hig
 sections_end:
 
 align 8, db 0
-gdt:
+gdt:                            ; accessed already: this page is read-only by the time the CPU would set the bit
     dq 0
-    dq 0x00209A0000000000       ; 64-bit code
-    dq 0x0000920000000000       ; data
+    dq 0x00209B0000000000       ; 64-bit code
+    dq 0x0000930000000000       ; data
 gdt_end:
 gdt_pointer:
     dw gdt_end - gdt - 1
