@@ -24,7 +24,7 @@ extern offset_text, offset_text_end, offset_rodata, offset_rodata_end, offset_da
 
 section .boot.text progbits alloc exec write align=4096
 bits 32
-global boot_start
+global boot_start:function
 boot_start:
     cli
     cld

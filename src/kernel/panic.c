@@ -25,8 +25,6 @@ void machine_exit(int status)
     print("cairn-exit %d %s\n", status, machine.options.nonce);
     console_drain();
     out32(DEBUG_EXIT_PORT, (uint32_t)(status + DEBUG_EXIT_BASE));
-    print("The machine can be switched off now.\n");
-    console_drain();
     halt_for_ever();
 }
 

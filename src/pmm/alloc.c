@@ -13,8 +13,8 @@ static enum status open_fresh(struct pmm *pmm, unsigned class, unsigned group)
 {
     struct pmm_region *r = &pmm->regions[pmm->supply[PMM_SUPPLY_FRESH][group]];
     uint64_t block = fresh_block(pmm, r);
+    ASSERT(block != FRAME_NONE); /* a region on this list has a never-used block */
     if (block == FRAME_NONE) {
-        ASSERT(!"untouched frames in no never-used block");
         return STATUS_CORRUPT;
     }
     bool user = (class & PMM_USER) != 0;

@@ -13,7 +13,7 @@ default rel
 
 ; RDI: boot information, RSI: image (both physical), RDX: tick of the first instruction. From here on no address below
 ; 2^47 is used.
-global entry64
+global entry64:function
 entry64:
     lea rsp, [boot_stack_top]
     xor eax, eax
@@ -34,7 +34,7 @@ entry64:
 section .text progbits alloc exec nowrite align=16
 
 ; void enter_on_stack(uint64_t top, void (*function)(void)): go on at `function` on another stack, never to return.
-global enter_on_stack
+global enter_on_stack:function
 enter_on_stack:
     mov rsp, rdi
     xor ebp, ebp
@@ -42,7 +42,7 @@ enter_on_stack:
     ud2
 
 ; void load_segments(const void *gdt_pointer)
-global load_gdt
+global load_gdt:function
 load_gdt:
     lgdt [rdi]
     mov eax, LAYOUT_SEL_DATA
@@ -116,7 +116,7 @@ interrupt_common:
     iretq
 
 section .rodata progbits alloc noexec nowrite align=8
-global interrupt_entries
+global interrupt_entries:data
 interrupt_entries:
 %assign vector 0
 %rep 256
