@@ -26,6 +26,12 @@ console:
     dd 2                        ; EGA text is understood
 
     align 8, db 0
+framebuffer:                    ; where there is no text mode (UEFI): any size, 32 bits a pixel
+    dw 5, OPTIONAL
+    dd 20
+    dd 0, 0, 32
+
+    align 8, db 0
 module_alignment:
     dw 6, OPTIONAL
     dd 8

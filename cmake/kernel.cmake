@@ -12,6 +12,14 @@ if(CAIRN_BREAK)
     target_compile_definitions(cairn_options INTERFACE CAIRN_BREAK_${break})
 endif()
 
+# The console font: printable ASCII of the one that GRUB brings, as a C table.
+find_program(PYTHON3 python3 REQUIRED)
+find_file(CAIRN_FONT ascii.pf2 REQUIRED PATHS /usr/share/grub /usr/share/grub2 /boot/grub/fonts /boot/grub2/fonts)
+set(font_table ${CMAKE_BINARY_DIR}/font.inc)
+add_custom_command(OUTPUT ${font_table}
+    COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/cmake/font.py ${CAIRN_FONT} ${font_table}
+    DEPENDS ${CAIRN_FONT} ${CMAKE_SOURCE_DIR}/cmake/font.py VERBATIM)
+
 # NASM reads the address map as %define lines.
 set(layout_header ${CMAKE_SOURCE_DIR}/src/arch/layout.h)
 set(layout_nasm ${CMAKE_BINARY_DIR}/layout.inc)
@@ -41,7 +49,8 @@ set(sources ${CAIRN_BOOT_SOURCES} ${CAIRN_PMM_SOURCES} ${CAIRN_VMM_SOURCES} ${CA
     ${CAIRN_X86_64_SOURCES} ${CAIRN_KERNEL_SOURCES} ${CAIRN_TEST_SOURCES}
     ${CAIRN_KERNEL_TEST_SOURCES})
 list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
-add_library(kernel_objects OBJECT ${CAIRN_LIB_SOURCES} ${sources})
+add_library(kernel_objects OBJECT ${CAIRN_LIB_SOURCES} ${sources} ${font_table})
+target_include_directories(kernel_objects PRIVATE ${CMAKE_BINARY_DIR})
 target_link_libraries(kernel_objects PRIVATE cairn_options)
 # These would be compiled into calls to themselves.
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/lib/string.c PROPERTIES

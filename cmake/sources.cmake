@@ -73,6 +73,9 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/heap_source.c
     src/kernel/console.c
     src/kernel/serial.c
+    src/kernel/display.c
+    src/kernel/framebuffer.c
+    src/kernel/screen.c
     src/kernel/vga.c
     src/kernel/options.c
     src/kernel/panic.c
@@ -134,7 +137,8 @@ set(CAIRN_TEST_SOURCES
 
 # Unit tests of the kernel layer, in the kernel only.
 set(CAIRN_KERNEL_TEST_SOURCES
-    test/unit/options_test.c)
+    test/unit/options_test.c
+    test/unit/screen_test.c)
 
 # The host's port: the model MMU, and the runner's memory.
 set(CAIRN_HOST_SOURCES

@@ -18,6 +18,8 @@
 #define PTE_G 0x100ULL        /* global */
 #define PTE_OWNED 0x200ULL    /* leaf, ignored bit 9: this mapping holds one reference to its frame */
 #define PTE_XD 0x8000000000000000ULL /* no instruction fetch (EFER.NXE) */
+/* PAT index 1, which the port programs as write-combining. */
+#define PTE_CACHE_WC PTE_PWT
 #define PTE_FRAME_MASK 0x000FFFFFFFFFF000ULL
 
 enum {

@@ -109,7 +109,7 @@ const char *cmd_rights_text(char text[static CMD_RIGHTS_TEXT], unsigned rights)
 
 const char *cmd_cache_name(unsigned pat_index)
 {
-    static const char *const names[] = {"WB", "WT", "UC-", "UC"};
+    static const char *const names[] = {"WB", "WC", "UC-", "UC"};
     return names[pat_index % ARRAY_LEN(names)];
 }
 

@@ -2,11 +2,15 @@
 
 #include "arch/arch.h"
 #include "arch/x86_64/cpu.h"
+#include "kernel/framebuffer.h"
+#include "kernel/screen.h"
 #include "kernel/serial.h"
 #include "kernel/vga.h"
 
 static bool to_serial = true;
-static bool to_vga = true;
+static bool to_screen = true;
+static struct screen screen;
+static struct framebuffer framebuffer;
 static uint64_t ticks_spent;
 static enum log_level log_level = LOG_INFO;
 static uint64_t log_rate;
@@ -22,8 +26,8 @@ static void console_put(struct sink *self, const char *text, size_t len)
             }
             serial_put(text[i]);
         }
-        if (to_vga) {
-            vga_put(text[i]);
+        if (to_screen) {
+            screen_put(&screen, text[i]);
         }
     }
     ticks_spent += arch_ticks() - start;
@@ -32,24 +36,35 @@ static void console_put(struct sink *self, const char *text, size_t len)
 static struct sink console_sink = {console_put};
 struct sink *const console = &console_sink;
 
-void console_init(void) { serial_init(); }
+void console_init(void)
+{
+    serial_init();
+    screen_init(&screen);
+}
 
-void console_add_vga(volatile uint16_t *cells)
+void console_use_vga(volatile uint16_t *cells)
 {
     uint64_t start = arch_ticks();
-    static bool cleared;
-    vga_use(cells);
-    if (!cleared && cells != NULL) {
-        vga_clear();
-        cleared = true;
+    screen_use(&screen, cells != NULL ? vga_paint : NULL, (void *)(uintptr_t)cells, VGA_COLUMNS, VGA_ROWS);
+    ticks_spent += arch_ticks() - start;
+}
+
+bool console_use_framebuffer(void *memory, uint32_t width, uint32_t height, uint32_t pitch_bytes)
+{
+    uint64_t start = arch_ticks();
+    bool usable =
+        width >= GLYPH_COLUMNS && height >= GLYPH_ROWS && framebuffer_init(&framebuffer, memory, height, pitch_bytes);
+    if (usable) {
+        screen_use(&screen, framebuffer_paint, &framebuffer, width / GLYPH_COLUMNS, height / GLYPH_ROWS);
     }
     ticks_spent += arch_ticks() - start;
+    return usable;
 }
 
 void console_select(bool serial, bool vga)
 {
     to_serial = serial;
-    to_vga = vga;
+    to_screen = vga;
 }
 
 void print(const char *format, ...)

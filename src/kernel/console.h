@@ -14,8 +14,10 @@
 
 /* Serial first; usable from the first C line on. */
 void console_init(void);
-/* VGA text memory is mapped here from now on (80x25 characters of 2 bytes). */
-void console_add_vga(volatile uint16_t *cells);
+/* VGA text memory is mapped here from now on (80x25 characters of 2 bytes). Null: it is not mapped any more. */
+void console_use_vga(volatile uint16_t *cells);
+/* A framebuffer of 32 bits a pixel is mapped here from now on. false: of no use. */
+bool console_use_framebuffer(void *memory, uint32_t width, uint32_t height, uint32_t pitch_bytes);
 /* Which outputs are used: from the `console=` option. */
 void console_select(bool serial, bool vga);
 

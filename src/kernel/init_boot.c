@@ -71,6 +71,7 @@ static void leave_for_later(void)
 {
     reclaim.info = init_info_frames();
     reclaim.vga = init.vga;
+    reclaim.framebuffer = init.info.framebuffer;
     reclaim.acpi_count = init.acpi_count;
     reclaim.acpi = heap_alloc_array(&machine.heap, init.acpi_count, sizeof *reclaim.acpi);
     if (reclaim.acpi == NULL) {

@@ -36,7 +36,7 @@ static void find_screen(void)
     bool graphics = init.info.framebuffer.present && init.info.framebuffer.type != 2;
     init.vga = !init.efi && !graphics;
     if (init.vga) {
-        console_add_vga(init_window_map(INIT_WINDOW_VGA, paddr_to_pfn(paddr(VGA_TEXT_ADDRESS))));
+        console_use_vga(init_window_map(INIT_WINDOW_VGA, paddr_to_pfn(paddr(VGA_TEXT_ADDRESS))));
     }
 }
 

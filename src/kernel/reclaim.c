@@ -3,8 +3,8 @@
 #include "arch/arch.h"
 #include "arch/layout.h"
 #include "kernel/console.h"
+#include "kernel/display.h"
 #include "kernel/machine.h"
-#include "kernel/vga.h"
 #include "vmm/window.h"
 
 extern const char image_keep[];
@@ -41,23 +41,6 @@ static void drop_boot_window(void)
     }
 }
 
-/* Text memory gets an address of its own in the kernel arena. */
-static void move_screen(void)
-{
-    vaddr_t va;
-    pfn_t frame = paddr_to_pfn(paddr(VGA_TEXT_ADDRESS));
-    console_add_vga(NULL);
-    if (arena_alloc(&machine.vmm.arena, npages(1), 12, "the VGA text screen", &va) != STATUS_OK) {
-        return;
-    }
-    if (vmm_map_frames(&machine.vmm, &machine.vmm.kernel, va, frame, npages(1), VMM_READ | VMM_WRITE, false) !=
-        STATUS_OK) {
-        (void)arena_free(&machine.vmm.arena, va);
-        return;
-    }
-    console_add_vga(vaddr_to_ptr(va));
-}
-
 static npages_t give_back_image(void)
 {
     uint64_t bytes = (uint64_t)image_keep - LAYOUT_IMAGE_BASE;
@@ -71,7 +54,9 @@ static npages_t give_back_image(void)
 npages_t reclaim_all(void)
 {
     if (reclaim.vga) {
-        move_screen();
+        display_vga();
+    } else if (reclaim.framebuffer.present) {
+        display_framebuffer(&reclaim.framebuffer);
     }
     drop_boot_window();
     uint64_t won = give_back_image().v;

@@ -4,6 +4,7 @@
 #ifndef CAIRN_KERNEL_RECLAIM_H
 #define CAIRN_KERNEL_RECLAIM_H
 
+#include "boot/mb2.h"
 #include "lib/range.h"
 #include "lib/units.h"
 
@@ -12,7 +13,8 @@ struct reclaim {
     struct frame_run info;        /* boot information */
     struct frame_run *acpi;       /* on the heap; freed by reclaim_all */
     size_t acpi_count;
-    bool vga;                     /* the screen moves from the boot window to the kernel arena */
+    bool vga;                     /* VGA text memory is shown in the boot window */
+    struct mb2_framebuffer framebuffer;
 };
 
 extern struct reclaim reclaim;

@@ -1,4 +1,4 @@
-/* VGA text: 80 x 25 cells of 2 bytes, scrolled by copying. */
+/* Painter for VGA text memory: 80 x 25 cells of 2 bytes. */
 #ifndef CAIRN_KERNEL_VGA_H
 #define CAIRN_KERNEL_VGA_H
 
@@ -6,9 +6,7 @@
 
 enum { VGA_TEXT_ADDRESS = 0xB8000, VGA_COLUMNS = 80, VGA_ROWS = 25 };
 
-/* Write to these cells from now on; null: to none. The position is kept. */
-void vga_use(volatile uint16_t *cells);
-void vga_clear(void);
-void vga_put(char c);
+/* `cells`: the text memory, where it is mapped. */
+void vga_paint(void *cells, unsigned column, unsigned row, char c);
 
 #endif

@@ -135,9 +135,10 @@ static enum status retain_all(struct vmm *vmm, pfn_t first, npages_t pages)
 enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages,
                            unsigned rights, bool own)
 {
+    uint64_t cache = (rights & VMM_WRITE_COMBINING) != 0 ? PTE_CACHE_WC : 0;
     enum status s = request_check(vmm, space, va, pages, "vmm_map_frames");
     if (s == STATUS_OK) {
-        s = request_check_rights(va, rights);
+        s = own && cache != 0 ? STATUS_INVALID : request_check_rights(va, rights & ~(unsigned)VMM_WRITE_COMBINING);
     }
     if (s != STATUS_OK) {
         return s;
@@ -161,7 +162,7 @@ enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn
         }
         return s;
     }
-    struct fill f = {.next = first, .bits = PTE_P | (own ? PTE_OWNED : 0) | rights_to_bits(rights)};
+    struct fill f = {.next = first, .bits = PTE_P | (own ? PTE_OWNED : 0) | cache | rights_to_bits(rights)};
     link_all(vmm, space, va, pages, &f);
     return STATUS_OK;
 }

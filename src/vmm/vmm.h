@@ -121,6 +121,9 @@ struct space *space_find(struct vmm *vmm, unsigned id);
  * NOMEM.
  */
 enum status vmm_map(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights);
+/* For vmm_map_frames only, beside the rights: stores may be gathered and reordered (framebuffers). Not with `own`. */
+enum { VMM_WRITE_COMBINING = 1 << 8 };
+
 /*
  * The frames [first, first + pages). `own`: retain each (PMM frames in use), release at unmap; else they are just
  * mapped (MMIO, ROM).

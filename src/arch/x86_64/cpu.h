@@ -50,6 +50,18 @@ static inline uint64_t read_cr4(void) { uint64_t v; __asm__ volatile("mov %%cr4,
 static inline void write_cr3(uint64_t v) { __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory"); }
 static inline void write_cr4(uint64_t v) { __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory"); }
 
+/* Copy `words` of 8 bytes, of any alignment; *from moves on. Returns the place behind them. */
+static inline char *copy_words(char *to, const void **from, uint64_t words)
+{
+    __asm__ volatile("rep movsq" : "+D"(to), "+S"(*from), "+c"(words) : : "memory");
+    return to;
+}
+
+static inline void clear_words(char *to, uint64_t words)
+{
+    __asm__ volatile("rep stosq" : "+D"(to), "+c"(words) : "a"(0) : "memory");
+}
+
 /* Wait for an interrupt that never comes: interrupts are off. */
 static inline _Noreturn void halt_for_ever(void)
 {

@@ -11,10 +11,10 @@ enum {
 };
 
 /*
- * PAT entries: 6 write-back, 4 write-through, 7 uncached-minus, 0 uncached; entry i+4 = entry i, so that bit 7 of a
+ * PAT entries: 6 write-back, 1 write-combining, 7 uncached-minus, 0 uncached; entry i+4 = entry i, so that bit 7 of a
  * large leaf, which a window shows as the PAT bit of a small one, never changes a cache type (rule R4).
  */
-static const uint64_t pat_mirrored = 0x0007040600070406;
+static const uint64_t pat_mirrored = 0x0007010600070106;
 
 static bool smap_on;
 
