@@ -8,8 +8,11 @@ TEST = re.compile(r"^TEST\(\s*(\w+),\s*(\w+)\s*\)", re.MULTILINE)
 
 def sources():
     text = (ROOT / "cmake" / "sources.cmake").read_text()
-    block = re.search(r"set\(CAIRN_TEST_SOURCES\s+(.*?)\)", text, re.DOTALL)
-    return [ROOT / word for word in block[1].split() if word.endswith(".c")]
+    lists = [
+        re.search(rf"set\({name}\s+(.*?)\)", text, re.DOTALL)[1]
+        for name in ("CAIRN_TEST_SOURCES", "CAIRN_KERNEL_TEST_SOURCES")
+    ]
+    return [ROOT / word for word in " ".join(lists).split() if word.endswith(".c")]
 
 
 def names():
