@@ -20,6 +20,7 @@
  *        string without terminator                      ""
  *        map entries shorter than 20 bytes              no map
  *        map not a whole number of entries              the whole ones count
+ *        no map                                         EFI's, else basic memory (mb2_map.c)
  *        module that ends before it starts              dropped, counted as lost
  *        modules over each other                        told; both kept: their frames are not free either way
  *        more section headers than fit                  those that fit count
@@ -36,19 +37,15 @@
  *
  * 6. Context: boot, one CPU, no lock, no state but *info. It is in .init and goes with it.
  */
-#include "boot/mb2.h"
-
 #include <stdarg.h>
 
+#include "boot/mb2_internal.h"
 #include "lib/fmt.h"
-#include "lib/string.h"
 
 enum {
     BLOCK_HEADER_BYTES = 8,
     TAG_HEADER_BYTES = 8,
     TAG_ALIGN_BYTES = 8,
-    MAP_HEADER_BYTES = 8,      /* entry size, entry version */
-    MAP_ENTRY_MIN_BYTES = 20,  /* base, length, type */
     MODULE_HEADER_BYTES = 8,
     ELF_HEADER_BYTES = 12,     /* count, entry size, names' index */
     ELF32_SECTION_BYTES = 40,
@@ -63,6 +60,7 @@ enum tag_type {
     TAG_COMMAND_LINE = 1,
     TAG_LOADER = 2,
     TAG_MODULE = 3,
+    TAG_BASIC_MEMORY = 4,
     TAG_MAP = 6,
     TAG_FRAMEBUFFER = 8,
     TAG_ELF = 9,
@@ -77,34 +75,7 @@ enum tag_type {
     TAG_LOAD_BASE = 21,
 };
 
-/* What follows a tag's header: `bytes` bytes at `at`, all of them readable. */
-struct payload {
-    const uint8_t *at;
-    uint32_t bytes;
-};
-
-struct parser {
-    struct mb2_info *info;
-    mb2_problem problem;
-    void *ctx;
-    uint32_t sound;  /* bit t: a tag of type t < 32 was read and accepted */
-};
-
-static uint32_t read32(const uint8_t *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return value;
-}
-
-static uint64_t read64(const uint8_t *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return value;
-}
-
-__attribute__((format(printf, 2, 3))) static void wrong(struct parser *p, const char *format, ...)
+void mb2_wrong(struct parser *p, const char *format, ...)
 {
     if (p->info->problems < UINT32_MAX) {
         p->info->problems++;
@@ -134,31 +105,10 @@ static bool parse_string(struct parser *p, struct payload tag, const char *what,
 {
     const char *text = read_string(tag, 0);
     if (text == NULL) {
-        wrong(p, "%s of %u bytes has no end: left out", what, tag.bytes);
+        mb2_wrong(p, "%s of %u bytes has no end: left out", what, tag.bytes);
         return false;
     }
     *out = text;
-    return true;
-}
-
-static bool parse_map(struct parser *p, struct payload tag)
-{
-    uint32_t entry_bytes = tag.bytes < MAP_HEADER_BYTES ? 0 : read32(tag.at);
-    if (entry_bytes < MAP_ENTRY_MIN_BYTES) {
-        wrong(p, "memory map tag of %u bytes with entries of %u: left out", tag.bytes, entry_bytes);
-        return false;
-    }
-    uint32_t room = tag.bytes - MAP_HEADER_BYTES;
-    if (room % entry_bytes != 0) {
-        wrong(p, "memory map of %u bytes is not a whole number of entries of %u", room, entry_bytes);
-    }
-    if (room < entry_bytes) {
-        wrong(p, "memory map without an entry: left out");
-        return false;
-    }
-    p->info->map = tag.at + MAP_HEADER_BYTES;
-    p->info->map_entry_bytes = entry_bytes;
-    p->info->map_count = room / entry_bytes;
     return true;
 }
 
@@ -167,8 +117,8 @@ static void tell_overlaps(struct parser *p, struct mb2_module module)
     for (uint32_t i = 0; i < p->info->module_count; i++) {
         struct mb2_module other = p->info->modules[i];
         if (ranges_overlap(module.start, module.end, other.start, other.end)) {
-            wrong(p, "module at %#lx to %#lx lies over the one at %#lx to %#lx", module.start, module.end, other.start,
-                  other.end);
+            mb2_wrong(p, "module at %#lx to %#lx lies over the one at %#lx to %#lx", module.start, module.end,
+                      other.start, other.end);
         }
     }
 }
@@ -176,22 +126,23 @@ static void tell_overlaps(struct parser *p, struct mb2_module module)
 static void parse_module(struct parser *p, struct payload tag)
 {
     if (tag.bytes < MODULE_HEADER_BYTES) {
-        wrong(p, "module tag of %u bytes: left out", tag.bytes);
+        mb2_wrong(p, "module tag of %u bytes: left out", tag.bytes);
         p->info->modules_lost++;
         return;
     }
     struct mb2_module module = {read32(tag.at), read32(tag.at + 4), read_string(tag, MODULE_HEADER_BYTES)};
     if (module.end < module.start) {
-        wrong(p, "module at %#lx ends before it, at %#lx: left out", module.start, module.end);
+        mb2_wrong(p, "module at %#lx ends before it, at %#lx: left out", module.start, module.end);
         p->info->modules_lost++;
         return;
     }
     if (module.args == NULL) {
-        wrong(p, "arguments of the module at %#lx have no end: left out", module.start);
+        mb2_wrong(p, "arguments of the module at %#lx have no end: left out", module.start);
         module.args = "";
     }
     if (p->info->module_count == MB2_MODULES_MAX) {
-        wrong(p, "module at %#lx is one more than MB2_MODULES_MAX = %d: left out", module.start, MB2_MODULES_MAX);
+        mb2_wrong(p, "module at %#lx is one more than MB2_MODULES_MAX = %d: left out", module.start,
+                  MB2_MODULES_MAX);
         p->info->modules_lost++;
         return;
     }
@@ -202,7 +153,7 @@ static void parse_module(struct parser *p, struct payload tag)
 static bool parse_elf(struct parser *p, struct payload tag)
 {
     if (tag.bytes < ELF_HEADER_BYTES) {
-        wrong(p, "ELF tag of %u bytes: left out", tag.bytes);
+        mb2_wrong(p, "ELF tag of %u bytes: left out", tag.bytes);
         return false;
     }
     struct mb2_elf elf = {tag.at + ELF_HEADER_BYTES, read32(tag.at), read32(tag.at + 4), read32(tag.at + 8)};
@@ -210,16 +161,16 @@ static bool parse_elf(struct parser *p, struct payload tag)
         return true; /* an image without section headers: nothing to keep, nothing wrong */
     }
     if (elf.entry_bytes != ELF32_SECTION_BYTES && elf.entry_bytes < ELF64_SECTION_BYTES) {
-        wrong(p, "ELF section headers of %u bytes: left out", elf.entry_bytes);
+        mb2_wrong(p, "ELF section headers of %u bytes: left out", elf.entry_bytes);
         return false;
     }
     uint32_t fits = (tag.bytes - ELF_HEADER_BYTES) / elf.entry_bytes;
     if (elf.count > fits) {
-        wrong(p, "ELF tag says %u section headers and holds %u", elf.count, fits);
+        mb2_wrong(p, "ELF tag says %u section headers and holds %u", elf.count, fits);
         elf.count = fits;
     }
     if (elf.count > 0 && elf.names_index >= elf.count) {
-        wrong(p, "ELF section %u of %u is said to hold the names", elf.names_index, elf.count);
+        mb2_wrong(p, "ELF section %u of %u is said to hold the names", elf.names_index, elf.count);
         elf.names_index = 0; /* the null section: no names */
     }
     if (elf.count > 0) {
@@ -231,7 +182,7 @@ static bool parse_elf(struct parser *p, struct payload tag)
 static bool parse_rsdp(struct parser *p, struct payload tag, uint32_t version)
 {
     if (tag.bytes < (version == 1 ? RSDP1_BYTES : RSDP2_BYTES)) {
-        wrong(p, "ACPI RSDP of version %u in %u bytes: left out", version, tag.bytes);
+        mb2_wrong(p, "ACPI RSDP of version %u in %u bytes: left out", version, tag.bytes);
         return false;
     }
     if (version > p->info->rsdp_version) {
@@ -245,7 +196,7 @@ static bool parse_rsdp(struct parser *p, struct payload tag, uint32_t version)
 static bool parse_screen(struct parser *p, struct payload tag)
 {
     if (tag.bytes < SCREEN_BYTES) {
-        wrong(p, "framebuffer tag of %u bytes: left out", tag.bytes);
+        mb2_wrong(p, "framebuffer tag of %u bytes: left out", tag.bytes);
         return false;
     }
     struct mb2_framebuffer screen = {read64(tag.at),      read32(tag.at + 8), read32(tag.at + 12),
@@ -253,7 +204,7 @@ static bool parse_screen(struct parser *p, struct payload tag)
     uint64_t row_bytes = ((uint64_t)screen.width * screen.bpp + 7) / 8;
     uint64_t bytes = (uint64_t)screen.pitch * screen.height;
     if (row_bytes == 0 || bytes == 0 || row_bytes > screen.pitch || bytes > UINT64_MAX - screen.address) {
-        wrong(p, "framebuffer %ux%u, %u bits, pitch %u at %#lx cannot be: left out", screen.width, screen.height,
+        mb2_wrong(p, "framebuffer %ux%u, %u bits, pitch %u at %#lx cannot be: left out", screen.width, screen.height,
               screen.bpp, screen.pitch, screen.address);
         return false;
     }
@@ -264,7 +215,7 @@ static bool parse_screen(struct parser *p, struct payload tag)
 static bool parse_load_base(struct parser *p, struct payload tag)
 {
     if (tag.bytes < 4) {
-        wrong(p, "load address tag of %u bytes: left out", tag.bytes);
+        mb2_wrong(p, "load address tag of %u bytes: left out", tag.bytes);
         return false;
     }
     p->info->load_base = read32(tag.at);
@@ -277,16 +228,20 @@ static bool parse_single(struct parser *p, uint32_t type, struct payload tag)
     switch (type) {
     case TAG_COMMAND_LINE: return parse_string(p, tag, "command line", &p->info->command_line);
     case TAG_LOADER: return parse_string(p, tag, "loader name", &p->info->loader_name);
-    case TAG_MAP: return parse_map(p, tag);
+    case TAG_MAP: return mb2_parse_map(p, tag);
     case TAG_FRAMEBUFFER: return parse_screen(p, tag);
     case TAG_ELF: return parse_elf(p, tag);
     case TAG_RSDP1: return parse_rsdp(p, tag, 1);
     case TAG_RSDP2: return parse_rsdp(p, tag, 2);
     case TAG_LOAD_BASE: return parse_load_base(p, tag);
-    case TAG_EFI_MAP: p->info->efi_map = true; [[fallthrough]];
+    case TAG_BASIC_MEMORY: p->basic_memory = tag; return true;
+    case TAG_EFI_MAP:
+        p->efi_map = tag;
+        p->info->efi = p->info->efi_map = true;
+        return true;
+    case TAG_EFI_SERVICES: p->firmware_runs = true; [[fallthrough]];
     case TAG_EFI32_TABLE:
     case TAG_EFI64_TABLE:
-    case TAG_EFI_SERVICES:
     case TAG_EFI32_IMAGE:
     case TAG_EFI64_IMAGE: p->info->efi = true; return true;
     default: return false; /* not ours to read: network, SMBIOS, APM, ... or unknown */
@@ -301,7 +256,7 @@ static void parse_tag(struct parser *p, uint32_t type, struct payload tag)
     }
     uint32_t bit = type < 32 ? 1U << type : 0;
     if ((p->sound & bit) != 0) {
-        wrong(p, "tag %u is there again: the first one counts", type);
+        mb2_wrong(p, "tag %u is there again: the first one counts", type);
     } else if (parse_single(p, type, tag)) {
         p->sound |= bit;
     }
@@ -315,11 +270,11 @@ static uint32_t walk_tags(struct parser *p, const uint8_t *block, uint32_t total
     for (uint32_t offset = BLOCK_HEADER_BYTES; offset < total && total - offset >= TAG_HEADER_BYTES;) {
         uint32_t type = read32(block + offset), bytes = read32(block + offset + 4), room = total - offset;
         if (bytes < TAG_HEADER_BYTES) {
-            wrong(p, "tag %u at %#x says %u bytes: nothing behind it is read", type, offset, bytes);
+            mb2_wrong(p, "tag %u at %#x says %u bytes: nothing behind it is read", type, offset, bytes);
             return whole;
         }
         if (bytes > room) {
-            wrong(p, "tag %u at %#x says %u bytes where %u are left", type, offset, bytes, room);
+            mb2_wrong(p, "tag %u at %#x says %u bytes where %u are left", type, offset, bytes, room);
             if (whole > 0) {
                 parse_tag(p, type, (struct payload){block + offset + TAG_HEADER_BYTES, room - TAG_HEADER_BYTES});
             }
@@ -328,14 +283,14 @@ static uint32_t walk_tags(struct parser *p, const uint8_t *block, uint32_t total
         whole++;
         if (type == TAG_END) {
             if (bytes != TAG_HEADER_BYTES) {
-                wrong(p, "the end tag says %u bytes", bytes);
+                mb2_wrong(p, "the end tag says %u bytes", bytes);
             }
             return whole;
         }
         parse_tag(p, type, (struct payload){block + offset + TAG_HEADER_BYTES, bytes - TAG_HEADER_BYTES});
         offset += (bytes + TAG_ALIGN_BYTES - 1) / TAG_ALIGN_BYTES * TAG_ALIGN_BYTES;
     }
-    wrong(p, "the end tag is missing");
+    mb2_wrong(p, "the end tag is missing");
     return whole;
 }
 
@@ -351,34 +306,26 @@ enum status mb2_parse(const void *bytes, size_t available, struct mb2_info *info
     clear(info);
     struct parser p = {.info = info, .problem = problem, .ctx = ctx};
     if (bytes == NULL || ptr_to_vaddr(bytes).v % TAG_ALIGN_BYTES != 0) {
-        wrong(&p, "no boot information: it would lie at %#lx", ptr_to_vaddr(bytes).v);
+        mb2_wrong(&p, "no boot information: it would lie at %#lx", ptr_to_vaddr(bytes).v);
         return STATUS_CORRUPT;
     }
     if (available < BLOCK_HEADER_BYTES + TAG_HEADER_BYTES) {
-        wrong(&p, "no boot information: %lu bytes are too few", available);
+        mb2_wrong(&p, "no boot information: %lu bytes are too few", available);
         return STATUS_CORRUPT;
     }
     uint32_t said = read32(bytes);
     uint32_t limit = available < MB2_BLOCK_BYTES_MAX ? (uint32_t)available : MB2_BLOCK_BYTES_MAX;
     if (said > limit) {
-        wrong(&p, "the block says %u bytes, %u are read", said, limit);
+        mb2_wrong(&p, "the block says %u bytes, %u are read", said, limit);
     }
     uint32_t total = said < limit ? said : limit;
     if (walk_tags(&p, bytes, total) == 0) {
-        wrong(&p, "no boot information: a block of %u bytes without one whole tag", said);
+        mb2_wrong(&p, "no boot information: a block of %u bytes without one whole tag", said);
         return STATUS_CORRUPT; /* *info is still empty: what is cut counts only behind a whole tag */
     }
+    mb2_choose_map(&p);
     info->total_bytes = total;
     return STATUS_OK;
-}
-
-struct memmap_entry mb2_map_entry(const struct mb2_info *info, uint32_t index)
-{
-    if (index >= info->map_count) {
-        return (struct memmap_entry){0};
-    }
-    const uint8_t *at = info->map + (size_t)index * info->map_entry_bytes;
-    return (struct memmap_entry){read64(at), read64(at + 8), read32(at + 16)};
 }
 
 bool mb2_section(const struct mb2_info *info, uint32_t index, struct mb2_section *out)

@@ -35,11 +35,15 @@ struct mb2_elf {           /* section headers of the loaded image (tag 9) */
     uint32_t count, entry_bytes, names_index;
 };
 
+/* Where the memory map is from; the first of these that is there and sound. */
+enum mb2_map_source { MB2_MAP_NONE, MB2_MAP_MULTIBOOT2, MB2_MAP_EFI, MB2_MAP_BASIC };
+
 struct mb2_info {
     const char *command_line;  /* never null, "" when absent */
     const char *loader_name;   /* likewise */
     const uint8_t *map;        /* first entry of the memory map; null when there is none */
-    uint32_t map_entry_bytes;  /* >= 20 (base, length, type), the stride */
+    enum mb2_map_source map_source; /* whose entries they are */
+    uint32_t map_entry_bytes;  /* the stride: >= 20 (base, length, type), EFI >= 40, basic 4 */
     uint32_t map_count;
     struct mb2_module modules[MB2_MODULES_MAX];
     uint32_t module_count, modules_lost; /* lost: more than MB2_MODULES_MAX, or end before start */
@@ -50,6 +54,7 @@ struct mb2_info {
     struct mb2_framebuffer framebuffer;
     bool efi_map;              /* an EFI memory map tag is there (the machine is UEFI) */
     bool efi;                  /* that or any other EFI tag: system table, image handle, boot services not ended */
+    bool firmware_runs;        /* EFI boot services were not ended: their memory is in use */
     uint64_t load_base;        /* where the image lies; 0 when the tag is absent */
     uint32_t total_bytes;      /* of the block, as far as it was read */
     uint32_t problems;         /* things found wrong, each told to `problem` */
@@ -66,8 +71,13 @@ typedef void (*mb2_problem)(void *ctx, const char *text);
  */
 enum status mb2_parse(const void *bytes, size_t available, struct mb2_info *info, mb2_problem problem, void *ctx);
 
-/* Entry `index` < info->map_count, exactly as the loader gave it; beyond, an empty one. */
+/*
+ * Entry `index` < info->map_count, beyond an empty one: exactly as the loader gave it; of an EFI map with EFI's type
+ * translated; of basic memory the part below 1 MiB and that from there on.
+ */
 struct memmap_entry mb2_map_entry(const struct mb2_info *info, uint32_t index);
+/* In words: "the EFI map". */
+const char *mb2_map_source_name(enum mb2_map_source source);
 
 /*
  * One section header of the ELF tag, as far as it is needed, exactly as given (address + bytes may wrap). false: out

@@ -29,16 +29,14 @@ boot_start:
     cli
     cld
     mov esi, eax                ; the loader's magic
-    ; A stack of one word to learn EIP: the reserved word of the boot information is ours to spoil; without a
-    ; Multiboot2 loader any place will do, we shall not return.
-    lea esp, [ebx + 8]
-    cmp esi, LOADER_MAGIC
-    je .find
+    ; A stack of one word to learn EIP. EBX may point anywhere, so it is not asked; the word is put back, since on a
+    ; UEFI machine even this place may hold the boot information.
     mov esp, 0x7000
-.find:
+    mov edi, [esp - 4]
     call .here
 .here:
     pop ebp
+    mov [esp - 4], edi
     sub ebp, .here              ; EBP: how far the image was moved
     lea esp, [ebp + stack32_top]
     lea eax, [ebp + no_loader]

@@ -6,6 +6,10 @@ if(CAIRN_SANITIZE)
     target_link_options(cairn_options INTERFACE -fsanitize=${CAIRN_SANITIZE})
 endif()
 target_compile_definitions(cairn_options INTERFACE CAIRN_HOST)
+if(CAIRN_COVERAGE)
+    target_compile_options(cairn_options INTERFACE --coverage -fprofile-update=atomic -O0)
+    target_link_options(cairn_options INTERFACE --coverage)
+endif()
 
 # One library a layer, each linked with the lower ones only: a layer that reaches upward does not link.
 add_library(cairn_lib STATIC ${CAIRN_LIB_SOURCES})
@@ -32,6 +36,17 @@ foreach(tool mapcheck mb2check)
     add_executable(${tool} ${CMAKE_SOURCE_DIR}/test/tools/${tool}.c ${CMAKE_SOURCE_DIR}/test/tools/port.c)
     target_link_libraries(${tool} PRIVATE cairn_boot cairn_pmm cairn_lib)
 endforeach()
+
+# libFuzzer programs (Clang only; preset host-fuzz, scripts/fuzz).
+if(CAIRN_FUZZ)
+    foreach(name mb2 memmap early)
+        add_executable(${name}_fuzz ${CMAKE_SOURCE_DIR}/test/fuzz/${name}_fuzz.c)
+        target_link_libraries(${name}_fuzz PRIVATE cairn_boot cairn_lib)
+        target_compile_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+        target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+    endforeach()
+    target_sources(mb2_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/mb2_bed.c)
+endif()
 
 enable_testing()
 # Each unit test is a CTest test of its own name, found by running the built program once.

@@ -14,7 +14,8 @@ endif()
 
 # The console font: printable ASCII of the one that GRUB brings, as a C table.
 find_program(PYTHON3 python3 REQUIRED)
-find_file(CAIRN_FONT ascii.pf2 REQUIRED PATHS /usr/share/grub /usr/share/grub2 /boot/grub/fonts /boot/grub2/fonts)
+find_file(CAIRN_FONT NAMES ascii.pf2 euro.pf2 unicode.pf2 REQUIRED
+    PATHS /usr/share/grub /usr/share/grub2 /boot/grub/fonts /boot/grub2/fonts)
 set(font_table ${CMAKE_BINARY_DIR}/font.inc)
 add_custom_command(OUTPUT ${font_table}
     COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/cmake/font.py ${CAIRN_FONT} ${font_table}

@@ -10,6 +10,7 @@ set(CAIRN_LIB_SOURCES
 set(CAIRN_BOOT_SOURCES
     boot/early.c
     boot/mb2.c
+    boot/mb2_map.c
     boot/memmap.c)
 
 set(CAIRN_PMM_SOURCES
@@ -80,6 +81,10 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/options.c
     src/kernel/panic.c
     src/kernel/fault.c
+    src/kernel/fault_place.c
+    src/kernel/fault_walk.c
+    src/kernel/fault_why.c
+    src/kernel/backtrace.c
     src/kernel/symbols.c
     src/kernel/monitor.c
     src/kernel/line.c
@@ -111,9 +116,11 @@ set(CAIRN_TEST_SOURCES
     test/unit/pmm_random_test.c
     test/unit/boot_again_early.c
     test/unit/boot_again_mb2.c
+    test/unit/boot_again_mb2_map.c
     test/unit/boot_again_memmap.c
     test/unit/early_alloc_test.c
     test/unit/mb2_bed.c
+    test/unit/mb2_map_test.c
     test/unit/mb2_parse_test.c
     test/unit/memmap_bed.c
     test/unit/memmap_map_test.c
@@ -129,6 +136,7 @@ set(CAIRN_TEST_SOURCES
     test/unit/vmm_cost_test.c
     test/unit/vmm_foreign_test.c
     test/unit/vmm_kpages_test.c
+    test/unit/vmm_limits_test.c
     test/unit/vmm_map_test.c
     test/unit/vmm_nomem_test.c
     test/unit/vmm_random_test.c
@@ -137,6 +145,7 @@ set(CAIRN_TEST_SOURCES
 
 # Unit tests of the kernel layer, in the kernel only.
 set(CAIRN_KERNEL_TEST_SOURCES
+    test/unit/fault_test.c
     test/unit/options_test.c
     test/unit/screen_test.c)
 

@@ -40,11 +40,16 @@ libc-headers libc6-dev host tests
 llvm-rt libclang-rt-dev clang sanitizers
 grub-mkrescue grub-common bootable ISO
 grub-file grub-common header check
+grub-font grub-common console font
 grub-i386-pc grub-pc-bin GRUB for BIOS
 grub-x86_64-efi grub-efi-amd64-bin GRUB for UEFI
 xorriso xorriso bootable ISO
 mformat mtools bootable ISO
 qemu-system-x86_64 qemu-system-x86 emulator
+ovmf ovmf UEFI for QEMU
+bochs bochs emulator
+bochs-bios bochsbios BIOS for Bochs
+bochs-vgabios vgabios screen BIOS for Bochs
 gdb gdb debug
 python3 python3 tests
 pytest python3-pytest boot tests
@@ -67,11 +72,24 @@ python_with() {
     return 1
 }
 
+# CAIRN_HIDE=NAME hides one of the things that are found by a place and not by PATH: for the tests of the doctor.
 grub_platform_dir() {
-    local dir
-    for dir in "/usr/lib/grub/$1" "/usr/local/lib/grub/$1" "/usr/share/grub2/$1" "/usr/share/grub/$1"; do
-        if [[ -e $dir/modinfo.sh ]]; then
-            printf '%s\n' "$dir"
+    local dir places=(/usr/lib/grub /usr/local/lib/grub /usr/lib/grub2 /usr/share/grub2 /usr/share/grub)
+    for dir in "${places[@]}"; do
+        if [[ ${CAIRN_HIDE:-} != "$1" && -e $dir/$1/modinfo.sh ]]; then
+            printf '%s\n' "$dir/$1"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# The console font, where cmake/kernel.cmake looks for it.
+grub_font() {
+    local file
+    for file in {/usr/share/grub,/usr/share/grub2,/boot/grub/fonts,/boot/grub2/fonts}/{ascii,euro,unicode}.pf2; do
+        if [[ -r $file ]]; then
+            printf '%s\n' "$file"
             return 0
         fi
     done
@@ -81,13 +99,67 @@ grub_platform_dir() {
 # Tools that are known by another name elsewhere (Fedora, openSUSE: grub2-*).
 grub_tool() { command -v "grub-$1" || command -v "grub2-$1"; }
 
+# UEFI for QEMU, in the order tried: Debian and Ubuntu, Fedora and RHEL, Arch, openSUSE, Gentoo. A file named CODE needs
+# its VARS beside it.
+OVMF_PLACES=(/usr/share/ovmf/OVMF.fd /usr/share/qemu/OVMF.fd /usr/share/OVMF/OVMF.fd
+    /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_CODE.fd
+    /usr/share/edk2/ovmf/OVMF_CODE.fd /usr/share/edk2-ovmf/x64/OVMF_CODE.fd /usr/share/edk2/x64/OVMF_CODE.4m.fd
+    /usr/share/edk2/x64/OVMF.4m.fd /usr/share/qemu/ovmf-x86_64-code.bin /usr/share/edk2-ovmf/OVMF_CODE.fd)
+
+# CAIRN_OVMF alone where it is set: a wrong name is no reason to take another firmware.
+ovmf_file() {
+    local file places=("${OVMF_PLACES[@]}")
+    [[ -z ${CAIRN_OVMF:-} ]] || places=("$CAIRN_OVMF")
+    for file in "${places[@]}"; do
+        if [[ -r $file ]] && { ! is_ovmf_code "$file" || ovmf_variables "$file" >/dev/null; }; then
+            printf '%s\n' "$file"
+            return 0
+        fi
+    done
+    return 1
+}
+
+is_ovmf_code() { [[ $(basename "$1") == *[Cc][Oo][Dd][Ee]* ]]; }
+
+# The variables that belong to a file of OVMF's code: the same name with VARS, also without .secboot.
+ovmf_variables() {
+    local name vars
+    name=$(basename "$1")
+    for vars in "${name//CODE/VARS}" "${name//code/vars}"; do
+        for vars in "$vars" "${vars/.secboot/}"; do
+            if [[ $vars != "$name" && -r $(dirname "$1")/$vars ]]; then
+                printf '%s/%s\n' "$(dirname "$1")" "$vars"
+                return 0
+            fi
+        done
+    done
+    return 1
+}
+
+bochs_rom() {
+    local dir
+    for dir in ${BXSHARE:+"$BXSHARE"} /usr/share/bochs /usr/local/share/bochs; do
+        if [[ ${CAIRN_HIDE:-} != "$1" && -r $dir/$1 ]]; then
+            printf '%s\n' "$dir/$1"
+            return 0
+        fi
+    done
+    return 1
+}
+
+has_display() { [[ -n ${DISPLAY:-}${WAYLAND_DISPLAY:-} ]]; }
+
 has_tool() {
     case $1 in
         grub-mkrescue | grub-file) grub_tool "${1#grub-}" >/dev/null ;;
+        grub-font) grub_font >/dev/null ;;
         grub-i386-pc) grub_platform_dir i386-pc >/dev/null ;;
         grub-x86_64-efi) grub_platform_dir x86_64-efi >/dev/null ;;
         pytest) python_with pytest >/dev/null ;;
         pexpect) python_with "pytest, pexpect" >/dev/null ;; # in the same interpreter
+        ovmf) ovmf_file >/dev/null ;;
+        bochs-bios) bochs_rom BIOS-bochs-latest >/dev/null ;;
+        bochs-vgabios) bochs_rom VGABIOS-lgpl-latest >/dev/null ;;
         libc-headers) command -v gcc >/dev/null && echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1 ;;
         llvm-rt) [[ -n $(clang_runtime) ]] ;;
         *) command -v "$1" >/dev/null ;;
@@ -168,12 +240,15 @@ install_packages() {
 
 # --- builds ---
 
-BUILD_TOOLS=(cmake ninja gcc nasm ld libc-headers flock)
-ISO_TOOLS=(objcopy grub-mkrescue grub-file grub-i386-pc xorriso mformat)
-RUN_TOOLS=(python3 timeout qemu-system-x86_64)
-TEST_TOOLS=(clang llvm-rt pytest pexpect)
+BUILD_TOOLS=(cmake ninja gcc nasm ld libc-headers python3 grub-font flock)
+ISO_TOOLS=(objcopy grub-mkrescue grub-file xorriso mformat)
+RUN_TOOLS=(python3 timeout)
+QEMU_TOOLS=(qemu-system-x86_64)
+UEFI_TOOLS=(grub-x86_64-efi ovmf)
+BOCHS_TOOLS=(bochs bochs-bios bochs-vgabios)
+TEST_TOOLS=(clang llvm-rt pytest pexpect gdb nm grub-i386-pc "${QEMU_TOOLS[@]}" "${UEFI_TOOLS[@]}" "${BOCHS_TOOLS[@]}")
 # shellcheck disable=SC2034 # for those who source this file
-readonly BUILD_TOOLS ISO_TOOLS RUN_TOOLS TEST_TOOLS
+readonly BUILD_TOOLS ISO_TOOLS RUN_TOOLS QEMU_TOOLS UEFI_TOOLS BOCHS_TOOLS TEST_TOOLS
 
 # build PRESET [TARGET...]: configures where that was not done, then builds; quiet unless it fails. One build at a time,
 # so that parallel runs may call it. A build without anything to do takes a fraction of a second and touches nothing.

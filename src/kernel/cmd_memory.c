@@ -78,7 +78,8 @@ static bool run_mmap(const struct command_line *line)
         return true;
     }
     char text[48];
-    print("the firmware's map, %lu entries (first byte - last byte, size, bytes, type)\n", machine.map_count);
+    print("the firmware's map, %lu entries of %s (first byte - last byte, size, bytes, type)\n", machine.map_count,
+          machine.map_source);
     for (size_t i = 0; i < machine.map_count; i++) {
         const struct memmap_entry *e = &machine.map[i];
         fmt_text(text, sizeof text, "%u %s", e->type, type_name(e->type));

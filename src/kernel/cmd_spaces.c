@@ -2,6 +2,7 @@
  * Commands about address spaces: make, destroy, list, edit from outside. A space made here lies in a block of the heap,
  * and only these are destroyed here: other spaces belong to whoever made them.
  */
+#include "arch/layout.h"
 #include "kernel/cmd.h"
 #include "kernel/json.h"
 #include "lib/macros.h"
@@ -146,6 +147,54 @@ static bool range_args(const struct command_line *line, struct range_args *r)
            cmd_number(line->argv[3], "pages", &r->pages.v);
 }
 
+/*
+ * Kernel addresses belong to whoever has their range of the arena: a page mapped into a free one would be in the way of
+ * every later kernel allocation, and a page taken away may be the stack or the heap. So what is mapped there by hand
+ * takes its addresses from the arena first, and only that can be changed again, and taken away as a whole.
+ */
+static const char by_hand[] = "mapped by hand";
+
+static bool is_arena(const struct range_args *r)
+{
+    return r->space == &machine.vmm.kernel && r->va.v >= LAYOUT_ARENA_BASE && r->va.v < LAYOUT_KERNEL_END;
+}
+
+static bool is_by_hand(const struct command_line *line, const struct range_args *r, bool whole)
+{
+    struct arena_range range;
+    if (!is_arena(r)) {
+        return true;
+    }
+    bool found = arena_find(&machine.vmm.arena, r->va, &range) && range.tag == by_hand;
+    uint64_t before = found ? vaddr_page_number(r->va) - vaddr_page_number(range.base) : 0;
+    if (!found || r->pages.v > range.pages.v - before || (whole && r->pages.v != range.pages.v)) {
+        print("%s: %016lx, %lu pages: not %s mapped by hand\n", line->argv[0], r->va.v, r->pages.v,
+              whole ? "exactly what was" : "inside what was");
+        return false;
+    }
+    return true;
+}
+
+static enum status map_by_hand(const struct range_args *r, unsigned rights)
+{
+    struct arena *arena = &machine.vmm.arena;
+    enum status s = is_arena(r) ? arena_alloc_at(arena, r->va, r->pages, by_hand) : STATUS_OK;
+    if (s != STATUS_OK) {
+        return s;
+    }
+    s = vmm_map(&machine.vmm, r->space, r->va, r->pages, rights);
+    if (s != STATUS_OK && is_arena(r) && arena_free(arena, r->va) != STATUS_OK) {
+        return STATUS_CORRUPT;
+    }
+    return s;
+}
+
+static enum status unmap_by_hand(const struct range_args *r)
+{
+    enum status s = vmm_unmap(&machine.vmm, r->space, r->va, r->pages);
+    return s == STATUS_OK && is_arena(r) ? arena_free(&machine.vmm.arena, r->va) : s;
+}
+
 /* User addresses are mapped for user mode. */
 static unsigned rights_at(vaddr_t va, unsigned rights)
 {
@@ -179,21 +228,22 @@ static bool run_map(const struct command_line *line)
         return false;
     }
     rights = rights_at(r.va, rights);
-    return cmd_done("map", vmm_map(&machine.vmm, r.space, r.va, r.pages, rights)) && print_range("mapped", &r, rights);
+    return cmd_done("map", map_by_hand(&r, rights)) && print_range("mapped", &r, rights);
 }
 
 static bool run_unmap(const struct command_line *line)
 {
     struct range_args r;
     return cmd_args(line, 3, 3, "SPACE VA PAGES") && range_args(line, &r) &&
-           cmd_done("unmap", vmm_unmap(&machine.vmm, r.space, r.va, r.pages)) && print_range("unmapped", &r, 0);
+           is_by_hand(line, &r, true) && cmd_done("unmap", unmap_by_hand(&r)) && print_range("unmapped", &r, 0);
 }
 
 static bool run_protect(const struct command_line *line)
 {
     struct range_args r;
     unsigned rights;
-    if (!cmd_args(line, 4, 4, "SPACE VA PAGES rwx") || !range_args(line, &r) || !cmd_rights(line->argv[4], &rights)) {
+    if (!cmd_args(line, 4, 4, "SPACE VA PAGES rwx") || !range_args(line, &r) || !cmd_rights(line->argv[4], &rights) ||
+        !is_by_hand(line, &r, false)) {
         return false;
     }
     rights = rights_at(r.va, rights);

@@ -25,6 +25,10 @@ struct part part_random(struct exercise *ex, unsigned space, unsigned longest)
     unsigned room = STRETCH_PAGES - p.first;
     unsigned most = 1 + (unsigned)rng_below(&ex->rng, room < longest ? room : longest);
     p.count = 1 + (unsigned)rng_below(&ex->rng, most);
+    if (longest == STRETCH_PAGES && rng_below(&ex->rng, 4) == 0) {
+        p.first = 0; /* all of it: more than what is flushed page by page */
+        p.count = STRETCH_PAGES;
+    }
     return p;
 }
 
@@ -130,6 +134,11 @@ bool part_look(struct exercise *ex, struct record *r, struct part p)
         struct part one = part_page(p, i);
         uint16_t cell = page_of(r, p, i)->cell;
         if (!part_look_at_page(ex, r, one) || (cell != NO_CELL && !cell_touch_outside(ex, &r->cells[cell], false))) {
+            return false;
+        }
+        /* By its own address too, with no CR3 load since the change: what the change did not flush shows here. */
+        if (cell != NO_CELL && machine.vmm.current == space_of(r, p) &&
+            !cell_touch(ex, &r->cells[cell], part_address(one), false, "inside, after a change")) {
             return false;
         }
     }

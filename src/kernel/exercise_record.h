@@ -10,7 +10,7 @@
 enum {
     SPACES = 4,
     STRETCHES = 5,
-    STRETCH_PAGES = 32,
+    STRETCH_PAGES = 96, /* three times VMM_FLUSH_PAGES_MAX: changes beyond it are flushed in another way */
     CELLS = SPACES * STRETCHES * STRETCH_PAGES,
     FRAME_WORDS = PAGE_BYTES / sizeof(uint64_t),
     NO_CELL = 0, /* cell numbers count from 1 */

@@ -75,7 +75,7 @@ static bool step_map(struct exercise *ex, struct record *r, struct part p)
             return false;
         }
     }
-    return true;
+    return !is_free || part_look(ex, r, p);
 }
 
 static bool step_unmap(struct exercise *ex, struct record *r, struct part p)

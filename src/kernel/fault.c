@@ -2,22 +2,17 @@
  * Exceptions. A page fault that the tables permit by now is spurious (rule R6: a right was added, the TLB had not seen
  * it) and is simply left; everything else is a report in words and the end of the machine, until there are tasks that
  * can die alone.
+ *
+ * The order of the report: what happened; the walk, the registers, the code and the callers, which need nothing but
+ * the registers and the self window; last the owner of the address, which asks the layers' own data.
  */
 #include "kernel/fault.h"
 
 #include "arch/layout.h"
 #include "arch/x86_64/cpu.h"
-#include "arch/x86_64/interrupt.h"
 #include "kernel/console.h"
 #include "kernel/machine.h"
-
-enum page_fault_error { /* SDM 3A 4.7 */
-    FAULT_PRESENT = 1 << 0,
-    FAULT_WRITE = 1 << 1,
-    FAULT_USER = 1 << 2,
-    FAULT_RESERVED_BIT = 1 << 3,
-    FAULT_FETCH = 1 << 4,
-};
+#include "lib/macros.h"
 
 static const char *const exception_names[EXCEPTIONS] = {
     [0] = "divide error", [1] = "debug", [2] = "non-maskable interrupt", [3] = "breakpoint", [4] = "overflow",
@@ -28,113 +23,135 @@ static const char *const exception_names[EXCEPTIONS] = {
     [30] = "security",
 };
 
-static void print_registers(const struct interrupt_frame *f)
+/* What is reported: a copy, since the stack it came on may be used again by a fault inside the report. */
+static struct interrupt_frame at;
+static uint64_t at_cr2;
+static bool named_callers; /* the backtrace with names came to its end */
+
+extern const char image_text[], image_text_end[];
+
+static const char *name_of(uint64_t vector)
 {
+    const char *name = vector < EXCEPTIONS ? exception_names[vector] : "unexpected interrupt";
+    return name != NULL ? name : "reserved exception";
+}
+
+static void print_head(void)
+{
+    print("\npanic: %s (vector %lu, error %#lx) at 0x%016lx\n", name_of(at.vector), at.vector, at.error, at.rip);
+    fault_print_why(&at, at_cr2);
+}
+
+static void print_walk(void)
+{
+    if (at.vector == EXCEPTION_PAGE_FAULT) {
+        fault_print_walk(vaddr(at_cr2), at.error);
+    }
+}
+
+static void print_registers(void)
+{
+    const struct interrupt_frame *f = &at;
     print("rip %016lx  rsp %016lx  rflags %08lx  cs %lx ss %lx\n", f->rip, f->rsp, f->rflags, f->cs, f->ss);
     print("rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
     print("rsi %016lx  rdi %016lx  rbp %016lx  r8  %016lx\n", f->rsi, f->rdi, f->rbp, f->r8);
     print("r9  %016lx  r10 %016lx  r11 %016lx  r12 %016lx\n", f->r9, f->r10, f->r11, f->r12);
     print("r13 %016lx  r14 %016lx  r15 %016lx\n", f->r13, f->r14, f->r15);
-    print("cr2 %016lx  cr3 %016lx  cr4 %016lx\n", read_cr2(), read_cr3(), read_cr4());
+    print("cr2 %016lx  cr3 %016lx  cr4 %016lx\n", at_cr2, read_cr3(), read_cr4());
 }
 
-/* Each level of the walk, down to the one that stops it. */
-static void print_walk(vaddr_t va)
-{
-    static const char *const levels[] = {"", "PTE", "PDE", "PDPTE", "PML4E"};
-    struct vmm_walk walk;
-    if (machine.vmm.current == NULL ||
-        vmm_translate(&machine.vmm, machine.vmm.current, va, &walk) != STATUS_OK) {
-        print("walk: none (%s)\n", vaddr_is_canonical(va) ? "a window, or the VMM is not up" : "not canonical");
-        return;
-    }
-    for (unsigned level = PAGING_LEVELS; level >= walk.level; level--) {
-        print("walk: %-5s [%3u] = %016lx  %s\n", levels[level], table_index(va, level), walk.entry[level].v,
-              !pte_is_present(walk.entry[level]) ? "not present: stops here" : level > walk.level ? "table" : "leaf");
-    }
-}
+static void print_code(void) { fault_print_code(&at); }
 
-/* What lies at, or next to, the address. */
-static void print_place(vaddr_t va)
+/*
+ * The return address on top of the stack, when there is one: after a call to nowhere, and in a function that makes no
+ * frame of its own because it calls nobody. 0: none. A call ends before it: E8 and a distance of 4 bytes, or FF /2 with
+ * an operand of up to 5 bytes behind.
+ */
+static uint64_t caller_without_frame(void)
 {
-    struct kpages_info info;
-    if (va.v < PAGE_BYTES) {
-        print("place: the first page: a null pointer, or a field of one\n");
-    } else if (machine.vmm.pmm != NULL && kpages_find(&machine.vmm, va, &info)) {
-        if (info.in_guard) {
-            print("place: guard page %s %s (%lu pages at %#lx): %s\n", info.above ? "above" : "below", info.tag,
-                  info.pages.v, info.base.v, info.above ? "an overrun" : "an underrun, or a stack overflow");
-        } else {
-            print("place: %s, %lu pages at %#lx\n", info.tag, info.pages.v, info.base.v);
+    enum { CALL_NEAR = 0xE8, CALL_NEAR_BYTES = 5, CALL_INDIRECT = 0xFF, CALL_BYTES_MAX = 7, TO_OPERATION = 3 };
+    if (!fault_can_read(at.rsp, sizeof(uint64_t))) {
+        return 0;
+    }
+    uint64_t address = *(const uint64_t *)(uintptr_t)at.rsp;
+    const uint8_t *end = (const uint8_t *)(uintptr_t)address;
+    if (address < ptr_to_vaddr(image_text).v + CALL_BYTES_MAX || address >= ptr_to_vaddr(image_text_end).v) {
+        return 0;
+    }
+    for (int back = 2; back <= CALL_BYTES_MAX; back++) {
+        bool indirect = end[-back] == CALL_INDIRECT && (end[1 - back] >> TO_OPERATION & 7) == 2;
+        if (indirect || (back == CALL_NEAR_BYTES && end[-back] == CALL_NEAR)) {
+            return address;
         }
-    } else if (va.v >= LAYOUT_IMAGE_BASE && va.v < LAYOUT_BOOT_WINDOW) {
-        print("place: the kernel image\n");
-    } else if (va.v >= LAYOUT_TEMP_BASE && va.v < LAYOUT_TEMP_END) {
-        print("place: temporary mappings or PMM descriptors\n");
+    }
+    return 0;
+}
+
+static void print_callers(void)
+{
+    backtrace_from(at.rip, caller_without_frame(), at.rbp, true);
+    named_callers = true;
+}
+
+static void print_callers_again(void)
+{
+    if (!named_callers) {
+        backtrace_from(at.rip, 0, at.rbp, false);
     }
 }
 
-static void print_page_fault(const struct interrupt_frame *f, vaddr_t va)
+static void print_place(void)
 {
-    const char *access = (f->error & FAULT_FETCH) != 0 ? "execute" : (f->error & FAULT_WRITE) != 0 ? "write" : "read";
-    const char *why = (f->error & FAULT_RESERVED_BIT) != 0 ? "a reserved bit is set in an entry"
-                      : (f->error & FAULT_PRESENT) == 0    ? "nothing is mapped there"
-                                                           : "its rights forbid it";
-    print("cannot %s %#018lx: %s (%s mode)\n", access, va.v, why, (f->error & FAULT_USER) != 0 ? "user" : "kernel");
-    print_place(va);
-    print_walk(va);
+    if (at.vector == EXCEPTION_PAGE_FAULT) {
+        fault_print_place(vaddr(at_cr2));
+    } else if (at.vector == EXCEPTION_DOUBLE_FAULT) {
+        fault_print_stack(at.rsp);
+    }
 }
+
+static const struct report_step steps[] = {
+    {"what happened", print_head},      {"the walk", print_walk},
+    {"the registers", print_registers}, {"the code", print_code},
+    {"the backtrace", print_callers},   {"the backtrace, simply", print_callers_again},
+    {"the owner", print_place},
+};
 
 /* Do the tables permit now what faulted? */
 static bool is_spurious(const struct interrupt_frame *f, vaddr_t va)
 {
-    static uint64_t last_rip, last_va;
-    struct vmm_walk walk;
-    bool repeated = f->rip == last_rip && va.v == last_va; /* the same again: the tables are not the reason */
+    static uint64_t last_rip, last_va, last_stores;
+    uint64_t stores = machine.vmm.counters.table_stores;
+    /* The same again, and no entry was written since: the tables are not the reason. */
+    bool repeated = f->rip == last_rip && va.v == last_va && stores == last_stores;
     last_rip = f->rip;
     last_va = va.v;
-    if (repeated || (f->error & FAULT_RESERVED_BIT) != 0 || machine.vmm.current == NULL ||
-        vmm_translate(&machine.vmm, machine.vmm.current, va, &walk) != STATUS_OK || !walk.present) {
-        return false;
-    }
-    unsigned wanted = VMM_READ | ((f->error & FAULT_WRITE) != 0 ? VMM_WRITE : 0) |
-                      ((f->error & FAULT_FETCH) != 0 ? VMM_EXECUTE : 0) |
-                      ((f->error & FAULT_USER) != 0 ? VMM_USER : 0);
-    bool kernel_on_user = (f->error & FAULT_USER) == 0 && (walk.rights & VMM_USER) != 0; /* SMEP, SMAP */
-    return (walk.rights & wanted) == wanted && !kernel_on_user;
-}
-
-/* A double fault with a stack pointer in a guard page is a stack that overflowed. */
-static void print_double_fault(const struct interrupt_frame *f)
-{
-    struct kpages_info info;
-    vaddr_t below = vaddr(f->rsp - sizeof(uint64_t)); /* where the CPU tried to push */
-    if (machine.vmm.pmm != NULL && kpages_find(&machine.vmm, below, &info) && info.in_guard) {
-        print("stack overflow: rsp is in the guard page %s %s (%lu pages at %#lx)\n", info.above ? "above" : "below",
-              info.tag, info.pages.v, info.base.v);
-    }
+    last_stores = stores;
+    return !repeated && (f->error & FAULT_RESERVED_BIT) == 0 && fault_is_permitted(va, f->error);
 }
 
 void kernel_interrupt(struct interrupt_frame *f)
 {
+    static bool looking; /* at the tables: a fault there is none of them being late */
     vaddr_t va = vaddr(read_cr2());
-    if (f->vector == EXCEPTION_PAGE_FAULT && machine.vmm.pmm != NULL) {
+    if (report_is_running()) {
+        if (f->vector == EXCEPTION_NMI) {
+            return; /* a button pressed in impatience: the report goes on where it was */
+        }
+        report_go_on(name_of(f->vector), f->rip, va.v);
+    }
+    if (!looking || f->vector > EXCEPTION_PAGE_FAULT || f->vector < EXCEPTION_GENERAL_PROTECTION) {
+        at = *f; /* else it is the tables that cannot be read, and what led there is worth more */
+        at_cr2 = va.v;
+    }
+    if (f->vector == EXCEPTION_PAGE_FAULT && !looking) {
         machine.page_faults++;
-        if (is_spurious(f, va)) {
+        looking = true;
+        bool spurious = is_spurious(f, va);
+        looking = false;
+        if (spurious) {
             machine.spurious_faults++;
             return;
         }
     }
-    panic_enter();
-    const char *name = f->vector < EXCEPTIONS ? exception_names[f->vector] : "unexpected interrupt";
-    print("\npanic: %s (vector %lu, error %#lx) at %#018lx\n", name != NULL ? name : "reserved exception", f->vector,
-          f->error, f->rip);
-    if (f->vector == EXCEPTION_PAGE_FAULT) {
-        print_page_fault(f, va);
-    } else if (f->vector == EXCEPTION_DOUBLE_FAULT) {
-        print_double_fault(f);
-    }
-    print_registers(f);
-    backtrace_from(f->rip, f->rbp);
-    machine_exit(1);
+    report_begin(steps, ARRAY_LEN(steps));
 }

@@ -30,10 +30,16 @@ extern const char image_text[], image_text_end[], image_rodata[], image_rodata_e
 extern const char image_init_text[], image_init_text_end[], image_init_rodata[], image_init_rodata_end[];
 extern const char image_init_data[], image_init_data_end[];
 
+/* A part of physical memory that the loader filled for us. */
+struct init_part {
+    uint64_t start, end; /* bytes; start == end: there is none */
+};
+
 struct init {
     paddr_t info_address;       /* of the boot information */
     struct mb2_info info;       /* points into the boot window */
     bool efi, vga;
+    struct init_part symbols, symbol_names; /* ELF sections; both or none */
     struct early early;
     struct frame_run runs[EARLY_RUNS_MAX]; /* usable and ACPI-reclaimable */
     size_t run_count;
@@ -52,7 +58,6 @@ static inline void *init_window(unsigned page)
 
 void init_read_info(void);     /* maps and parses the block; panics when there is none */
 void init_copy_info(void);     /* what stays of it, to the heap */
-struct frame_run init_info_frames(void); /* those that nothing else lies in; may be none */
 void init_memory_map(void);    /* panics when there is no RAM */
 pfn_t init_frame(enum hold_kind kind); /* from the watermark allocator; panics when there is none */
 void init_tables(void);        /* builds and loads the final tables */

@@ -22,7 +22,9 @@ static void start_heap(void)
 {
     enum status s = heap_init(&machine.heap, heap_source_of(&machine.vmm));
     if (s == STATUS_OK && machine.options.heap_bytes > 0) {
-        s = heap_prefill(&machine.heap, machine.options.heap_bytes);
+        /* Not tried where it cannot be: filling and giving back again takes minutes. */
+        bool fits = bytes_to_pages_up(machine.options.heap_bytes).v <= pmm_stats(&machine.pmm).free.v;
+        s = fits ? heap_prefill(&machine.heap, machine.options.heap_bytes) : STATUS_NOMEM;
         if (s == STATUS_NOMEM) {
             log_at(LOG_WARN, "heap=%lu: more than there is; the heap starts empty", machine.options.heap_bytes);
             s = STATUS_OK;
@@ -50,26 +52,32 @@ static const void *map_bytes(uint64_t start, uint64_t bytes, const char *what)
     return vaddr_to_ptr(vaddr_add(va, page_offset_bytes(start)));
 }
 
-static void find_symbols(void)
+static void use_symbols(void)
 {
-    enum { SYMBOL_TABLE = 2 };
-    struct mb2_section table, names;
-    for (uint32_t i = 0; i < init.info.elf.count; i++) {
-        if (mb2_section(&init.info, i, &table) && table.type == SYMBOL_TABLE && table.address != 0 &&
-            mb2_section(&init.info, table.link, &names) && names.address != 0) {
-            const void *symbols = map_bytes(table.address, table.bytes, symbols_tag);
-            const char *text = map_bytes(names.address, names.bytes, symbols_names_tag);
-            if (symbols != NULL && text != NULL) {
-                symbols_use(symbols, table.bytes, text, names.bytes);
-            }
-            return;
-        }
+    uint64_t bytes = init.symbols.end - init.symbols.start;
+    uint64_t names_bytes = init.symbol_names.end - init.symbol_names.start;
+    const void *table = map_bytes(init.symbols.start, bytes, symbols_tag);
+    const char *names = map_bytes(init.symbol_names.start, names_bytes, symbols_names_tag);
+    if (table != NULL && names != NULL) {
+        symbols_use(table, bytes, names, names_bytes);
     }
 }
 
 static void leave_for_later(void)
 {
-    reclaim.info = init_info_frames();
+    pfn_t first = paddr_to_pfn(init.info_address);
+    pfn_t end = pfn(bytes_to_pages_up(init.info_address.v + init.info.total_bytes).v);
+    reclaim.info = (struct frame_run){first, npages(end.v - first.v)};
+    reclaim_keep(init.symbols.start, init.symbols.end);
+    reclaim_keep(init.symbol_names.start, init.symbol_names.end);
+    reclaim_keep(machine.image_start.v + ((uint64_t)image_keep - LAYOUT_IMAGE_BASE), machine.image_end.v);
+    if (init.info.framebuffer.present) {
+        const struct mb2_framebuffer *f = &init.info.framebuffer;
+        reclaim_keep(f->address, f->address + (uint64_t)f->pitch * f->height);
+    }
+    for (size_t i = 0; i < machine.module_count; i++) {
+        reclaim_keep(machine.modules[i].start.v, machine.modules[i].end.v);
+    }
     reclaim.vga = init.vga;
     reclaim.framebuffer = init.info.framebuffer;
     reclaim.acpi_count = init.acpi_count;
@@ -104,7 +112,7 @@ void kernel_boot(uint64_t info, uint64_t image, uint64_t first_tick)
     vaddr_t stack = stacks_init();
     start_heap();
     init_copy_info();
-    find_symbols();
+    use_symbols();
     leave_for_later();
     enter_on_stack(stack.v, kernel_main);
 }

@@ -18,6 +18,9 @@ static size_t map_block(void)
     pfn_t first = paddr_to_pfn(init.info_address);
     init_window_map(0, first);
     uint32_t claimed;
+    if (offset % sizeof(uint64_t) != 0) {
+        return PAGE_BYTES - offset; /* it cannot be one, and not even its length may be inside this page */
+    }
     memcpy(&claimed, (char *)init_window(0) + offset, sizeof claimed);
     uint64_t pages = bytes_to_pages_up(offset + claimed).v;
     if (pages > INIT_INFO_PAGES) {
@@ -54,7 +57,11 @@ void init_read_info(void)
         panic("the boot information at %#lx is %s", init.info_address.v, status_name(s));
     }
     if (init.info.map == NULL) {
-        panic("the loader gave no memory map (Multiboot2 tag 6); nothing can be managed");
+        panic("the loader gave no memory map (Multiboot2 tags 6, 17, 4); nothing can be managed");
+    }
+    if (init.info.map_source != MB2_MAP_MULTIBOOT2) {
+        log_at(LOG_WARN, "memory map: the loader gave none of its own; %s is used",
+               mb2_map_source_name(init.info.map_source));
     }
 }
 
@@ -87,6 +94,7 @@ void init_copy_info(void)
     copy_rsdp();
     machine.loader_name = copy_text(init.info.loader_name);
     machine.command_line = copy_text(init.info.command_line);
+    machine.map_source = copy_text(mb2_map_source_name(init.info.map_source));
     machine.map_count = init.info.map_count;
     machine.map = heap_alloc_array(&machine.heap, machine.map_count, sizeof *machine.map);
     machine.module_count = init.info.module_count;

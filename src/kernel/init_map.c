@@ -1,8 +1,15 @@
 /* The memory map made into runs, and what is in use inside them told to the watermark allocator. */
 #include "kernel/console.h"
 #include "kernel/init.h"
+#include "kernel/reclaim.h"
 
-enum { EDGES_MAX = 2 * EARLY_RUNS_MAX, SECTION_ALLOCATED = 2 /* SHF_ALLOC: part of the image */ };
+enum {
+    ENTRIES_MAX = 12288,          /* of the memory map: two edges each; the room is given back with .init */
+    EDGES_MAX = 2 * ENTRIES_MAX,
+    PC_HOLE_START = 640,          /* KiB: screen and ROMs up to 1 MiB, on every PC, whatever the map says */
+    SECTION_SYMBOLS = 2,          /* SHT_SYMTAB */
+    SYMBOLS_MAX_BYTES = 16 * MIB, /* ours are a hundredth of it */
+};
 
 static struct memmap_edge edges[EDGES_MAX];
 
@@ -47,55 +54,51 @@ static uint16_t read_ebda_segment(void)
     return bda[EBDA_POINTER / sizeof *bda];
 }
 
-/* A section whose contents the loader put somewhere for us: the symbol table and its names. */
-static bool loaded_section(uint32_t index, struct mb2_section *out)
+/* All of it RAM that nothing else is known to be in? */
+static bool is_in_ram(uint64_t start, uint64_t end)
 {
-    return mb2_section(&init.info, index, out) && (out->flags & SECTION_ALLOCATED) == 0 && out->address != 0;
-}
-
-static void hold_sections(void)
-{
-    struct mb2_section section;
-    for (uint32_t i = 0; i < init.info.elf.count; i++) {
-        if (loaded_section(i, &section)) {
-            must_hold(section.address, section.address + section.bytes, "an ELF section");
-        }
-    }
-}
-
-static bool touches(pfn_t frame, uint64_t start, uint64_t end)
-{
-    return start < end && ranges_overlap(frame.v, frame.v + 1, paddr_to_pfn(paddr(start)).v, bytes_to_pages_up(end).v);
-}
-
-/* The loader packs tightly: does something that stays lie in this frame of the boot information too? */
-static bool is_shared(pfn_t frame)
-{
-    struct mb2_section section;
-    for (uint32_t i = 0; i < init.info.elf.count; i++) {
-        if (loaded_section(i, &section) && touches(frame, section.address, section.address + section.bytes)) {
+    for (size_t i = 0; i < init.run_count; i++) {
+        if (start >= pfn_to_paddr(init.runs[i].first).v && end <= pfn_to_paddr(pfn(run_end(init.runs[i]))).v) {
             return true;
         }
     }
-    for (uint32_t i = 0; i < init.info.module_count; i++) {
-        if (touches(frame, init.info.modules[i].start, init.info.modules[i].end)) {
-            return true;
-        }
-    }
-    return touches(frame, machine.image_start.v, machine.image_end.v);
+    return false;
 }
 
-struct frame_run init_info_frames(void)
+static bool is_over_image(uint64_t start, uint64_t end)
 {
-    uint64_t first = paddr_to_pfn(init.info_address).v;
-    uint64_t end = bytes_to_pages_up(init.info_address.v + init.info.total_bytes).v;
-    while (first < end && is_shared(pfn(first))) {
-        first++;
+    return ranges_overlap(start, end, machine.image_start.v, machine.image_end.v);
+}
+
+/* A section whose contents the loader put somewhere for us, where they can be. */
+static bool loaded_section(uint32_t index, struct init_part *part, struct mb2_section *section)
+{
+    if (!mb2_section(&init.info, index, section) || section->address == 0 || section->bytes == 0) {
+        return false;
     }
-    while (first < end && is_shared(pfn(end - 1))) {
-        end--;
+    *part = (struct init_part){section->address, section->address + section->bytes};
+    bool sound = section->bytes <= SYMBOLS_MAX_BYTES && part->end > part->start &&
+                 is_in_ram(part->start, part->end) && !is_over_image(part->start, part->end);
+    if (!sound) {
+        log_at(LOG_WARN, "ELF section %u, %lu bytes at %#lx, cannot be: left out", index, section->bytes,
+               section->address);
     }
-    return (struct frame_run){pfn(first), npages(end - first)};
+    return sound;
+}
+
+/* Of all that the loader loaded besides the image only the symbols are of use; the rest becomes free memory. */
+static void find_symbols(void)
+{
+    struct mb2_section table, names;
+    for (uint32_t i = 0; i < init.info.elf.count; i++) {
+        if (mb2_section(&init.info, i, &table) && table.type == SECTION_SYMBOLS) {
+            if (!loaded_section(i, &init.symbols, &table) ||
+                !loaded_section(table.link, &init.symbol_names, &names)) {
+                init.symbols = init.symbol_names = (struct init_part){0};
+            }
+            return;
+        }
+    }
 }
 
 /* By the byte, so that a frame shared with usable memory is kept too; only whole ACPI frames are given back later. */
@@ -110,18 +113,45 @@ static void hold_acpi(void)
     }
 }
 
+/* Kept as they are said to be, all of them; what is wrong is told. */
+static void hold_modules(void)
+{
+    for (uint32_t i = 0; i < init.info.module_count; i++) {
+        const struct mb2_module *m = &init.info.modules[i];
+        if (m->start == m->end) {
+            continue;
+        }
+        if (!is_in_ram(m->start, m->end)) {
+            log_at(LOG_WARN, "the module at %#lx-%#lx is not all in RAM", m->start, m->end);
+        }
+        if (is_over_image(m->start, m->end)) {
+            log_at(LOG_WARN, "the module at %#lx-%#lx lies over the kernel: it is not what was loaded", m->start,
+                   m->end);
+        }
+        must_hold(m->start, m->end, "a module");
+    }
+}
+
 static void hold_all(void)
 {
+    find_symbols();
     if (early_hold_pc(&init.early, read_ebda_segment(), init.efi) != STATUS_OK) {
         panic("the first page cannot be kept");
     }
+    must_hold(PC_HOLE_START * KIB, MIB, "the PC's screen and ROMs");
+    for (size_t i = 0; i < init.early.hold_count; i++) { /* so far these are the PC's own */
+        reclaim_keep(pfn_to_paddr(init.early.holds[i].first).v, pfn_to_paddr(pfn(hold_end(init.early.holds[i]))).v);
+    }
     must_hold(machine.image_start.v, machine.image_end.v, "the kernel image");
     must_hold(init.info_address.v, init.info_address.v + init.info.total_bytes, "the boot information");
-    hold_sections();
-    for (uint32_t i = 0; i < init.info.module_count; i++) {
-        must_hold(init.info.modules[i].start, init.info.modules[i].end, "a module");
+    must_hold(init.symbols.start, init.symbols.end, "the symbol table");
+    must_hold(init.symbol_names.start, init.symbol_names.end, "the symbols' names");
+    hold_modules();
+    struct mb2_framebuffer *screen = &init.info.framebuffer;
+    if (screen->present && is_over_image(screen->address, screen->address + (uint64_t)screen->pitch * screen->height)) {
+        log_at(LOG_WARN, "the framebuffer at %#lx would lie over the kernel: not used", screen->address);
+        screen->present = false;
     }
-    const struct mb2_framebuffer *screen = &init.info.framebuffer;
     if (screen->present) {
         must_hold(screen->address, screen->address + (uint64_t)screen->pitch * screen->height, "the framebuffer");
     }
@@ -137,7 +167,10 @@ void init_memory_map(void)
     if (s == STATUS_OK || s == STATUS_ABSENT) {
         s = normalise(MEMMAP_WANT_USABLE | MEMMAP_WANT_ACPI, limit, init.runs, &init.run_count, &all);
     }
-    if (s != STATUS_OK) {
+    if (s == STATUS_LIMIT) {
+        panic("the memory map has more reserved entries than fit: %u entries (ENTRIES_MAX = %u)", init.info.map_count,
+              ENTRIES_MAX);
+    } else if (s != STATUS_OK) {
         panic("the memory map has no usable RAM below %#lx: %s", pfn_to_paddr(limit).v, status_name(s));
     }
     machine.above_reach = all.beyond;
@@ -156,7 +189,15 @@ pfn_t init_frame(enum hold_kind kind)
     pfn_t frame;
     enum status s = early_alloc(&init.early, kind, &frame);
     if (s != STATUS_OK) {
-        panic("no frame for the first tables: %s", status_name(s));
+        npages_t ram = npages(0), held = npages(0);
+        for (size_t i = 0; i < init.run_count; i++) {
+            ram.v += init.runs[i].frames.v;
+        }
+        for (size_t i = 0; i < init.early.hold_count; i++) {
+            held.v += init.early.holds[i].frames;
+        }
+        panic("no frame for the first tables: %s; of %lu KiB of RAM %lu KiB are in use, or said to be", status_name(s),
+              pages_to_bytes(ram) / KIB, pages_to_bytes(held) / KIB);
     }
     return frame;
 }

@@ -57,19 +57,23 @@ static void back_blocks_of_served_frames(void)
 void init_pmm(void)
 {
     size_t regions = pmm_count_regions(init.runs, init.run_count);
-    size_t holds_max = init.early.hold_count + HOLDS_SPARE;
     vaddr_t end = vaddr(LAYOUT_PMM_BLOCKS);
     vaddr_t region_base = vaddr(end.v - regions * PMM_REGION_BYTES);
     vaddr_t run_base = vaddr(region_base.v - init.run_count * sizeof(struct frame_run));
-    vaddr_t hold_base = vaddr(run_base.v - holds_max * sizeof(struct frame_hold));
-    back_range(hold_base, end);
+    size_t holds_max;
+    vaddr_t hold_base;
+    do { /* frames taken from between many holes add a hold each; EARLY_HOLDS_MAX ends this */
+        holds_max = init.early.hold_count + HOLDS_SPARE;
+        hold_base = vaddr(run_base.v - holds_max * sizeof(struct frame_hold));
+        back_range(hold_base, end);
+        back_blocks_of_served_frames();
+    } while (init.early.hold_count + HOLDS_SPARE / 2 > holds_max);
     struct frame_run *runs = vaddr_to_ptr(run_base);
     for (size_t i = 0; i < init.run_count; i++) {
         runs[i] = init.runs[i];
     }
     machine.runs = runs;
     machine.run_count = init.run_count;
-    back_blocks_of_served_frames();
 
     struct pmm_config config = {
         .runs = runs,

@@ -56,20 +56,22 @@ static int sequence_byte(void)
     return key;
 }
 
-static int key_of_digit(int digit)
+/* The key of `ESC [ number ~`. */
+static int key_of_number(int number)
 {
-    if (sequence_byte() != '~') {
-        return KEY_OTHER;
-    }
-    switch (digit) {
-    case '1':
-    case '7': return KEY_HOME;
-    case '3': return KEY_DELETE;
-    case '4':
-    case '8': return KEY_END;
+    switch (number) {
+    case 1:
+    case 7: return KEY_HOME;
+    case 3: return KEY_DELETE;
+    case 4:
+    case 8: return KEY_END;
     default: return KEY_OTHER;
     }
 }
+
+/* A sequence has parameters (digits, semicolons) before its final byte, which is a letter or '~'. All of it is read, so
+ * that the rest of one that means nothing here (F5, Ctrl-Right) does not end up in the line. */
+static bool is_parameter(int byte) { return byte >= ' ' && byte < '@'; }
 
 static int read_escape(void)
 {
@@ -77,7 +79,14 @@ static int read_escape(void)
     if (bracket != '[' && bracket != 'O') {
         return KEY_OTHER;
     }
-    int final = sequence_byte();
+    int final = sequence_byte(), number = 0;
+    for (; is_parameter(final); final = sequence_byte()) {
+        /* Two digits say all numbers there are; with a modifier (`1;5`) it is none of ours. */
+        number = final >= '0' && final <= '9' && number < 10 ? number * 10 + (final - '0') : KEY_OTHER;
+    }
+    if (number >= KEY_OTHER) {
+        return KEY_OTHER;
+    }
     switch (final) {
     case 'A': return KEY_UP;
     case 'B': return KEY_DOWN;
@@ -85,7 +94,7 @@ static int read_escape(void)
     case 'D': return KEY_LEFT;
     case 'H': return KEY_HOME;
     case 'F': return KEY_END;
-    default: return final >= '0' && final <= '9' ? key_of_digit(final) : KEY_OTHER;
+    default: return final == '~' ? key_of_number(number) : KEY_OTHER;
     }
 }
 

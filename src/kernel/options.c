@@ -92,6 +92,18 @@ static void strip_quotes(char *value)
     }
 }
 
+/* A command that was cut off in the middle is another command (`unmap 1 0x400000 512`): it is left out whole. */
+static void drop_last_command(char *commands)
+{
+    char *end = commands;
+    bool quoted = false;
+    for (char *c = commands; *c != '\0'; c++) {
+        quoted = *c == '"' ? !quoted : quoted;
+        end = *c == ';' && !quoted ? c : end;
+    }
+    *end = '\0';
+}
+
 /*
  * Reads the next `name[=value]`, ended by a space outside double quotes; quotes may begin anywhere, also before the
  * name, and a backslash takes the next character as it is. Null at the end of the line.
@@ -119,6 +131,9 @@ static const char *next_option(const char *line, struct option *o)
     if (quoted || lost > 0) {
         log_at(LOG_WARN, "option %s: %s", o->name, quoted ? "a quote is not closed" : "too long, cut");
     }
+    if (lost > 0 && strcmp(o->name, "exec") == 0) {
+        drop_last_command(o->value);
+    }
     return line;
 }
 
@@ -145,23 +160,12 @@ static bool read_debug(struct options *all, const char *value)
     all->debug_heap = list_has(value, "heap", NULL);
     all->debug_checks = list_has(value, "checks", NULL);
     all->debug_magic = list_has(value, "magic", &name);
+    all->magic_name[0] = '\0';
     for (size_t i = 0; i + 1 < sizeof all->magic_name && name[i] != '\0' && name[i] != ','; i++) {
         all->magic_name[i] = name[i];
         all->magic_name[i + 1] = '\0';
     }
     return all->debug_heap || all->debug_checks || all->debug_magic;
-}
-
-/* At least one output must stay, else the value is malformed and both do. */
-static bool read_console(struct options *all, const char *value)
-{
-    bool serial = list_has(value, "serial", NULL);
-    bool vga = list_has(value, "vga", NULL);
-    if (serial || vga) {
-        all->serial = serial;
-        all->vga = vga;
-    }
-    return serial || vga;
 }
 
 static bool read_loglevel(struct options *all, const char *value)
@@ -174,7 +178,7 @@ static bool read_loglevel(struct options *all, const char *value)
     return true;
 }
 
-/* Sets what the option says. false: malformed. */
+/* Sets what the option says. false: malformed, *all may be anything. */
 static bool read_value(struct options *all, const struct option *o, bool *known)
 {
     uint64_t number;
@@ -194,7 +198,9 @@ static bool read_value(struct options *all, const struct option *o, bool *known)
     } else if (strcmp(o->name, "loglevel") == 0) {
         return read_loglevel(all, v);
     } else if (strcmp(o->name, "console") == 0) {
-        return read_console(all, v);
+        all->serial = list_has(v, "serial", NULL);
+        all->vga = list_has(v, "vga", NULL);
+        return all->serial || all->vga;
     } else if (strcmp(o->name, "debug") == 0) {
         return read_debug(all, v);
     } else if (strcmp(o->name, "panic") == 0) {
@@ -205,7 +211,7 @@ static bool read_value(struct options *all, const struct option *o, bool *known)
         return all->exercise_pause;
     } else if (strcmp(o->name, "mem") == 0 && parse_number(v, true, &number)) {
         all->mem_limit = pfn(bytes_to_pages_down(number).v);
-        return number > 0;
+        return all->mem_limit.v > 0;
     } else if (strcmp(o->name, "heap") == 0 && parse_number(v, true, &number)) {
         all->heap_bytes = number;
         return true;
@@ -218,9 +224,14 @@ void options_read(struct options *all, const char *line)
 {
     *all = (struct options){.loglevel = LOG_INFO, .serial = true, .vga = true, .mem_limit = pfn(UINT64_MAX)};
     static struct option o; /* large, and boot is the only caller */
+    static struct options before;
     while ((line = next_option(line, &o)) != NULL) {
         bool known;
+        before = *all;
         bool well_formed = read_value(all, &o, &known);
+        if (!well_formed) {
+            *all = before;
+        }
         if (!known) {
             log_at(LOG_WARN, "option %s: unknown%s, ignored", o.name, strcmp(o.name, "badram") == 0 ? " yet" : "");
         } else if (!well_formed) {

@@ -10,10 +10,13 @@
 
 #include "arch/arch.h"
 #include "arch/layout.h"
+#include "arch/x86_64/interrupt.h"
 #include "kernel/console.h"
 #include "kernel/machine.h"
+#include "kernel/symbols.h"
 #include "lib/macros.h"
 #include "lib/string.h"
+#include "vmm/window.h"
 
 enum { PAGE_ALIGN_LOG2 = __builtin_ctz(PAGE_BYTES), LARGE_BYTES = 3 * PAGE_BYTES };
 
@@ -180,6 +183,82 @@ static void general_protection(void)
     touch(1ULL << 63); /* not canonical */
 }
 
+static void divide(void)
+{
+    uint32_t dividend = 1, none = 0;
+    __asm__ volatile("div %1" : "+a"(dividend) : "r"(none), "d"(0));
+}
+
+static void bad_selector(void)
+{
+    __asm__ volatile("mov %0, %%es" : : "r"(0x1238)); /* beyond the GDT's end */
+}
+
+static void machine_check(void)
+{
+    __asm__ volatile("int %0" : : "i"(EXCEPTION_MACHINE_CHECK));
+}
+
+static void jump_to_null(void)
+{
+    void (*call)(void) = (void (*)(void))hidden(0);
+    call();
+}
+
+/* ---- Faults that need tables of a certain kind ---- */
+
+enum { PAGES_PROVOKED = 2 };
+
+static void other_space(void)
+{
+    static struct space space;
+    if (space_create(&machine.vmm, &space) == STATUS_OK &&
+        vmm_map(&machine.vmm, &space, vaddr(MIB), npages(PAGES_PROVOKED), VMM_READ | VMM_WRITE) == STATUS_OK) {
+        touch(MIB);
+    }
+}
+
+static void user_page(void)
+{
+    if (vmm_map(&machine.vmm, &machine.vmm.kernel, vaddr(MIB), npages(PAGES_PROVOKED), VMM_READ | VMM_USER) ==
+        STATUS_OK) {
+        touch(MIB);
+    }
+}
+
+static void reserved_bit(void)
+{
+    vaddr_t base, entry;
+    if (kpages_alloc(&machine.vmm, npages(1), PAGE_ALIGN_LOG2, 0, "provoked", &base) == STATUS_OK) {
+        entry = window_entry(WINDOW_OWN, base, 1);
+        pte_t e = window_load(&machine.vmm, WINDOW_OWN, entry);
+        window_store(&machine.vmm, WINDOW_OWN, entry, (pte_t){e.v | 1ULL << machine.cpu.physical_bits});
+        window_invlpg(&machine.vmm, base);
+        touch(base.v);
+    }
+}
+
+static void self_window(void)
+{
+    touch(window_entry(WINDOW_OWN, vaddr(LAYOUT_KERNEL_END - PAGE_BYTES), 1).v);
+}
+
+/* ---- Faults inside the report ---- */
+
+static void fault_in_walk(void)
+{
+    /* Without the self window no table can be read. */
+    window_store(&machine.vmm, WINDOW_OWN, window_entry(WINDOW_OWN, vaddr(UINT64_MAX), PAGING_LEVELS), (pte_t){0});
+    arch_root_load(arch_root());
+    null_read();
+}
+
+static void fault_in_symbols(void)
+{
+    symbols_use(hidden(LAYOUT_KERNEL_END - PAGE_BYTES), PAGE_BYTES, "", 1);
+    null_read();
+}
+
 static void panic_in_report(void)
 {
     /* Never mapped: the last page of the kernel arena. The report faults while it is being written. */
@@ -201,6 +280,16 @@ static const struct provocation {
     {"double-fault", double_fault, true},
     {"ud", invalid_opcode, true},
     {"gp", general_protection, true},
+    {"bad-selector", bad_selector, true},
+    {"divide", divide, true},
+    {"machine-check", machine_check, true},
+    {"jump-to-null", jump_to_null, true},
+    {"other-space", other_space, true},
+    {"user-page", user_page, true},
+    {"reserved-bit", reserved_bit, true},
+    {"self-window", self_window, true},
+    {"fault-in-walk", fault_in_walk, true},
+    {"fault-in-symbols", fault_in_symbols, true},
     {"double-free", double_free, false},
     {"free-unallocated", free_unallocated, false},
     {"free-reserved", free_reserved, false},

@@ -11,15 +11,71 @@ extern const char image_keep[];
 
 struct reclaim reclaim;
 
+/* Frames that stay, or that went back already: loaders lie, so what is given back may overlap anything. */
+static struct keep {
+    uint64_t first, end; /* frame numbers */
+} keeps[RECLAIM_KEEPS_MAX];
+static size_t keep_count;
+
+static void keep_frames(uint64_t first, uint64_t end)
+{
+    if (keep_count == RECLAIM_KEEPS_MAX) {
+        panic("more than RECLAIM_KEEPS_MAX = %d parts of memory to keep", RECLAIM_KEEPS_MAX);
+    }
+    if (first < end) {
+        keeps[keep_count++] = (struct keep){first, end};
+    }
+}
+
+void reclaim_keep(uint64_t start_bytes, uint64_t end_bytes)
+{
+    if (start_bytes < end_bytes) {
+        keep_frames(bytes_to_pages_down(start_bytes).v, bytes_to_pages_up(end_bytes).v);
+    }
+}
+
+/* The end of what may go from `at` on, or `at` itself, when a keep holds it: then *next is behind that. */
+static uint64_t stretch_end(uint64_t at, uint64_t end, uint64_t *next)
+{
+    uint64_t stop = end;
+    for (size_t i = 0; i < keep_count; i++) {
+        if (keeps[i].first <= at && at < keeps[i].end) {
+            *next = keeps[i].end;
+            return at;
+        }
+        stop = keeps[i].first > at && keeps[i].first < stop ? keeps[i].first : stop;
+    }
+    *next = stop;
+    return stop;
+}
+
+/* [first, end) of one run, without what is kept. */
+static uint64_t give_back_in_run(uint64_t first, uint64_t end, const char *what)
+{
+    uint64_t won = 0;
+    for (uint64_t at = first, next; at < end; at = next) {
+        npages_t stretch = npages(stretch_end(at, end, &next) - at);
+        enum status s = stretch.v > 0 ? pmm_give_back(&machine.pmm, pfn(at), stretch) : STATUS_OK;
+        if (s == STATUS_OK) {
+            won += stretch.v;
+            continue;
+        }
+        log_at(LOG_WARN, "%s: %lu frames at %#lx stay reserved: %s", what, stretch.v, pfn_to_paddr(pfn(at)).v,
+               status_name(s));
+    }
+    return won;
+}
+
+/* What of it is RAM that the PMM has: mem= may leave out, and holes may lie under, what was loaded. */
 static npages_t give_back(pfn_t first, npages_t frames, const char *what)
 {
-    enum status s = frames.v > 0 ? pmm_give_back(&machine.pmm, first, frames) : STATUS_OK;
-    if (s != STATUS_OK) {
-        log_at(LOG_WARN, "%s: %lu frames at %#lx stay reserved: %s", what, frames.v, pfn_to_paddr(first).v,
-               status_name(s));
-        return npages(0);
+    uint64_t won = 0, end = first.v + frames.v;
+    for (size_t i = 0; i < machine.run_count; i++) {
+        uint64_t run_first = machine.runs[i].first.v, run_last_end = run_end(machine.runs[i]);
+        won +=
+            give_back_in_run(run_first > first.v ? run_first : first.v, run_last_end < end ? run_last_end : end, what);
     }
-    return frames;
+    return npages(won);
 }
 
 /* The image's tables stay; only the entries of what is thrown away are cleared. */
@@ -60,7 +116,9 @@ npages_t reclaim_all(void)
     }
     drop_boot_window();
     uint64_t won = give_back_image().v;
+    reclaim_keep(machine.image_start.v, machine.image_end.v);
     won += give_back(reclaim.info.first, reclaim.info.frames, "the boot information").v;
+    keep_frames(reclaim.info.first.v, run_end(reclaim.info));
     uint64_t acpi = 0;
     for (size_t i = 0; i < reclaim.acpi_count; i++) {
         acpi += give_back(reclaim.acpi[i].first, reclaim.acpi[i].frames, "ACPI tables").v;

@@ -19,6 +19,13 @@ struct reclaim {
 
 extern struct reclaim reclaim;
 
+/*
+ * These bytes stay, whatever else the loader says of them: nothing that is given back may take them along. Before
+ * reclaim_all; up to RECLAIM_KEEPS_MAX, more panics.
+ */
+enum { RECLAIM_KEEPS_MAX = MB2_MODULES_MAX + 16 };
+void reclaim_keep(uint64_t start_bytes, uint64_t end_bytes);
+
 /* Give everything back: boot information, .boot and .init, ACPI-reclaimable memory, the boot window. Returns the frames
  * won. Once, on the main stack. */
 npages_t reclaim_all(void);

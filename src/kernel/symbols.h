@@ -1,4 +1,4 @@
-/* Names of functions for backtraces, from the ELF symbol table that the loader left in memory. */
+/* Names of functions and objects for reports, from the ELF symbol table that the loader left in memory. */
 #ifndef CAIRN_KERNEL_SYMBOLS_H
 #define CAIRN_KERNEL_SYMBOLS_H
 
@@ -12,7 +12,8 @@ extern const char symbols_tag[], symbols_names_tag[];
 /* Both tables stay mapped and are not trusted: every access is bounds-checked. */
 void symbols_use(const void *table, size_t table_bytes, const char *names, size_t names_bytes);
 
-/* The function that holds `address`: its name and the distance from its start. false: none known. O(symbols). */
+/* The function or object that holds `address`: its name, and the distance from its start. false: none known.
+ * O(symbols). */
 bool symbols_find(uint64_t address, const char **name, uint64_t *offset);
 
 #endif

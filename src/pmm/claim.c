@@ -121,6 +121,13 @@ static uint64_t give_look(struct pmm *pmm, uint64_t first, uint64_t end, uint64_
     return end;
 }
 
+/* RAM of a region left out: reserved for good, by nobody's mistake. */
+static bool is_left_out(struct pmm *pmm, uint64_t frame)
+{
+    const struct pmm_region *r = region_of(pmm, frame);
+    return r != NULL && r->left_out && pmm_query(pmm, pfn(frame)).state == PMM_STATE_RESERVED;
+}
+
 /* [first, end), all reserved, in one part of an open block. */
 static void give_in_block(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end)
 {
@@ -146,6 +153,9 @@ enum status pmm_give_back(struct pmm *pmm, pfn_t first, npages_t frames)
     uint64_t in_unopened = 0;
     uint64_t wrong = give_look(pmm, first.v, end, &in_unopened);
     if (wrong < end) {
+        if (wrong != 0 && is_left_out(pmm, wrong)) {
+            return STATUS_NOMEM;
+        }
         return pmm_complain(pmm, "pmm_give_back", wrong,
                             wrong == 0 ? "frame 0 is never handed out" : "not a reserved frame that can be given back");
     }

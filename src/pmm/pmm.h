@@ -158,7 +158,8 @@ enum status pmm_claim(struct pmm *pmm, pfn_t first, npages_t frames);
 /*
  * Reserved frames become free: boot tables, .init, modules after use. All or nothing. O(frames), O(holds) for
  * never-used blocks.
- * => OK; MISUSE (reported): one of them is not reserved RAM; LIMIT: hold_capacity is too small for a split.
+ * => OK; MISUSE (reported): one of them is not reserved RAM, or is frame 0; LIMIT: hold_capacity is too small for a
+ * split; NOMEM: one of them is in a region left out, whose metadata would take as much. Nothing changed but for OK.
  */
 enum status pmm_give_back(struct pmm *pmm, pfn_t first, npages_t frames);
 

@@ -82,12 +82,24 @@ static void build_root(struct vmm *vmm, pfn_t root)
     temp_slot_clear(vmm, TEMP_SLOT_ZERO);
 }
 
+static struct space *find_before(struct vmm *vmm, const struct space *space)
+{
+    struct space *before = &vmm->kernel;
+    while (before != NULL && before->next != space) {
+        before = before->next;
+    }
+    return before;
+}
+
 enum status space_create(struct vmm *vmm, struct space *space)
 {
     if (vmm->space_count > VMM_SPACES_MAX || vmm->next_id == UINT32_MAX) {
         report(REPORT_NOTE, "space_create: there are %u spaces, VMM_SPACES_MAX is %u", vmm->space_count,
                VMM_SPACES_MAX);
         return STATUS_LIMIT;
+    }
+    if (space == &vmm->kernel || find_before(vmm, space) != NULL) {
+        return misuse("space_create: the struct at %p is space %u, which was not destroyed", (void *)space, space->id);
     }
     pfn_t root;
     enum status s = pmm_alloc(vmm->pmm, PMM_KERNEL, &root);
@@ -100,15 +112,6 @@ enum status space_create(struct vmm *vmm, struct space *space)
     vmm->newest = space;
     vmm->space_count++;
     return STATUS_OK;
-}
-
-static struct space *find_before(struct vmm *vmm, const struct space *space)
-{
-    struct space *before = &vmm->kernel;
-    while (before != NULL && before->next != space) {
-        before = before->next;
-    }
-    return before;
 }
 
 enum status space_destroy(struct vmm *vmm, struct space *space)

@@ -15,7 +15,8 @@
  *   VMM-I2  slot 511 of every PML4 names itself; slot 510 is 0 in every PML4 but where it is open
  *   VMM-I3  the kernel slots of every PML4 are the same four entries
  *   VMM-I4  every table frame and every owned leaf's frame is in use in the PMM
- *   VMM-I5  no leaf is both writable and executable
+ *   VMM-I5  no leaf is both writable and executable; entries that name tables take no right away, and let user mode
+ *           only into the user half
  *   VMM-I6  each space's page and table counts are the numbers of its present leaves and of its tables
  *   VMM-I7  temporary slots in use are never neighbours, and are exactly those of the stack
  *
@@ -88,7 +89,7 @@ enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vad
 
 /* ---- Spaces ---- */
 
-/* A new empty space: one frame. => OK; NOMEM, nothing changed; LIMIT. */
+/* A new empty space: one frame. => OK; NOMEM, nothing changed; LIMIT; MISUSE: the struct is a space already. */
 enum status space_create(struct vmm *vmm, struct space *space);
 /*
  * Unmap everything in it and free its tables. => OK; MISUSE: it is current, or the kernel's own, or not a space of

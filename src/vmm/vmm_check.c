@@ -85,6 +85,16 @@ static void check_leaf(struct checker *k, pte_t e, vaddr_t va, unsigned rights)
 
 static bool is_temp_pt(const struct found_table *t) { return t->level == 1 && t->base.v == LAYOUT_TEMP_BASE; }
 
+/* VMM-I5 for an entry that names a table: it takes no right away, and lets user mode only into the user half (R2). */
+static void check_table_rights(struct checker *k, const struct found_table *t, pte_t e, vaddr_t va)
+{
+    uint64_t expected = is_kernel_half(va) ? TABLE_BITS_KERNEL : TABLE_BITS_USER;
+    if ((e.v & (PTE_P | PTE_W | PTE_U | PTE_XD)) != expected) {
+        complain(k, "VMM-I5: the level-%u entry for %#lx is %#lx, the rights of a table are %#lx", t->level, va.v, e.v,
+                 expected);
+    }
+}
+
 static void check_table(struct checker *k, const struct found_table *t);
 
 static void check_entry(struct checker *k, const struct found_table *t, pte_t e, vaddr_t va)
@@ -97,6 +107,7 @@ static void check_entry(struct checker *k, const struct found_table *t, pte_t e,
     } else if (entry_is_large(e, t->level)) {
         check_leaf(k, (pte_t){e.v & ~PTE_PS}, va, rights);
     } else {
+        check_table_rights(k, t, e, va);
         struct found_table below = {.level = t->level - 1, .base = va, .parent = e, .rights = rights};
         if (!is_temp_pt(&below) && check_table_frame(k, &below)) {
             check_table(k, &below); /* three levels deep at most */

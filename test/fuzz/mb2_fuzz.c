@@ -1,28 +1,10 @@
 /*
  * libFuzzer: any bytes as boot information. Parsed in an allocation of just their size, all of the answer is read and
- * the map normalised.
- *
- *   clang -fsanitize=fuzzer,address,undefined ... test/fuzz/mb2_fuzz.c test/unit/mb2_bed.c boot/{mb2,memmap}.c
+ * the map normalised. (The bed's files want a test bed only where they report; here they do not.)
  */
-#include <stdlib.h>
-
-#include "arch/arch.h"
+#include "fuzz/port.h"
 #include "lib/string.h"
 #include "unit/mb2_bed.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-void arch_report(enum report_kind kind, const char *text)
-{
-    (void)kind;
-    (void)text;
-}
-
-void arch_fatal(const char *text)
-{
-    (void)text;
-    abort();
-}
 
 static void hear(void *ctx, const char *text) { *(size_t *)ctx += strlen(text); }
 

@@ -12,6 +12,10 @@
 #define mb2_parse again_mb2_parse
 #define mb2_map_entry again_mb2_map_entry
 #define mb2_section again_mb2_section
+#define mb2_wrong again_mb2_wrong
+#define mb2_parse_map again_mb2_parse_map
+#define mb2_choose_map again_mb2_choose_map
+#define mb2_map_source_name again_mb2_map_source_name
 #define early_init again_early_init
 #define early_hold again_early_hold
 #define early_alloc again_early_alloc

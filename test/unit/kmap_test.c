@@ -28,6 +28,7 @@ TEST_HOST(kmap, a_page_comes_with_the_tables_that_are_missing)
         EXPECT_EQ(kmap_missing(first).v, 3);
         EXPECT_EQ(kmap_back(first, frames, npages(3)), STATUS_OK);
         EXPECT_EQ(kmap_missing(first).v, 0);
+        EXPECT(!model_can_access(m, vaddr(LAYOUT_TEMP_BASE), false)); /* the slot for zeroing is empty again */
         EXPECT_EQ(kmap_pmm_missing(NULL, vaddr_to_ptr(vaddr_add(second, 9))).v, 1);
         EXPECT_EQ(kmap_pmm_back(NULL, vaddr_to_ptr(vaddr_add(second, 9)), frames + 3, npages(1)), STATUS_OK);
         EXPECT_EQ(kmap_missing(vaddr_add_pages(first, PAGES_PER_2M)).v, 2);

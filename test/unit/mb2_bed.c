@@ -125,7 +125,7 @@ void block_of_everything(struct block *b, void *memory, uint32_t capacity)
     block_begin(b, memory, capacity);
     block_string(b, 1, "exec=\"mem -j\" nonce=7");
     block_string(b, 2, "GRUB 2.06");
-    block_tag(b, 4, rsdp, 8);  /* basic memory: not read */
+    block_tag(b, 4, rsdp, 8);  /* basic memory: not needed */
     block_module(b, 0x200000, 0x300000, "first module");
     block_map(b, 5);
     add_screen(b);
@@ -186,7 +186,9 @@ bool block_answer_is_inside(const struct mb2_info *info, const void *bytes, size
     ok = ok && info->total_bytes <= available && info->module_count <= MB2_MODULES_MAX;
     if (info->map_count > 0) {
         uint64_t map_bytes = (uint64_t)info->map_entry_bytes * info->map_count;
-        ok = ok && info->map_entry_bytes >= 20 && holds(&area, info->map, map_bytes) && map_is_sound(info);
+        uint32_t least = info->map_source == MB2_MAP_BASIC ? 4 : info->map_source == MB2_MAP_EFI ? 40 : 20;
+        ok = ok && info->map_source != MB2_MAP_NONE && info->map_entry_bytes >= least &&
+             holds(&area, info->map, map_bytes) && map_is_sound(info);
     }
     for (uint32_t i = 0; ok && i < info->module_count; i++) {
         ok = info->modules[i].start <= info->modules[i].end && holds_string(&area, info->modules[i].args);

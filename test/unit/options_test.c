@@ -1,5 +1,6 @@
 /* Kernel options, in the kernel only: the parser is part of it. GRUB's ways of quoting are the cases that matter. */
 #include "kernel/options.h"
+#include "lib/fmt.h"
 #include "unit/test.h"
 
 static struct options o;
@@ -62,6 +63,23 @@ TEST(options, what_is_malformed_or_unknown_changes_nothing)
     EXPECT(!o.panic_on_misuse && !o.debug_magic && o.serial && o.vga);
 }
 
+TEST(options, what_is_malformed_leaves_what_was_said_before)
+{
+    static const char good[] = "mem=64m debug=heap,magic:prompt panic=misuse exercise=pause nonce=7 test=a";
+    read(good);
+    struct options before = o;
+    char line[256];
+    struct buffer_sink buffer;
+    buffer_sink_init(&buffer, line, sizeof line);
+    sink_printf(&buffer.sink, "%s mem=0 mem=4095 debug=nothing panic=often exercise=not nonce exec", good);
+    read(line);
+    EXPECT_EQ(o.mem_limit.v, before.mem_limit.v);
+    EXPECT(o.debug_heap && o.debug_magic && !o.debug_checks);
+    EXPECT_EQ(strcmp(o.magic_name, "prompt"), 0);
+    EXPECT(o.panic_on_misuse && o.exercise_pause && !o.has_exec);
+    EXPECT_EQ(strcmp(o.nonce, "7"), 0);
+}
+
 TEST(options, lists_and_named_points)
 {
     read("debug=checks,magic:prompt,heap console=serial panic=misuse test=pmm.*");
@@ -71,12 +89,21 @@ TEST(options, lists_and_named_points)
     EXPECT_EQ(strcmp(o.test, "pmm.*"), 0);
 }
 
-TEST(options, a_line_longer_than_its_place_is_cut_and_stays_terminated)
+TEST(options, commands_too_long_for_their_place_are_cut_between_two)
 {
+    static const char command[] = "unmap 1 0x400000 512;";
     char *line = test_pages(1);
     REQUIRE(line != NULL);
-    memcpy(line, "exec=", 5);
-    memset(line + 5, 'x', 3000);
+    memcpy(line, "exec=\"", 6);
+    for (size_t i = 0; i < 100; i++) {
+        memcpy(line + 6 + i * (sizeof command - 1), command, sizeof command);
+    }
     read(line);
-    EXPECT_EQ(strlen(o.exec), OPTION_TEXT_BYTES - 1);
+    size_t len = strlen(o.exec);
+    EXPECT(len < OPTION_TEXT_BYTES && len + sizeof command >= OPTION_TEXT_BYTES);
+    EXPECT_EQ((len + 1) % (sizeof command - 1), 0); /* whole commands, less the last ';' */
+    memset(line, 'x', 3000);
+    memcpy(line, "exec=", 5);
+    read(line);
+    EXPECT_EQ(strlen(o.exec), 0); /* not even the first one fits */
 }

@@ -181,7 +181,8 @@ TEST(pmm, a_region_that_costs_what_it_holds_is_left_out)
     EXPECT_EQ(pmm_query(&bed->pmm, pfn(frame)).state, PMM_STATE_RESERVED);
     EXPECT_EQ(pmm_query(&bed->pmm, pfn(frame + 1)).state, PMM_STATE_ABSENT);
     EXPECT_EQ(pmm_claim(&bed->pmm, pfn(frame), npages(1)), STATUS_EXISTS);
-    EXPECT_EQ(pmm_give_back(&bed->pmm, pfn(frame), npages(1)), STATUS_MISUSE);
+    EXPECT_EQ(pmm_give_back(&bed->pmm, pfn(frame), npages(1)), STATUS_NOMEM); /* reserved it is: no misuse */
+    EXPECT_EQ(pmm_give_back(&bed->pmm, pfn(frame + 1), npages(1)), STATUS_MISUSE);
     EXPECT_EQ(pmm_free(&bed->pmm, pfn(frame)), STATUS_MISUSE);
     struct pmm_region_stats r;
     REQUIRE(pmm_region_stats(&bed->pmm, 1, &r));

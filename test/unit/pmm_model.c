@@ -202,8 +202,11 @@ enum status model_give_back(struct pmm_model *m, uint64_t first, uint64_t frames
 {
     for (uint64_t f = first; f < first + frames; f++) {
         bool out = f >= m->first && f < m->end && m->is_left_out[f / PMM_BLOCK_FRAMES - m->bed->first_block];
-        if (f == 0 || out || model_kind(m, f) != MODEL_RESERVED) {
+        if (f == 0 || model_kind(m, f) != MODEL_RESERVED) {
             return STATUS_MISUSE;
+        }
+        if (out) {
+            return STATUS_NOMEM;
         }
     }
     for (uint64_t f = first; f < first + frames; f++) {

@@ -109,6 +109,20 @@ TEST(vmm, what_is_mapped_is_not_mapped_again_and_what_is_not_is_not_unmapped)
     vmm_bed_close(&bed);
 }
 
+/* Once more in the list, a struct would follow itself, and every search for a space would never end. */
+TEST(vmm, a_space_is_not_created_over_a_living_one)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    const struct space a = bed.a, b = bed.b;
+    test_expect_reports(3);
+    EXPECT_EQ(space_create(bed.vmm, &bed.b), STATUS_MISUSE);
+    EXPECT_EQ(space_create(bed.vmm, &bed.a), STATUS_MISUSE);
+    EXPECT_EQ(space_create(bed.vmm, &bed.vmm->kernel), STATUS_MISUSE);
+    EXPECT(bed.a.root.v == a.root.v && bed.b.root.v == b.root.v && bed.b.next == NULL);
+    vmm_bed_close(&bed);
+}
+
 TEST(vmm, frames_that_are_not_in_use_cannot_be_owned)
 {
     struct vmm_bed bed;

@@ -57,6 +57,9 @@ TEST_HOST(vmm_check, sees_each_invariant_broken)
     expect_seen(&bed, "VMM-I1", entry_of(a, kernel_page.v, 2), word_at(entry_of(a, kernel_page.v, 2)) & ~(1ULL << 9));
     expect_seen(&bed, "VMM-I1", entry_of(a, LAYOUT_TEMP_BASE, 3),
                 word_at(entry_of(a, LAYOUT_TEMP_BASE, 3)) | 1ULL << 52);
+    expect_seen(&bed, "VMM-I5", pde, word_at(pde) & ~PTE_W);
+    expect_seen(&bed, "VMM-I5", pde, word_at(pde) & ~PTE_U);
+    expect_seen(&bed, "VMM-I5", entry_of(a, kernel_page.v, 2), word_at(entry_of(a, kernel_page.v, 2)) | PTE_U);
     paddr_t self = entry_of(a, LAYOUT_SLOT_BASE(LAYOUT_SLOT_SELF), 4),
             foreign = entry_of(a, LAYOUT_SLOT_BASE(LAYOUT_SLOT_FOREIGN), 4);
     expect_seen(&bed, "VMM-I2", self, pte_make(bed.b.root, PTE_P | PTE_W | PTE_XD).v);
@@ -70,6 +73,7 @@ TEST_HOST(vmm_check, sees_each_invariant_broken)
     expect_seen(&bed, "VMM-I4", pde, pte_make(pfn(model_machine->ram.v - 1), word_at(pde) & ~PTE_FRAME_MASK).v);
     expect_seen(&bed, "VMM-I5", pte, word_at(pte) & ~PTE_XD);
     expect_seen(&bed, "VMM-I5", entry_of(a, LAYOUT_IMAGE_BASE, 1), word_at(entry_of(a, LAYOUT_IMAGE_BASE, 1)) | PTE_W);
+    expect_seen(&bed, "VMM-I5", pte, word_at(pte) | 1ULL << 58); /* bits that are no rights */
     expect_seen(&bed, "VMM-I6", paddr(pte.v + ENTRY_BYTES), word_at(pte));
     vaddr_t temp;
     EXPECT_OK(temp_map(bed.vmm, bed.a.root, &temp));
@@ -95,6 +99,27 @@ TEST_HOST(vmm_check, sees_wrong_figures_and_a_broken_arena)
         EXPECT_EQ(vmm_check(bed.vmm, NULL), STATUS_CORRUPT);
         --*figures[i];
     }
+    /* The sum is right, its parts are not. */
+    bed.vmm->kernel.tables.v++, bed.vmm->kernel_tables.v--;
+    EXPECT_EQ(vmm_check(bed.vmm, NULL), STATUS_CORRUPT);
+    bed.vmm->kernel.tables.v--, bed.vmm->kernel_tables.v++;
+    /* A table that somebody else holds too, a PML4 in a free frame, an empty table that was not given back. */
+    pfn_t pt = pte_pfn((pte_t){word_at(entry_of(&bed.a, VA_PRIVATE, 2))}), root = bed.a.root;
+    EXPECT_OK(pmm_retain(bed.vmm->pmm, pt));
+    EXPECT_EQ(vmm_check(bed.vmm, NULL), STATUS_CORRUPT);
+    EXPECT_OK(pmm_release(bed.vmm->pmm, pt, NULL));
+    bed.a.root = pfn(model_machine->ram.v - 1);
+    EXPECT_EQ(vmm_check(bed.vmm, NULL), STATUS_CORRUPT);
+    bed.a.root = root;
+    paddr_t pte = entry_of(&bed.a, VA_PRIVATE, 1), pde = entry_of(&bed.a, VA_PRIVATE, 2);
+    uint64_t leaf = word_at(pte), parent = word_at(pde);
+    model_phys_write64(model_machine, pte, 0);
+    model_phys_write64(model_machine, pde, parent - (1ULL << 9));
+    bed.a.pages.v--;
+    EXPECT_EQ(vmm_check(bed.vmm, NULL), STATUS_CORRUPT);
+    bed.a.pages.v++;
+    model_phys_write64(model_machine, pde, parent);
+    model_phys_write64(model_machine, pte, leaf);
     finish(&bed, kernel_page);
 }
 
@@ -167,7 +192,7 @@ TEST_HOST(vmm_check, tables_that_are_not_as_promised_are_refused_at_the_start)
 {
     static struct vmm vmm;
     struct model *m = model_start(16 * MIB);
-    test_expect_reports(4);
+    test_expect_reports(5);
     static const struct { uint64_t va; unsigned level;
     } needed[] = {
         {LAYOUT_SLOT_BASE(LAYOUT_SLOT_FOREIGN), 4},
@@ -183,4 +208,11 @@ TEST_HOST(vmm_check, tables_that_are_not_as_promised_are_refused_at_the_start)
         EXPECT_EQ(vmm_init(&vmm, &m->pmm), STATUS_CORRUPT);
         model_phys_write64(m, at, old);
     }
+    /* A large page where the PT of temporary mappings should be (R3). */
+    paddr_t at = model_entry_at(m, m->boot_root, vaddr(LAYOUT_TEMP_BASE), 2);
+    uint64_t old = word_at(at);
+    model_phys_write64(m, at, level_span_bytes(2) | PTE_P | PTE_W | PTE_XD | PTE_PS);
+    model_root_load(m, pfn_to_paddr(m->boot_root));
+    EXPECT_EQ(vmm_init(&vmm, &m->pmm), STATUS_CORRUPT);
+    model_phys_write64(m, at, old);
 }

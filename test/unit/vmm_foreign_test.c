@@ -72,7 +72,9 @@ TEST(vmm_foreign, an_empty_space_that_dies_while_open_is_forgotten)
     struct vmm_bed bed;
     REQUIRE(vmm_bed_open(&bed));
     EXPECT_EQ(vmm_bed_frame_of(&bed, &bed.a, vaddr(VA_PRIVATE)), UINT64_MAX);
+    uint64_t invlpg = bed.vmm->counters.invlpg;
     EXPECT_OK(space_destroy(bed.vmm, &bed.a));
+    EXPECT_EQ(bed.vmm->counters.invlpg, invlpg + 1); /* no walker may still pass the slot's old value (R15) */
     EXPECT(vmm_bed_check(bed.vmm));
     EXPECT_OK(space_create(bed.vmm, &bed.a));
     vmm_bed_close(&bed);

@@ -13,7 +13,7 @@ default rel
 
 ; RDI: boot information, RSI: image (both physical), RDX: tick of the first instruction. From here on no address below
 ; 2^47 is used.
-global entry64:function
+global entry64:function (entry64_end - entry64)
 entry64:
     lea rsp, [boot_stack_top]
     xor eax, eax
@@ -30,19 +30,21 @@ entry64:
     xor ebp, ebp                ; the end of every backtrace
     call kernel_boot
     ud2
+entry64_end:
 
 section .text progbits alloc exec nowrite align=16
 
 ; void enter_on_stack(uint64_t top, void (*function)(void)): go on at `function` on another stack, never to return.
-global enter_on_stack:function
+global enter_on_stack:function (enter_on_stack_end - enter_on_stack)
 enter_on_stack:
     mov rsp, rdi
     xor ebp, ebp
     call rsi
     ud2
+enter_on_stack_end:
 
 ; void load_segments(const void *gdt_pointer)
-global load_gdt:function
+global load_gdt:function (load_gdt_end - load_gdt)
 load_gdt:
     lgdt [rdi]
     mov eax, LAYOUT_SEL_DATA
@@ -57,6 +59,7 @@ load_gdt:
     mov eax, LAYOUT_SEL_TSS
     ltr ax
     ret
+load_gdt_end:
 
 ; ---- Interrupt entries --------------------------------------------------------------------------------------------
 ; Each vector has an entry of its own that pushes what the CPU did not: an error code of 0 where there is none, and the

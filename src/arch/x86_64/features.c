@@ -4,6 +4,7 @@
 #include "lib/string.h"
 
 enum {
+    CR4_MCE = 1 << 6,
     CR4_UMIP = 1 << 11,
     CR4_SMEP = 1 << 20,
     CR4_SMAP = 1 << 21,
@@ -87,6 +88,9 @@ void features_read(struct cpu_features *f)
 void features_enable(const struct cpu_features *f)
 {
     write_msr(MSR_PAT, pat_mirrored);
+    /* Without MCE a machine check resets the machine without a word. */
+    uint32_t mce = cpuid(1, 0).edx >> 7 & 1;
+    write_cr4(read_cr4() | (mce != 0 ? CR4_MCE : 0));
     write_cr4(read_cr4() | (f->smep ? CR4_SMEP : 0) | (f->smap ? CR4_SMAP : 0) | (f->umip ? CR4_UMIP : 0));
     write_cr3(read_cr3());
     smap_on = f->smap;
