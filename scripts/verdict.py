@@ -5,7 +5,8 @@ A run is a success only when all of this holds; everything else is a failure tha
   1. the log's last line is `cairn-exit STATUS NONCE`, complete, the only such line, with this run's nonce and STATUS 0
      (nobody but this run's kernel knows the nonce, so text printed by a test, or an old log, cannot succeed);
   2. the emulator ended by itself, and its debug-exit status says the same: the device gets v = STATUS + 16 and QEMU
-     ends with (v << 1) | 1, so 0 and 1, which QEMU uses itself, never mean success. Bochs's status says nothing;
+     ends with (v << 1) | 1, so 0 and 1, which QEMU uses itself, never mean success. Bochs's status says nothing, but
+     its log must not tell of a triple fault, a reset or a panic of its own;
   3. with --exec, exactly one line `result COMMAND: ok` for each command, in order;
   4. every KTAP plan in the log is complete: version line, 1..N with N >= 1, each number once, all ok, not all skipped;
      between the result before and its own, a `test` command has exactly one.
@@ -21,6 +22,8 @@ SUCCESS, FAILURE, WRONG_USE, TIMEOUT = 0, 1, 2, 124
 STATUS_OFFSET = 16  # what the kernel adds to its status for the debug-exit device
 LAST_LINES = 20
 LINE_SHOWN_BYTES = 400
+CPU_STATE_LINES = 24  # without the vector registers that follow
+EMULATOR_LOG_BYTES = 1 << 20  # its end is all that is read
 LOG_BYTES_MAX = 64 << 20  # scripts/run lets the emulator write no more than that
 
 EXIT_LINE = re.compile(r"cairn-exit (\d{1,3}) (\S+)")
@@ -28,6 +31,9 @@ RESULT_LINE = re.compile(r"result (.*): (ok|failed)")
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|[()][A-Za-z0-9]|[@-Z\\-_])")
 TEST_LINE = re.compile(r"(ok|not ok) (\d+)(?:\s+(?:- )?(.*))?")
 PLAN_LINE = re.compile(r"1\.\.(\d+)(?:\s.*)?")
+
+BOCHS_RESET = re.compile(r"Reset\((?:HARDWARE|SOFTWARE)\) called")
+BOCHS_PANIC = re.compile(r">>PANIC<< (.*)")
 
 
 @dataclass
@@ -83,6 +89,7 @@ class Run:
     commands: list[str] | None = None  # of --exec; None: an interactive session
     expect_plan: bool = False  # the kernel option `test` was given
     timeout: str = ""  # the seconds that ran out, if they did
+    emulator_log: str = ""  # what the emulator itself wrote down, its end at least
 
 
 def split_commands(text: str) -> list[str]:
@@ -94,7 +101,7 @@ def split_commands(text: str) -> list[str]:
 def lines_of(log: bytes) -> list[str]:
     """The log's lines, without what terminals eat (escape sequences, carriage returns); the last has no newline."""
     text = log.decode("utf-8", errors="replace")
-    return [ESCAPES.sub("", line).rstrip("\r") for line in text.split("\n")]
+    return [ESCAPES.sub("", line).strip("\r") for line in text.split("\n")]
 
 
 def plans_of(lines: list[str]) -> list[Plan]:
@@ -171,11 +178,35 @@ def judge_emulator(run: Run) -> list[str]:
         return [f"time-out after {run.timeout} s"]
     if run.emulator_status > 128:
         return [f"the emulator was killed by signal {run.emulator_status - 128}"]
-    if run.emulator == "qemu" and run.emulator_status == 0:
+    if is_triple_fault(run):
+        return ["the machine reset itself: a triple fault"]
+    if run.emulator == "bochs":
+        if len(BOCHS_RESET.findall(run.emulator_log)) > 1:
+            return ["the machine reset itself"]
+        return [f"Bochs gave up: {panic[1]}" for panic in BOCHS_PANIC.finditer(run.emulator_log)]
+    if run.emulator_status == 0:
         return ["the machine reset itself or the emulator was closed (status 0 without the debug-exit device)"]
-    if run.emulator == "qemu" and run.emulator_status == 1:
+    if run.emulator_status == 1:
         return ["the emulator itself failed (status 1)"]
     return []
+
+
+def is_triple_fault(run: Run) -> bool:
+    """Each emulator's own words for it, in its log."""
+    if run.emulator == "bochs":
+        return "3rd (13) exception with no resolution" in run.emulator_log
+    return run.emulator_status == 0 and re.search("^Triple fault$", run.emulator_log, re.MULTILINE) is not None
+
+
+def last_cpu_state(run: Run) -> list[str]:
+    """The registers before a triple fault: the last record of the emulator's log. Empty where there was none."""
+    if not is_triple_fault(run):
+        return []
+    if run.emulator == "bochs":
+        state = run.emulator_log.rpartition(">>PANIC<<")[2].split("\n")
+        return [line.partition("] ")[2] for line in state[1:] if "[CPU" in line]
+    state = run.emulator_log.rpartition("registers:\n")[2].strip().split("\n")
+    return [line for line in state if not line.startswith(("FPR", "XMM", "YMM", "FCW"))][:CPU_STATE_LINES]
 
 
 def judge(run: Run) -> list[str]:
@@ -239,6 +270,9 @@ def show_failure(run: Run, faults: list[str], debug: str) -> None:
             file=out,
         )
     print("----", file=out)
+    state = last_cpu_state(run)
+    if state:
+        print("the last state of the CPU:", *state, "----", sep="\n", file=out)
     for fault in faults:
         print(f"FAILED: {fault}", file=out)
     if debug:
@@ -254,10 +288,13 @@ def main() -> int:
     parser.add_argument("--exec", dest="commands", help="the monitor commands that were to run")
     parser.add_argument("--expect-plan", action="store_true")
     parser.add_argument("--timeout", default="", help="seconds, when they ran out")
+    parser.add_argument("--emulator-log", type=Path, help="the emulator's own log")
     parser.add_argument("--debug", default="", help="the command that debugs this run")
     parser.add_argument("--junit", type=Path, help="write the in-kernel tests here")
     arguments = parser.parse_args()
     log = arguments.log.read_bytes() if arguments.log.exists() else b""
+    emulator_log = arguments.emulator_log
+    said = emulator_log.read_bytes()[-EMULATOR_LOG_BYTES:] if emulator_log and emulator_log.exists() else b""
     commands = None if arguments.commands is None else split_commands(arguments.commands)
     run = Run(
         log[:LOG_BYTES_MAX],
@@ -267,6 +304,7 @@ def main() -> int:
         commands,
         arguments.expect_plan,
         arguments.timeout,
+        said.decode("utf-8", "replace"),
     )
     if arguments.junit and len(log) < LOG_BYTES_MAX:
         arguments.junit.parent.mkdir(parents=True, exist_ok=True)

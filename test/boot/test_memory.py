@@ -46,6 +46,18 @@ def test_machine(machine, size):
     assert 0 <= SIZES[size] - mem["ram"] <= MIB, "the total lies within 1 MiB of --memory"
 
 
+@pytest.mark.cairn(labels="qemu", seconds=120)
+def test_a_hundred_single_frames_far_apart_below_the_rest_do_not_stop_the_boot():
+    """Each first frame taken from such a place is a hold of its own, and its block's pages need further frames."""
+    words, start = [], 0x180000
+    for island in range(8 * MIB, 101 * 8 * MIB, 8 * MIB):
+        words += ["--grub-line", f"cutmem {start:#x} {island:#x}"]
+        start = island + PAGE_BYTES
+    mem, mmap = run_memory("1G", "--timeout", "100", *words)
+    check_sums(mem, mmap)
+    assert mem["ram"] > 200 * MIB
+
+
 @pytest.mark.cairn(labels="qemu", seconds=240)
 @pytest.mark.parametrize("name", [name for name in HOLES if name != "none"])
 def test_a_hole_is_missing_exactly(name):
@@ -76,3 +88,17 @@ def test_a_module_takes_no_more_than_its_frames(tmp_path):
 def test_two_runs_of_the_same_machine_say_the_same_under_icount():
     first, second = (run_memory("64M", "--icount", "--timeout", "100")[0] for _ in range(2))
     assert first == second
+
+
+@pytest.mark.cairn(labels="qemu", seconds=60)
+@pytest.mark.parametrize("limit", ["700k", "1200k"])
+def test_an_image_above_mem_is_given_back_as_far_as_it_is_ram(limit):
+    """panic=misuse: giving back what mem= left out would be one."""
+    log = run_cairn("--exec", "check", "--append", f"mem={limit} panic=misuse", timeout=60).need_success().log
+    assert "stay reserved" not in log and "misuse:" not in log
+
+
+@pytest.mark.cairn(labels="qemu", seconds=60)
+def test_a_heap_larger_than_memory_is_refused_at_once():
+    log = run_cairn("--exec", "check", "--append", "heap=300M", timeout=40).need_success().log
+    assert "more than there is; the heap starts empty" in log

@@ -62,6 +62,12 @@ def test_backspace_takes_back_what_was_typed(monitor):
     monitor.expect_exact("check: ok")
 
 
+@pytest.mark.parametrize("keys", ["\x1b[15~", "\x1b[24~", "\x1b[1;5C", "\x1b[3;5~", "\x1b[200~", "\x1bOP"])
+def test_keys_that_mean_nothing_leave_nothing_in_the_line(monitor, keys):
+    monitor.send(keys + "check\r")
+    assert monitor.expect_exact(["check: ok", "no such command"]) == 0
+
+
 def test_backspace_at_the_beginning_does_nothing(monitor):
     monitor.send(BACKSPACE * 20 + "check\r")
     monitor.expect_exact("check: ok")
@@ -164,6 +170,11 @@ def test_spaces_mapped_and_edited_from_outside():
         "map 0 0xffffff8000000000 1",
         "map 0 0xffffff0000000000 1",
         "map 0 0x800000000000 1",
+        "map 0 0xffff800040013000 1",  # the stack
+        "map 0 0xffff800040012000 1",  # the guard below it
+        "map 0 0xffff807ffffff000 2",  # beyond the arena
+        "unmap 0 0xffff800040024000 1",  # the heap
+        "protect 0 0xffff800040013000 16 r",  # the stack
         "space free 7",
         "query",
         "mem 1",
@@ -179,3 +190,24 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(command):
 def test_an_unknown_kernel_option_is_reported_by_name():
     ended = run_cairn("--append", "frobnicate=7", "--exec", "check").need_success()
     assert "frobnicate" in ended.log
+
+
+def test_commands_that_do_not_fit_are_left_out_whole():
+    """exec= is cut at OPTION_TEXT_BYTES; what is left of the command there is not run as if it were meant."""
+    command = "query 0x12345678"
+    ended = run_cairn("--exec", "; ".join(["help help"] + [command] * 100))
+    assert ended.status == 1 and "too long, cut" in ended.log
+    ran = [line for line in ended.log.splitlines() if line.startswith("result ")]
+    assert len(ran) > 30 and set(ran) <= {"result help help: ok", f"result {command}: ok"}
+
+
+def test_kernel_addresses_mapped_by_hand_come_from_the_arena():
+    at = "0xffff800040200000"
+    run_cairn(
+        "--exec",
+        f"map 0 {at} 300; check; protect 0 0xffff800040201000 2 r; query 0xffff800040201000; check; "
+        f"test heap.*; unmap 0 {at} 300; check; exercise 1",
+    ).need_success()
+    for wrong in (f"unmap 0 {at} 299", "unmap 0 0xffff800040201000 299", f"protect 0 {at} 301 r", f"map 0 {at} 1"):
+        ended = run_cairn("--exec", f"map 0 {at} 300; {wrong}; check")
+        assert ended.status == 1 and f"result {wrong}: failed" in ended.log and "result check: ok" in ended.log

@@ -1,5 +1,6 @@
 """The runner is tested: kernels that panic, hang, reset, cut their plan short or claim success falsely (fake/fake.c),
 through scripts/run and QEMU. Each is red, the honest ones are green."""
+import re
 import subprocess
 from pathlib import Path
 
@@ -48,8 +49,8 @@ def fake(tmp_path_factory):
 # The fake answers no commands; `test` (with the result line that the plans bring along) is the one that can succeed.
 RED = {
     "panic": ("a kernel that panics", 1, "status 1"),
-    "reset": ("a triple fault", 1, "reset itself"),
-    "reset-after-success": ("a triple fault after the success line", 1, "reset itself"),
+    "reset": ("a triple fault", 1, "a triple fault"),
+    "reset-after-success": ("a triple fault after the success line", 1, "a triple fault"),
     "early-success": ("success in the middle, then a panic", 1, "after the cairn-exit line"),
     "two-faced": ("the line and the device disagree", 1, "does not agree"),
     "wrong-nonce": ("the success line with another nonce", 1, "another run's nonce"),
@@ -72,6 +73,39 @@ def test_a_lying_kernel_is_red(fake, name):
     assert ended.status == status, what
     assert words in ended.errors, what
     assert "debug it: scripts/debug qemu" in ended.errors
+
+
+@pytest.mark.cairn(labels="bochs", seconds=60)
+@pytest.mark.parametrize("name", ["panic", "reset", "reset-after-success", "early-success", "wrong-nonce", "plan-half"])
+def test_a_lying_kernel_is_red_under_bochs(fake, name):
+    _, status, words = RED[name]
+    ended = fake(name, "--emulator", "bochs", "--memory", "32M", "--exec", "test", seconds=50)
+    assert ended.status == status and words in ended.errors
+    assert "debug it: scripts/debug bochs" in ended.errors
+
+
+@pytest.mark.cairn(labels="bochs", seconds=60)
+def test_an_honest_kernel_is_green_under_bochs(fake):
+    assert fake("plan-good", "--emulator", "bochs", "--memory", "32M", "--exec", "test", seconds=50).status == 0
+
+
+@pytest.mark.cairn(labels="bochs", seconds=60)
+def test_a_hang_under_bochs_is_a_time_out_and_bochs_is_gone(fake, tmp_path):
+    said = tmp_path / "said"
+    ended = fake("hang", "--emulator", "bochs", "--memory", "32M", "--debugger-output", said, seconds=8)
+    assert ended.status == 124 and "time-out after 8 s" in ended.errors
+    rc = re.search(r"/\S+/bochsrc", said.read_text(errors="replace"))[0]
+    assert subprocess.run(["pgrep", "-f", rc], stdout=subprocess.DEVNULL, check=False).returncode == 1
+
+
+@pytest.mark.parametrize("emulator", [pytest.param("qemu"), pytest.param("bochs")])
+def test_a_triple_fault_is_shown_with_the_last_state_of_the_cpu(fake, emulator):
+    """Once, and the state in which `ud2` was reached, not that after the reset."""
+    ended = fake("reset", "--emulator", emulator, "--memory", "32M", "--exec", "test", seconds=50)
+    assert ended.status == 1
+    state = ended.errors.split("the last state of the CPU:\n")[1].split("\n----\n")[0]
+    address = int(re.search(r"EIP=([0-9a-f]{8})", state)[1], 16)
+    assert 1 << 20 <= address < 4 << 20 and state.count("EIP=") == 1 and state.count("CR3=") == 1
 
 
 def test_an_honest_kernel_is_green(fake):
@@ -166,6 +200,15 @@ WRONG = {
     "--emulator bochs --gdb": "Bochs",
     "--emulator bochs --machine q35": "Bochs",
     "--emulator bochs --nodes 2 --cpus 2": "NUMA",
+    "--emulator bochs --firmware uefi": "no UEFI",
+    "--emulator bochs --memory 1T": "5G",
+    "--emulator bochs --cpus 9": "up to 8",
+    "--emulator bochs --qemu-monitor x": "Bochs",
+    "--emulator bochs --cpu 486": "Bochs",
+    "--emulator bochs --no-serial": "serial line",
+    "--debugger": "--gdb",
+    "--debugger-commands x": "--gdb",
+    "--firmware uefi --memory 5T": "4T",
     "--emulator kvm": "qemu bochs",
     "--firmware coreboot": "bios uefi",
     "--machine isapc": "pc q35",

@@ -16,6 +16,7 @@ BASICS = [
     "grep",
     "sort",
     "dirname",
+    "realpath",
     "basename",
     "head",
     "cut",
@@ -166,42 +167,93 @@ def test_a_run_with_a_missing_tool_fails(place):
     assert done.returncode == 1 and "qemu-system-x86_64" in done.stderr
 
 
-TOOLS = [
-    "cmake",
-    "ninja",
-    "gcc",
-    "clang",
-    "nasm",
-    "ld",
-    "objcopy",
-    "nm",
-    "xorriso",
-    "mformat",
-    "qemu-system-x86_64",
-    "gdb",
-    "python3",
-    "flock",
-    "timeout",
-]
+TOOLS = (
+    "cmake ninja gcc clang nasm ld objcopy nm grub-mkrescue grub-file xorriso mformat qemu-system-x86_64 bochs gdb"
+    " python3 flock timeout git"
+).split()
+# What is found by a place: the name in CAIRN_HIDE, or another variable.
+PLACES = {
+    "grub-i386-pc": {"CAIRN_HIDE": "i386-pc"},
+    "grub-x86_64-efi": {"CAIRN_HIDE": "x86_64-efi"},
+    "bochs-bios": {"CAIRN_HIDE": "BIOS-bochs-latest"},
+    "bochs-vgabios": {"CAIRN_HIDE": "VGABIOS-lgpl-latest"},
+    "ovmf": {"CAIRN_OVMF": "/nonexistent"},
+}
 
 
-@pytest.mark.cairn(labels="host", seconds=60)
-@pytest.mark.parametrize("hidden", TOOLS)
-def test_doctor_names_the_package_of_each_hidden_tool(place, hidden):
-    for tool in TOOLS + ["grub-mkrescue", "grub-file", "git"]:
-        if tool != hidden:
-            place.tool(tool, "echo version 1")
+def doctor(place, **variables):
+    """Its table as {tool: line}, what it printed, what it said at the end, its status."""
     done = subprocess.run(
         [ROOT / "scripts" / "doctor"],
-        env={"PATH": str(place.bin), "CAIRN_PYTHON": "python3"},
+        env={"PATH": str(place.bin), "CAIRN_PYTHON": "python3"} | variables,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
         check=False,
     )
-    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
-    assert done.returncode == 1, "some tool is missing"
+    return {line.split()[0]: line for line in done.stdout.splitlines()}, done.stdout, done.stderr, done.returncode
+
+
+def fill(place, *hidden):
+    for tool in TOOLS:
+        if tool not in hidden:
+            place.tool(tool, "echo version 1")
+
+
+@pytest.mark.parametrize("hidden", [*TOOLS, *PLACES])
+def test_doctor_names_the_package_of_each_hidden_tool(place, hidden):
+    fill(place, hidden)
+    lines, _, said, status = doctor(place, **PLACES.get(hidden, {}))
+    assert status == 1
     assert lines[hidden].endswith("MISSING")
-    package = lines[hidden].split()[1]
-    assert package in done.stderr.split("apt-get install")[1].split()
-    assert all(not lines[tool].endswith("MISSING") for tool in TOOLS if tool != hidden)
+    assert lines[hidden].split()[1] in said.split("apt-get install")[1].split()
+    assert all(not lines[tool].endswith("MISSING") for tool in [*TOOLS, *PLACES] if tool != hidden)
+
+
+def test_doctor_finds_grub_by_its_other_name(place):
+    fill(place, "grub-mkrescue", "grub-file")
+    place.tool("grub2-mkrescue", "echo version 2")
+    place.tool("grub2-file", "echo version 2")
+    lines, *_ = doctor(place)
+    assert lines["grub-mkrescue"].endswith("version 2, grub2-mkrescue") and not lines["grub-file"].endswith("MISSING")
+
+
+def test_doctor_explains_what_half_a_grub_means(place):
+    fill(place, "mformat")
+    _, shown, _, _ = doctor(place, CAIRN_HIDE="i386-pc")
+    assert "note: GRUB is here without its BIOS half" in shown and "mformat invocation failed" in shown
+    _, shown, _, _ = doctor(place, CAIRN_HIDE="x86_64-efi")
+    assert "note: GRUB is here without its UEFI half" in shown and "BIOS half" not in shown
+
+
+def test_doctor_notes_a_missing_display_and_a_kvm_that_is_not_used(place):
+    fill(place)
+    kvm = place.bin / "kvm"
+    _, shown, _, _ = doctor(place, CAIRN_KVM=str(kvm))
+    assert "note: no display" in shown and "kvm" not in shown
+    kvm.touch()
+    _, shown, _, _ = doctor(place, CAIRN_KVM=str(kvm), DISPLAY=":0")
+    assert "no display" not in shown and "/dev/kvm is there and is never used" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hidden"),
+    [
+        (["--firmware", "uefi"], "ovmf"),
+        (["--firmware", "uefi"], "grub-x86_64-efi"),
+        (["--emulator", "bochs"], "bochs-bios"),
+        (["--emulator", "bochs"], "bochs-vgabios"),
+        ([], "grub-i386-pc"),
+    ],
+)
+def test_a_run_without_what_its_machine_needs_fails_and_names_it(place, arguments, hidden):
+    fill(place)
+    done = subprocess.run(
+        [ROOT / "scripts" / "run", "--headless", *arguments],
+        env={"PATH": str(place.bin)} | PLACES[hidden],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 1 and f"missing: {hidden}" in done.stderr
