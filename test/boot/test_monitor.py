@@ -14,7 +14,13 @@ pytestmark = pytest.mark.cairn(labels="qemu", seconds=90)
 def monitor():
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     child = pexpect.spawn(
-        str(RUN), encoding="utf-8", codec_errors="replace", env=environment, timeout=60, dimensions=(40, 200)
+        "/usr/bin/env",
+        [str(RUN)],  # as a list: its path may have a blank
+        encoding="utf-8",
+        codec_errors="replace",
+        env=environment,
+        timeout=60,
+        dimensions=(40, 200),
     )
     child.delaybeforesend = 0.05
     child.expect_exact(PROMPT)

@@ -75,6 +75,14 @@ def test_a_lying_kernel_is_red(fake, name):
     assert "debug it: scripts/debug qemu" in ended.errors
 
 
+def test_a_reset_before_anyone_watches_is_red_at_once(fake, monkeypatch):
+    """On a busy machine the watcher may come when the machine stands still already."""
+    monkeypatch.setenv("CAIRN_WATCH_LATE", "3")
+    ended = fake("reset", "--exec", "test")
+    assert ended.status == 1, "no time-out"
+
+
+
 @pytest.mark.cairn(labels="bochs", seconds=60)
 @pytest.mark.parametrize("name", ["panic", "reset", "reset-after-success", "early-success", "wrong-nonce", "plan-half"])
 def test_a_lying_kernel_is_red_under_bochs(fake, name):
