@@ -30,6 +30,9 @@ static void report_cpu(void)
     log_at(LOG_INFO, "cpu: %s%s%s, %u physical bits%s%s%s%s", cpu->vendor, cpu->brand[0] != '\0' ? ", " : "",
            cpu->brand, cpu->physical_bits, cpu->smep ? ", SMEP" : "", cpu->smap ? ", SMAP" : "",
            cpu->umip ? ", UMIP" : "", cpu->hypervisor ? ", virtual" : "");
+    if (cpu->package_cpus > 1) {
+        log_at(LOG_INFO, "cpu: up to %u CPUs in this package; one is used", cpu->package_cpus);
+    }
     if (cpu->meltdown_open) {
         log_at(LOG_INFO, "cpu: open to Meltdown; page-table isolation is not offered yet");
     }

@@ -64,7 +64,10 @@ void features_read(struct cpu_features *f)
     uint32_t max_basic = cpuid(0, 0).eax;
     uint32_t max_extended = cpuid(0x80000000, 0).eax;
     read_names(f, max_extended);
-    f->hypervisor = (cpuid(1, 0).ecx >> 31) & 1;
+    struct cpuid_result basic = cpuid(1, 0);
+    f->hypervisor = (basic.ecx >> 31) & 1;
+    bool has_count = ((basic.edx >> 28) & 1) != 0 && ((basic.ebx >> 16) & 0xFF) != 0;
+    f->package_cpus = has_count ? (basic.ebx >> 16) & 0xFF : 1;
     struct cpuid_result extended = cpuid(0x80000001, 0);
     f->nx = (extended.edx >> 20) & 1;
     f->page_1g = (extended.edx >> 26) & 1;

@@ -8,6 +8,7 @@
 struct cpu_features {
     bool nx, smep, smap, umip, page_1g, hypervisor, invariant_tsc, meltdown_open;
     unsigned physical_bits;
+    unsigned package_cpus; /* logical CPUs of this package, as CPUID leaf 1 says; 1 when it does not */
     char vendor[13], brand[49];
     uint64_t tsc_hz; /* 0: unknown until measured */
 };
