@@ -104,7 +104,7 @@ def read_map(path):
 def main(paths):
     status = 0
     for path in paths:
-        runs = ram_runs(read_map(path))
+        runs = ram_runs(read_map(path), ADDRESS_SPACE_BYTES)
         if not runs:
             print(f"unusable {path}: no RAM")
             status = 1

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "arch/layout.h"
 #include "boot/memmap.h"
 #include "pmm/pmm.h"
 
@@ -31,7 +30,8 @@ static const char usage[] =
     "    map FILE runs N frames N regions N\n"
     "    run BASE FRAMES                       one line a run; base in hex, bytes\n"
     "or  unusable FILE: reason                 no RAM in it, or not a memory map\n"
-    "  --limit ADDRESS   memory at or above it is left out, like the kernel's mem= (default: the PMM's reach)\n"
+    "  --limit ADDRESS   memory at or above it is left out, like the kernel's mem= (default: none;\n"
+    "                    the kernel itself stops at 0x4000000000000, what the PMM reaches)\n"
     "A FILE has lines `BASE LENGTH TYPE` (hex, hex, decimal; 1 is usable), `node N BASE LENGTH`, and # comments.\n"
     "Exit status: 0 all usable, 1 at least one is not, 2 wrong use.\n";
 
@@ -196,7 +196,8 @@ static int wrong_use(const char *what, const char *argument)
 
 int main(int argc, char **argv)
 {
-    uint64_t limit = LAYOUT_PMM_REACH_BYTES;
+    uint64_t limit_bytes;
+    pfn_t limit = pfn(UINT64_MAX);
     int first = 1;
     for (; first < argc && argv[first][0] == '-' && argv[first][1] != '\0'; first++) {
         const char *option = argv[first];
@@ -211,16 +212,17 @@ int main(int argc, char **argv)
         if (strcmp(option, "--limit") != 0) {
             return wrong_use("unknown option ", option);
         }
-        if (++first == argc || !parse_number(argv[first], 16, UINT64_MAX, &limit)) {
+        if (++first == argc || !parse_number(argv[first], 16, UINT64_MAX, &limit_bytes)) {
             return wrong_use("--limit needs an address in hex", "");
         }
+        limit = paddr_to_pfn(paddr(limit_bytes));
     }
     if (first == argc) {
         return wrong_use("no FILE", "");
     }
     bool ok = true;
     for (int i = first; i < argc; i++) {
-        ok = check_file(argv[i], paddr_to_pfn(paddr(limit))) && ok;
+        ok = check_file(argv[i], limit) && ok;
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "mapcheck: cannot write: %s\n", strerror(errno));
