@@ -75,6 +75,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/console.c
     src/kernel/serial.c
     src/kernel/display.c
+    src/kernel/physical.c
     src/kernel/framebuffer.c
     src/kernel/screen.c
     src/kernel/vga.c

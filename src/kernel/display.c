@@ -1,8 +1,8 @@
 #include "kernel/display.h"
 
-#include "arch/layout.h"
 #include "kernel/console.h"
 #include "kernel/machine.h"
+#include "kernel/physical.h"
 #include "kernel/vga.h"
 
 enum {
@@ -12,28 +12,11 @@ enum {
     FRAMEBUFFER_PITCH_MAX = 65536,
 };
 
-/* Device memory at an address of its own; null when that cannot be. */
-static void *map_device(uint64_t address, uint64_t bytes, unsigned cache, const char *name)
-{
-    pfn_t first = paddr_to_pfn(paddr(address));
-    npages_t pages = npages(bytes_to_pages_up(address + bytes).v - first.v);
-    vaddr_t va;
-    if (arena_alloc(&machine.vmm.arena, pages, ARENA_ALIGN_PAGE, name, &va) != STATUS_OK) {
-        return NULL;
-    }
-    enum status s = vmm_map_frames(&machine.vmm, &machine.vmm.kernel, va, first, pages,
-                                   VMM_READ | VMM_WRITE | cache, false);
-    if (s != STATUS_OK) {
-        (void)arena_free(&machine.vmm.arena, va);
-        return NULL;
-    }
-    return vaddr_to_ptr(vaddr_add(va, page_offset_bytes(address)));
-}
-
 void display_vga(void)
 {
     console_use_vga(NULL); /* the boot window goes */
-    void *cells = map_device(VGA_TEXT_ADDRESS, sizeof(uint16_t) * VGA_COLUMNS * VGA_ROWS, 0, "the VGA text screen");
+    void *cells = physical_map(VGA_TEXT_ADDRESS, sizeof(uint16_t) * VGA_COLUMNS * VGA_ROWS, VMM_READ | VMM_WRITE,
+                               "the VGA text screen");
     if (cells != NULL) {
         console_use_vga(cells);
     } else {
@@ -61,7 +44,8 @@ void display_framebuffer(const struct mb2_framebuffer *s)
 {
     const char *problem = framebuffer_problem(s);
     if (problem == NULL) {
-        void *memory = map_device(s->address, (uint64_t)s->pitch * s->height, VMM_WRITE_COMBINING, "the framebuffer");
+        void *memory = physical_map(s->address, (uint64_t)s->pitch * s->height,
+                                    VMM_READ | VMM_WRITE | VMM_WRITE_COMBINING, "the framebuffer");
         bool shown = memory != NULL && console_use_framebuffer(memory, s->width, s->height, s->pitch);
         problem = shown ? NULL : "it cannot be mapped or drawn on";
     }

@@ -9,6 +9,7 @@
 #include "kernel/heap_source.h"
 #include "kernel/init.h"
 #include "kernel/main.h"
+#include "kernel/physical.h"
 #include "kernel/reclaim.h"
 #include "kernel/stacks.h"
 #include "kernel/symbols.h"
@@ -35,29 +36,13 @@ static void start_heap(void)
     }
 }
 
-/* The symbol table and the names that belong to it, where the loader left them, stay reserved and are mapped for
- * backtraces. */
-static const void *map_bytes(uint64_t start, uint64_t bytes, const char *what)
-{
-    pfn_t first = paddr_to_pfn(paddr(start));
-    npages_t pages = npages(bytes_to_pages_up(start + bytes).v - first.v);
-    vaddr_t va;
-    if (bytes == 0 || arena_alloc(&machine.vmm.arena, pages, 12, what, &va) != STATUS_OK) {
-        return NULL;
-    }
-    if (vmm_map_frames(&machine.vmm, &machine.vmm.kernel, va, first, pages, VMM_READ, false) != STATUS_OK) {
-        (void)arena_free(&machine.vmm.arena, va);
-        return NULL;
-    }
-    return vaddr_to_ptr(vaddr_add(va, page_offset_bytes(start)));
-}
-
+/* The symbol table and the names that belong to it, where the loader left them, stay reserved: for backtraces. */
 static void use_symbols(void)
 {
     uint64_t bytes = init.symbols.end - init.symbols.start;
     uint64_t names_bytes = init.symbol_names.end - init.symbol_names.start;
-    const void *table = map_bytes(init.symbols.start, bytes, symbols_tag);
-    const char *names = map_bytes(init.symbol_names.start, names_bytes, symbols_names_tag);
+    const void *table = physical_map(init.symbols.start, bytes, VMM_READ, symbols_tag);
+    const char *names = physical_map(init.symbol_names.start, names_bytes, VMM_READ, symbols_names_tag);
     if (table != NULL && names != NULL) {
         symbols_use(table, bytes, names, names_bytes);
     }
