@@ -3,7 +3,7 @@
  *
  * 1. Words
  *    run     a stretch of RAM in whole frames, as normalised
- *    hold    a part of a run that is in use, and why: carved out before the start (image, modules, boot information),
+ *    hold    a part of a run that is in use or bad, and why: carved out before the start (image, modules, badram=),
  *            or handed out by early_alloc
  *    left    what is not yet served of a run: its front is the watermark, which only moves up
  *
@@ -80,7 +80,7 @@ static void keep_left(struct early *e, uint64_t first, uint64_t end)
 
 enum status early_init(struct early *e, const struct frame_run *runs, size_t count)
 {
-    /* Field by field: the arrays are 40 KiB, and their counts say what of them is there. */
+    /* Field by field: the arrays are 160 KiB, and their counts say what of them is there. */
     e->runs = runs;
     e->run_count = e->left_count = e->hold_count = 0;
     e->across_end = 0;
@@ -187,7 +187,7 @@ static enum status insert_stretch(struct early *e, struct stretch s, uint32_t ki
 
 enum status early_hold(struct early *e, uint64_t start_bytes, uint64_t end_bytes, enum hold_kind kind)
 {
-    if (end_bytes < start_bytes || kind > HOLD_METADATA || e->serving) {
+    if (end_bytes < start_bytes || kind > HOLD_BAD || e->serving) {
         return STATUS_INVALID;
     }
     if (end_bytes == start_bytes) {

@@ -14,7 +14,7 @@
 #include "lib/range.h"
 #include "lib/status.h"
 
-enum { EARLY_RUNS_MAX = 2048, EARLY_HOLDS_MAX = 512 };
+enum { EARLY_RUNS_MAX = 2048, EARLY_HOLDS_MAX = 8192 }; /* holds: so many for the sake of bad memory */
 
 struct early {
     const struct frame_run *runs;         /* as normalised: sorted, disjoint, not touching */

@@ -33,19 +33,52 @@ target_compile_definitions(unit_tests PRIVATE CAIRN_TEST_DATA="${CMAKE_SOURCE_DI
 
 # The tools bring a port of their own: reports go to standard error.
 foreach(tool mapcheck mb2check)
-    add_executable(${tool} ${CMAKE_SOURCE_DIR}/test/tools/${tool}.c ${CMAKE_SOURCE_DIR}/test/tools/port.c)
+    add_executable(${tool} ${CMAKE_SOURCE_DIR}/test/tools/${tool}.c ${CMAKE_SOURCE_DIR}/test/tools/port.c
+                   ${CMAKE_SOURCE_DIR}/test/model/cpu.c)
     target_link_libraries(${tool} PRIVATE cairn_boot cairn_pmm cairn_lib)
 endforeach()
 
 # libFuzzer programs (Clang only; preset host-fuzz, scripts/fuzz).
 if(CAIRN_FUZZ)
-    foreach(name mb2 memmap early)
+    foreach(name mb2 memmap early acpi)
         add_executable(${name}_fuzz ${CMAKE_SOURCE_DIR}/test/fuzz/${name}_fuzz.c)
         target_link_libraries(${name}_fuzz PRIVATE cairn_boot cairn_lib)
         target_compile_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
         target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
     endforeach()
     target_sources(mb2_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/mb2_bed.c)
+    target_sources(acpi_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/acpi_bed.c)
+endif()
+
+# Benchmarks (preset host-bench, scripts/bench): what is measured is compiled as for the kernel, string functions too.
+option(CAIRN_BENCH "host build: the benchmarks" OFF)
+if(CAIRN_BENCH)
+    set(as_in_kernel -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none
+        -fno-omit-frame-pointer -fno-optimize-sibling-calls)
+    target_compile_options(cairn_lib PRIVATE ${as_in_kernel})
+    target_compile_options(cairn_pmm PRIVATE ${as_in_kernel})
+    set(bench_sources ${CAIRN_BENCH_SOURCES})
+    list(TRANSFORM bench_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    set(subject_sources test/model/cpu.c test/bench/raw_stack.c src/lib/string.c)
+    list(TRANSFORM subject_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    add_library(bench_subjects OBJECT ${subject_sources})
+    target_link_libraries(bench_subjects PRIVATE cairn_options)
+    target_compile_options(bench_subjects PRIVATE ${as_in_kernel} -fno-builtin -fno-tree-loop-distribute-patterns)
+    add_executable(bench ${bench_sources} $<TARGET_OBJECTS:bench_subjects>)
+    target_link_libraries(bench PRIVATE cairn_pmm cairn_lib)
+    # No symbol is looked up inside a call that is counted.
+    target_link_options(bench PRIVATE -Wl,-z,now)
+
+    # The same over a PMM that tells of each basic block: finds the calls worth counting.
+    set(pmm_sources ${CAIRN_PMM_SOURCES})
+    list(TRANSFORM pmm_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    add_library(bench_scouted OBJECT ${pmm_sources} ${subject_sources})
+    target_link_libraries(bench_scouted PRIVATE cairn_options)
+    target_compile_options(bench_scouted PRIVATE -fsanitize-coverage=trace-pc
+        -fno-builtin -fno-tree-loop-distribute-patterns)
+    add_executable(bench_scout ${bench_sources} $<TARGET_OBJECTS:bench_scouted>)
+    target_compile_definitions(bench_scout PRIVATE BENCH_SCOUT)
+    target_link_libraries(bench_scout PRIVATE cairn_lib)
 endif()
 
 enable_testing()

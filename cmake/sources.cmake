@@ -2,12 +2,16 @@
 # Paths are relative to the project's root. A new file is added to its layer's list.
 
 set(CAIRN_LIB_SOURCES
+    src/lib/badram.c
     src/lib/fmt.c
     src/lib/glob.c
     src/lib/report.c
     src/lib/status.c)
 
 set(CAIRN_BOOT_SOURCES
+    boot/acpi.c
+    boot/acpi_srat.c
+    boot/bad_holds.c
     boot/early.c
     boot/mb2.c
     boot/mb2_map.c
@@ -16,15 +20,35 @@ set(CAIRN_BOOT_SOURCES
 set(CAIRN_PMM_SOURCES
     src/pmm/pmm.c
     src/pmm/alloc.c
+    src/pmm/bad.c
     src/pmm/block.c
-    src/pmm/pmm_check.c
+    src/pmm/blocks_check.c
     src/pmm/claim.c
-    src/pmm/pmm_dump.c
     src/pmm/earmark.c
+    src/pmm/free.c
     src/pmm/holds.c
+    src/pmm/hotplug.c
+    src/pmm/lists_check.c
+    src/pmm/magazine.c
+    src/pmm/many.c
     src/pmm/metadata.c
+    src/pmm/opening.c
+    src/pmm/owner.c
+    src/pmm/pmm_check.c
+    src/pmm/pmm_dump.c
+    src/pmm/pressure.c
     src/pmm/query.c
-    src/pmm/region.c)
+    src/pmm/region.c
+    src/pmm/regions_start.c
+    src/pmm/run.c
+    src/pmm/run_free.c
+    src/pmm/run_search.c
+    src/pmm/share.c
+    src/pmm/stack.c
+    src/pmm/stats.c
+    src/pmm/take.c
+    src/pmm/trace.c
+    src/pmm/zero_pool.c)
 
 set(CAIRN_VMM_SOURCES
     src/vmm/arena.c
@@ -66,6 +90,8 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/init_boot.c
     src/kernel/init_info.c
     src/kernel/init_map.c
+    src/kernel/init_badram.c
+    src/kernel/init_acpi.c
     src/kernel/init_tables.c
     src/kernel/init_pmm.c
     src/kernel/main.c
@@ -89,7 +115,11 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/symbols.c
     src/kernel/monitor.c
     src/kernel/line.c
+    src/kernel/bench.c
+    src/kernel/bench_own.c
+    src/kernel/bench_pmm.c
     src/kernel/cmd.c
+    src/kernel/cmd_bench.c
     src/kernel/cmd_exercise.c
     src/kernel/cmd_later.c
     src/kernel/cmd_memory.c
@@ -111,10 +141,54 @@ set(CAIRN_TEST_SOURCES
     test/unit/pmm_alloc_test.c
     test/unit/pmm_bed.c
     test/unit/pmm_check_test.c
+    test/unit/pmm_many_test.c
     test/unit/pmm_metadata_test.c
+    test/unit/pmm_backing_test.c
+    test/unit/pmm_bad_places_test.c
+    test/unit/pmm_bad_test.c
+    test/unit/pmm_closed_test.c
+    test/unit/pmm_emergency_test.c
+    test/unit/pmm_hotplug_more_test.c
+    test/unit/pmm_hotplug_test.c
+    test/unit/pmm_magazine_test.c
+    test/unit/pmm_misuse_calls_test.c
+    test/unit/pmm_nodes_test.c
+    test/unit/pmm_pressure_test.c
+    test/unit/pmm_steps.c
+    test/unit/pmm_trace_test.c
+    test/unit/pmm_zero_test.c
+    test/unit/pmm_zones_test.c
     test/unit/pmm_misuse_test.c
     test/unit/pmm_model.c
+    test/unit/pmm_model_agrees.c
+    test/unit/pmm_model_calls.c
+    test/unit/pmm_model_runs.c
+    test/unit/pmm_owners_end_test.c
+    test/unit/pmm_owners_test.c
+    test/unit/pmm_random_change.c
+    test/unit/pmm_random_frames.c
+    test/unit/pmm_random_game.c
+    test/unit/pmm_random_ops.c
+    test/unit/pmm_random_owners.c
+    test/unit/pmm_random_pressure.c
+    test/unit/pmm_random_runs.c
     test/unit/pmm_random_test.c
+    test/unit/pmm_run_cache_test.c
+    test/unit/pmm_run_game_test.c
+    test/unit/pmm_run_parts_test.c
+    test/unit/pmm_runs_bed.c
+    test/unit/pmm_runs_refused_test.c
+    test/unit/pmm_runs_search_test.c
+    test/unit/pmm_runs_test.c
+    test/unit/pmm_share_test.c
+    test/unit/badram_test.c
+    test/unit/boot_again_bad_holds.c
+    test/unit/acpi_bed.c
+    test/unit/acpi_hostile_test.c
+    test/unit/acpi_slit_test.c
+    test/unit/acpi_test.c
+    test/unit/boot_again_acpi.c
+    test/unit/boot_again_acpi_srat.c
     test/unit/boot_again_early.c
     test/unit/boot_again_mb2.c
     test/unit/boot_again_mb2_map.c
@@ -148,11 +222,16 @@ set(CAIRN_TEST_SOURCES
 set(CAIRN_KERNEL_TEST_SOURCES
     test/unit/fault_test.c
     test/unit/options_test.c
+    test/unit/pmm_every_call.c
+    test/unit/pmm_interrupt_test.c
+    test/unit/pmm_scene.c
+    test/unit/pmm_untouched_test.c
     test/unit/screen_test.c)
 
 # The host's port: the model MMU, and the runner's memory.
 set(CAIRN_HOST_SOURCES
     test/model/cache.c
+    test/model/cpu.c
     test/model/env.c
     test/model/machine.c
     test/model/mmu.c
@@ -165,5 +244,20 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/memmap_files_test.c
     test/unit/kmap_test.c
     test/unit/model_test.c
+    test/unit/pmm_cpus_test.c
     test/unit/pmm_huge_test.c
+    test/unit/pmm_threads_test.c
     test/unit/vmm_check_test.c)
+
+# Benchmarks, host only. (What stands against the PMM is in cmake/host.cmake: it is compiled as the PMM is.)
+set(CAIRN_BENCH_SOURCES
+    test/bench/bed.c
+    test/bench/main.c
+    test/bench/pmm_bench.c
+    test/bench/pmm_cycles.c
+    test/bench/pmm_longest.c
+    test/bench/pmm_machines.c
+    test/bench/pmm_mix.c
+    test/bench/pmm_steps.c
+    test/bench/results.c
+    test/bench/steps.c)

@@ -38,6 +38,15 @@ void arch_page_copy(vaddr_t to, vaddr_t from);
 uint64_t arch_read64(vaddr_t va);
 void arch_write64(vaddr_t va, uint64_t value);
 
+/* ---- CPUs and interrupts ---- */
+
+/* The CPU that runs this, from 0 up, without gaps. Steady while interrupts are off. */
+unsigned arch_cpu(void);
+
+/* Interrupts off on this CPU; the flags as they were, for arch_interrupts_restore. May be nested. */
+uint64_t arch_interrupts_off(void);
+void arch_interrupts_restore(uint64_t flags);
+
 /* ---- Time and reports ---- */
 
 /* A counter that only grows: TSC ticks, or the host's idea of them. */

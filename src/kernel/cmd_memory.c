@@ -1,6 +1,7 @@
 /* Commands about physical memory: mmap, mem, frames. None of them allocates. */
 #include "kernel/cmd.h"
 #include "kernel/json.h"
+#include "pmm/pmm_pressure.h"
 #include "lib/macros.h"
 #include "lib/string.h"
 
@@ -112,6 +113,7 @@ static void mem_json(const struct pmm_stats *s)
     json_number(&j, "metadata", bytes_of(s->metadata));
     json_number(&j, "earmarked", bytes_of(s->earmarked));
     json_number(&j, "reserved", bytes_of(s->reserved));
+    json_number(&j, "bad", bytes_of(s->bad));
     json_number(&j, "untouched", bytes_of(s->untouched));
     json_number(&j, "promised", bytes_of(s->promised));
     json_number(&j, "acpi_reclaimed", bytes_of(machine.acpi_reclaimed));
@@ -157,6 +159,7 @@ static bool run_mem(const struct command_line *line)
     if (!cmd_args(line, 0, 0, "[-j]")) {
         return false;
     }
+    pmm_drain(&machine.pmm); /* so that regions and zones have all that is free */
     struct pmm_stats s = pmm_stats(&machine.pmm);
     if (line->json) {
         mem_json(&s);
@@ -171,8 +174,9 @@ static bool run_mem(const struct command_line *line)
     mem_row("metadata", s.metadata, "behind the frame manager's arrays");
     mem_row("earmarked", s.earmarked, "metadata of blocks never used");
     mem_row("reserved", s.reserved, "never handed out");
-    print("  ACPI tables given back: %lu frames; left out (mem=, out of reach): %lu frames\n", machine.acpi_reclaimed.v,
-          machine.above_reach.v);
+    mem_row("  bad", s.bad, "of it bad memory");
+    print("  ACPI tables given back: %lu frames; left out (mem=, badram=, out of reach): %lu frames\n",
+          machine.acpi_reclaimed.v, machine.above_reach.v);
     mem_regions();
     return true;
 }
@@ -182,7 +186,7 @@ static bool run_mem(const struct command_line *line)
 enum { ROW_CELLS = 64, CELLS_MAX = 2048 };
 
 struct cell {
-    uint64_t untouched, free, used, reserved, metadata; /* frames */
+    uint64_t untouched, free, used, reserved, bad, metadata; /* frames */
 };
 
 struct picture {
@@ -194,18 +198,18 @@ struct picture {
 
 static char cell_letter(const struct cell *c)
 {
-    uint64_t all = c->untouched + c->free + c->used + c->reserved + c->metadata;
+    uint64_t all = c->untouched + c->free + c->used + c->reserved + c->bad + c->metadata;
     if (all == 0) {
         return ' ';
     }
     if (c->metadata * 2 > all) {
         return 'M';
     }
-    if (c->reserved * 2 > all) {
-        return 'R';
+    if ((c->reserved + c->bad) * 2 > all) {
+        return c->bad > c->reserved ? 'B' : 'R';
     }
     if (c->used == 0) {
-        return c->metadata != 0 ? 'm' : c->reserved != 0 ? 'r' : c->untouched == all ? '.' : '-';
+        return c->bad != 0 ? 'b' : c->metadata != 0 ? 'm' : c->reserved != 0 ? 'r' : c->untouched == all ? '.' : '-';
     }
     /* A tenth is shown as soon as one frame is in use, and all of it only when nothing is free. */
     uint64_t tenths = c->used * 10 / all;
@@ -243,12 +247,18 @@ static void cell_add(struct cell *c, enum pmm_state state, uint64_t frames)
 {
     switch (state) {
     case PMM_STATE_UNTOUCHED: c->untouched += frames; break;
-    case PMM_STATE_FREE: c->free += frames; break;
-    case PMM_STATE_USED: c->used += frames; break;
-    case PMM_STATE_RESERVED: c->reserved += frames; break;
+    case PMM_STATE_FREE:
+    case PMM_STATE_CACHED: c->free += frames; break;
+    case PMM_STATE_USED:
+    case PMM_STATE_RUN:
+    case PMM_STATE_ZERO: c->used += frames; break;
+    case PMM_STATE_RESERVED:
+    case PMM_STATE_LOST: c->reserved += frames; break;
+    case PMM_STATE_BAD: c->bad += frames; break;
     case PMM_STATE_METADATA: c->metadata += frames; break;
     case PMM_STATE_OUTSIDE:
-    case PMM_STATE_ABSENT: break;
+    case PMM_STATE_ABSENT:
+    case PMM_STATES: break;
     }
 }
 
@@ -286,7 +296,7 @@ static bool run_frames(const struct command_line *line)
     struct picture p = {.cell_frames = cell_frames_for(pmm_stats(&machine.pmm).ram.v)};
     print("a character is %s, a row %s:  . never used  - free again  1..9 tenths in use  # all in use\n",
           cmd_size(cell, bytes_of(npages(p.cell_frames))), cmd_size(row, bytes_of(npages(p.cell_frames * ROW_CELLS))));
-    print("  R M mostly reserved, metadata  r m free but for some of it  blank: no RAM\n");
+    print("  R B M mostly reserved, bad, metadata  r b m free but for some of it  blank: no RAM\n");
     pmm_walk(&machine.pmm, picture_add, &p);
     if (p.started) {
         picture_flush(&p);

@@ -116,7 +116,7 @@ static void tell_physical(paddr_t a)
     if (f.state != PMM_STATE_OUTSIDE && pmm_region_stats(&machine.pmm, f.region, &r)) {
         char size[CMD_SIZE_TEXT];
         print("  region  %lu, from %lx, %s of RAM, node %u\n", f.region, pfn_to_paddr(r.base).v,
-              cmd_size(size, pages_to_bytes(r.frames)), r.node);
+              cmd_size(size, pages_to_bytes(r.frames)), f.node);
     }
     if (f.state == PMM_STATE_RESERVED) {
         tell_module(a);

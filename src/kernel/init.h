@@ -5,6 +5,8 @@
  *   init_boot.c     kernel_boot: the order of things
  *   init_info.c     boot information: found, read, later copied to the heap
  *   init_map.c      memory map to runs, and what is in use inside them
+ *   init_badram.c   bad memory in them
+ *   init_acpi.c     NUMA nodes from ACPI
  *   init_tables.c   page tables of our own, from the watermark allocator
  *   init_pmm.c      the PMM's arrays, and the hand-over
  */
@@ -12,6 +14,7 @@
 #define CAIRN_KERNEL_INIT_H
 
 #include "arch/layout.h"
+#include "boot/acpi.h"
 #include "boot/early.h"
 #include "boot/mb2.h"
 #include "kernel/machine.h"
@@ -45,6 +48,9 @@ struct init {
     size_t run_count;
     struct frame_run acpi[EARLY_RUNS_MAX]; /* the ACPI-reclaimable part */
     size_t acpi_count;
+    struct pmm_node_range node_ranges[ACPI_RANGES_MAX]; /* sorted, disjoint, of nodes that are not 0 */
+    size_t node_range_count;
+    const uint8_t *node_distance; /* [from * machine.node_count + to]; null: all equally far */
 };
 
 extern struct init init;
@@ -59,7 +65,11 @@ static inline void *init_window(unsigned page)
 void init_read_info(void);     /* maps and parses the block; panics when there is none */
 void init_copy_info(void);     /* what stays of it, to the heap */
 void init_memory_map(void);    /* panics when there is no RAM */
+void init_badram_plan(void);   /* on the runs, which may be cut; panics when all of them is bad */
+void init_badram_hold(void);   /* after everything else is held, before the first init_frame */
+void init_badram_warn(uint64_t start, uint64_t end, const char *what); /* these bytes are in use: if they are bad */
 pfn_t init_frame(enum hold_kind kind); /* from the watermark allocator; panics when there is none */
+void init_acpi(void);          /* nodes; after init_memory_map, before the PMM; never fails */
 void init_tables(void);        /* builds and loads the final tables */
 void init_pmm(void);
 

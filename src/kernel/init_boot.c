@@ -88,6 +88,7 @@ void kernel_boot(uint64_t info, uint64_t image, uint64_t first_tick)
     log_set_rate(machine.cpu.tsc_hz);
     init_read_info();
     init_memory_map();
+    init_acpi();
     init_tables();
     init_pmm();
     enum status s = vmm_init(&machine.vmm, &machine.pmm);

@@ -44,6 +44,8 @@ static void must_hold(uint64_t start, uint64_t end, const char *what)
               EARLY_HOLDS_MAX);
     } else if (s != STATUS_OK) {
         log_at(LOG_WARN, "%s at %#lx-%#lx: %s, ignored", what, start, end, status_name(s));
+    } else {
+        init_badram_warn(start, end, what);
     }
 }
 
@@ -178,10 +180,12 @@ void init_memory_map(void)
         log_at(LOG_WARN, "memory map: %lu entries and %lu runs are too many, left out (EARLY_RUNS_MAX = %u)",
                all.entries_lost, all.runs_lost, EARLY_RUNS_MAX);
     }
+    init_badram_plan();
     if (early_init(&init.early, init.runs, init.run_count) != STATUS_OK) {
         panic("the watermark allocator refuses %lu runs", init.run_count);
     }
     hold_all();
+    init_badram_hold();
 }
 
 pfn_t init_frame(enum hold_kind kind)
@@ -196,8 +200,8 @@ pfn_t init_frame(enum hold_kind kind)
         for (size_t i = 0; i < init.early.hold_count; i++) {
             held.v += init.early.holds[i].frames;
         }
-        panic("no frame for the first tables: %s; of %lu KiB of RAM %lu KiB are in use, or said to be", status_name(s),
-              pages_to_bytes(ram) / KIB, pages_to_bytes(held) / KIB);
+        panic("no frame for the first tables: %s; of %lu KiB of RAM %lu KiB are in use, or said to be, or bad",
+              status_name(s), pages_to_bytes(ram) / KIB, pages_to_bytes(held) / KIB);
     }
     return frame;
 }

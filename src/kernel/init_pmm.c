@@ -7,9 +7,13 @@
  */
 #include "kernel/console.h"
 #include "kernel/init.h"
+#include "lib/macros.h"
 #include "vmm/kmap.h"
 
-enum { HOLDS_SPARE = 64 }; /* room for holds that give-backs split */
+enum {
+    HOLDS_SPARE = 64, /* room for holds that give-backs split */
+    RUNS_SPARE = 8,   /* room for memory that comes at run time */
+};
 
 static void back_page(vaddr_t page)
 {
@@ -44,7 +48,7 @@ static void back_blocks_of_served_frames(void)
         before = init.early.served;
         for (size_t i = 0; i < init.early.hold_count; i++) {
             struct frame_hold hold = init.early.holds[i];
-            if (hold.kind == HOLD_RESERVED) {
+            if (hold.kind != HOLD_USED && hold.kind != HOLD_METADATA) {
                 continue;
             }
             for (uint64_t b = hold.first.v / PMM_BLOCK_FRAMES; b <= (hold_end(hold) - 1) / PMM_BLOCK_FRAMES; b++) {
@@ -56,10 +60,10 @@ static void back_blocks_of_served_frames(void)
 
 void init_pmm(void)
 {
-    size_t regions = pmm_count_regions(init.runs, init.run_count);
+    size_t regions = pmm_count_descriptors(init.runs, init.run_count) + 2 * init.node_range_count + RUNS_SPARE;
     vaddr_t end = vaddr(LAYOUT_PMM_BLOCKS);
     vaddr_t region_base = vaddr(end.v - regions * PMM_REGION_BYTES);
-    vaddr_t run_base = vaddr(region_base.v - init.run_count * sizeof(struct frame_run));
+    vaddr_t run_base = vaddr(region_base.v - (init.run_count + RUNS_SPARE) * sizeof(struct frame_run));
     size_t holds_max;
     vaddr_t hold_base;
     do { /* frames taken from between many holes add a hold each; EARLY_HOLDS_MAX ends this */
@@ -78,6 +82,7 @@ void init_pmm(void)
     struct pmm_config config = {
         .runs = runs,
         .run_count = init.run_count,
+        .run_capacity = init.run_count + RUNS_SPARE,
         .holds = vaddr_to_ptr(hold_base),
         .hold_capacity = holds_max,
         .states = vaddr_to_ptr(vaddr(LAYOUT_PMM_STATES)),
@@ -85,6 +90,16 @@ void init_pmm(void)
         .regions = vaddr_to_ptr(region_base),
         .region_capacity = regions,
         .backing = {.missing = kmap_pmm_missing, .back = kmap_pmm_back, .table_levels = 2},
+        .cpus = machine.pmm_cpus,
+        .cpu_count = ARRAY_LEN(machine.pmm_cpus),
+        .owners = machine.pmm_owners,
+        .owner_capacity = ARRAY_LEN(machine.pmm_owners),
+        .zero_pool = machine.zero_pool,
+        .zero_capacity = ARRAY_LEN(machine.zero_pool),
+        .node_ranges = init.node_ranges,
+        .node_range_count = init.node_range_count,
+        .node_count = machine.node_count,
+        .node_distance = init.node_distance,
     };
     enum status s = early_handover(&init.early, config.holds, holds_max, &config.hold_count);
     if (s == STATUS_OK) {

@@ -18,8 +18,20 @@ struct module {
     char *args;         /* on the heap */
 };
 
+/* A NUMA node, as ACPI has it. */
+struct machine_node {
+    npages_t ram;    /* frames of the runs that are near to it */
+    uint32_t domain; /* ACPI's number of it */
+    uint8_t distance[PMM_NODES_MAX]; /* to each node; 10 is local */
+};
+
+enum { MACHINE_CPUS = 1, MACHINE_OWNERS = 64, MACHINE_ZERO_FRAMES = 64 };
+
 struct machine {
     struct pmm pmm;
+    struct pmm_cpu pmm_cpus[MACHINE_CPUS];
+    struct pmm_owner pmm_owners[MACHINE_OWNERS]; /* spaces */
+    pfn_t zero_pool[MACHINE_ZERO_FRAMES];
     struct vmm vmm;
     struct heap heap;
     struct options options;
@@ -31,7 +43,11 @@ struct machine {
     const struct frame_run *runs; /* as the PMM got them, mem= applied, ACPI-reclaimable included */
     size_t run_count;
     npages_t acpi_reclaimed;    /* the part of the runs that was ACPI-reclaimable, given back */
-    npages_t above_reach;       /* frames left out by mem= or above the PMM's reach */
+    npages_t above_reach;       /* frames left out by mem=, by too much badram=, or above the PMM's reach */
+    struct machine_node nodes[PMM_NODES_MAX]; /* 0 is the boot CPU's */
+    unsigned node_count;        /* at least 1 */
+    bool has_nodes;             /* false: ACPI says nothing of nodes, or nothing that can be used */
+    bool has_distances;         /* false: all are equally far */
     struct module *modules;
     size_t module_count;
     char *loader_name, *command_line;

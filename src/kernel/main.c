@@ -56,8 +56,27 @@ static void report_memory(npages_t won)
     log_at(LOG_INFO, "memory: %lu KiB behind the PMM's arrays, %lu KiB given back after boot",
            pages_to_bytes(s.metadata) / KIB, pages_to_bytes(won) / KIB);
     if (machine.above_reach.v > 0) {
-        log_at(LOG_WARN, "memory: %lu KiB left out (mem=, or beyond what CPU and PMM reach)",
+        log_at(LOG_WARN, "memory: %lu KiB left out (mem=, badram=, or beyond what CPU and PMM reach)",
                pages_to_bytes(machine.above_reach) / KIB);
+    }
+}
+
+/* Nothing where the firmware names no nodes: all is one then. */
+static void report_nodes(void)
+{
+    for (unsigned i = 0; machine.has_nodes && i < machine.node_count; i++) {
+        const struct machine_node *node = &machine.nodes[i];
+        char text[PMM_NODES_MAX * sizeof " 255"];
+        struct buffer_sink far;
+        buffer_sink_init(&far, text, sizeof text);
+        for (unsigned to = 0; machine.has_distances && to < machine.node_count; to++) {
+            sink_printf(&far.sink, " %u", node->distance[to]);
+        }
+        log_at(LOG_INFO, "memory: node %u of %u: %lu KiB, ACPI domain %u%s%s", i, machine.node_count,
+               pages_to_bytes(node->ram) / KIB, node->domain, machine.has_distances ? ", distances" : "", text);
+    }
+    if (machine.node_count > 1 && !machine.has_distances) {
+        log_at(LOG_INFO, "memory: no distances of nodes from ACPI (SLIT): all are taken as equally far");
     }
 }
 
@@ -83,6 +102,7 @@ void kernel_main(void)
     report_cpu();
     report_acpi();
     report_memory(won);
+    report_nodes();
     machine.boot_ticks = arch_ticks() - machine.first_tick - console_ticks();
     magic_breakpoint("prompt");
     run_options();

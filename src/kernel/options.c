@@ -104,6 +104,18 @@ static void drop_last_command(char *commands)
     *end = '\0';
 }
 
+/* A number that was cut off in the middle means other frames: the pair it is in is left out. */
+static void drop_last_pair(char *numbers)
+{
+    char *end = numbers;
+    size_t commas = 0;
+    for (char *c = numbers; *c != '\0'; c++) {
+        commas += *c == ',';
+        end = *c == ',' && commas % 2 == 0 ? c : end;
+    }
+    *end = '\0';
+}
+
 /*
  * Reads the next `name[=value]`, ended by a space outside double quotes; quotes may begin anywhere, also before the
  * name, and a backslash takes the next character as it is. Null at the end of the line.
@@ -133,6 +145,8 @@ static const char *next_option(const char *line, struct option *o)
     }
     if (lost > 0 && strcmp(o->name, "exec") == 0) {
         drop_last_command(o->value);
+    } else if (lost > 0 && strcmp(o->name, "badram") == 0) {
+        drop_last_pair(o->value);
     }
     return line;
 }
@@ -178,6 +192,28 @@ static bool read_loglevel(struct options *all, const char *value)
     return true;
 }
 
+/* ADDR,MASK[,ADDR,MASK...], added to what is there. */
+static bool read_badram(struct badram_list *list, const char *text)
+{
+    size_t lost = 0;
+    do {
+        uint64_t address, mask;
+        if (!read_digits(&text, &address) || *text++ != ',' || !read_digits(&text, &mask)) {
+            return false;
+        }
+        if (list->count < BADRAM_PATTERNS_MAX) {
+            list->at[list->count++] = badram_pattern(address, mask);
+        } else {
+            lost++;
+        }
+    } while (*text++ == ',');
+    if (text[-1] == '\0' && lost > 0) {
+        log_at(LOG_WARN, "option badram: the last %lu pairs are too many (BADRAM_PATTERNS_MAX = %u), ignored", lost,
+               BADRAM_PATTERNS_MAX);
+    }
+    return text[-1] == '\0';
+}
+
 /* Sets what the option says. false: malformed, *all may be anything. */
 static bool read_value(struct options *all, const struct option *o, bool *known)
 {
@@ -209,6 +245,8 @@ static bool read_value(struct options *all, const struct option *o, bool *known)
     } else if (strcmp(o->name, "exercise") == 0) {
         all->exercise_pause = strcmp(v, "pause") == 0;
         return all->exercise_pause;
+    } else if (strcmp(o->name, "badram") == 0) {
+        return read_badram(&all->badram, v);
     } else if (strcmp(o->name, "mem") == 0 && parse_number(v, true, &number)) {
         all->mem_limit = pfn(bytes_to_pages_down(number).v);
         return all->mem_limit.v > 0;
@@ -233,7 +271,7 @@ void options_read(struct options *all, const char *line)
             *all = before;
         }
         if (!known) {
-            log_at(LOG_WARN, "option %s: unknown%s, ignored", o.name, strcmp(o.name, "badram") == 0 ? " yet" : "");
+            log_at(LOG_WARN, "option %s: unknown, ignored", o.name);
         } else if (!well_formed) {
             log_at(LOG_WARN, "option %s: malformed value \"%s\", ignored", o.name, o.value);
         }

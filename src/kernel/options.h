@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/badram.h"
 #include "lib/units.h"
 
 enum {
@@ -28,6 +29,7 @@ struct options {
     bool exercise_pause;            /* exercise=pause: stop in the middle until a key comes */
     pfn_t mem_limit;                /* first frame not used; UINT64_MAX: none */
     uint64_t heap_bytes;            /* heap=SIZE */
+    struct badram_list badram;      /* of all badram= together */
 };
 
 /* Read `line` into *options; problems are logged. */

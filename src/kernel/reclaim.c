@@ -5,6 +5,7 @@
 #include "kernel/console.h"
 #include "kernel/display.h"
 #include "kernel/machine.h"
+#include "pmm/pmm_change.h"
 #include "vmm/window.h"
 
 extern const char image_keep[];
@@ -49,19 +50,39 @@ static uint64_t stretch_end(uint64_t at, uint64_t end, uint64_t *next)
     return stop;
 }
 
+static void say_what_stays(uint64_t first, uint64_t frames, const char *what, enum status s)
+{
+    if (s != STATUS_OK) {
+        log_at(LOG_WARN, "%s: %lu frames at %#lx stay reserved: %s", what, frames, pfn_to_paddr(pfn(first)).v,
+               status_name(s));
+    }
+}
+
+/* Reserved frames that nobody needs any more: bad ones (badram=) are marked so, the others go back. Returns these. */
+static uint64_t give_back_stretch(uint64_t first, uint64_t end, const char *what)
+{
+    const struct badram_list *list = &machine.options.badram;
+    uint64_t won = 0;
+    for (uint64_t at = first; at < end;) {
+        uint64_t good = badram_next(list, at, end) - at;
+        enum status s = good > 0 ? pmm_give_back(&machine.pmm, pfn(at), npages(good)) : STATUS_OK;
+        say_what_stays(at, good, what, s);
+        won += s == STATUS_OK ? good : 0;
+        at += good;
+        for (uint64_t until = badram_bad_until(list, at, end); at < until; at++) {
+            s = pmm_mark_bad(&machine.pmm, pfn(at));
+            say_what_stays(at, 1, what, s == STATUS_EXISTS ? STATUS_OK : s);
+        }
+    }
+    return won;
+}
+
 /* [first, end) of one run, without what is kept. */
 static uint64_t give_back_in_run(uint64_t first, uint64_t end, const char *what)
 {
     uint64_t won = 0;
     for (uint64_t at = first, next; at < end; at = next) {
-        npages_t stretch = npages(stretch_end(at, end, &next) - at);
-        enum status s = stretch.v > 0 ? pmm_give_back(&machine.pmm, pfn(at), stretch) : STATUS_OK;
-        if (s == STATUS_OK) {
-            won += stretch.v;
-            continue;
-        }
-        log_at(LOG_WARN, "%s: %lu frames at %#lx stay reserved: %s", what, stretch.v, pfn_to_paddr(pfn(at)).v,
-               status_name(s));
+        won += give_back_stretch(at, stretch_end(at, end, &next), what);
     }
     return won;
 }

@@ -27,7 +27,7 @@ enum { RECLAIM_KEEPS_MAX = MB2_MODULES_MAX + 16 };
 void reclaim_keep(uint64_t start_bytes, uint64_t end_bytes);
 
 /* Give everything back: boot information, .boot and .init, ACPI-reclaimable memory, the boot window. Returns the frames
- * won. Once, on the main stack. */
+ * won; bad ones (badram=) become PMM_STATE_BAD instead. Once, on the main stack. */
 npages_t reclaim_all(void);
 
 #endif

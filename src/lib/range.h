@@ -17,6 +17,7 @@ enum hold_kind {
     HOLD_RESERVED, /* never handed out until given back: first page, image, modules, boot information, ACPI */
     HOLD_USED,     /* handed out before the PMM stood (page tables): used once */
     HOLD_METADATA, /* behind the PMM's own arrays, and their tables */
+    HOLD_BAD,      /* never used by anybody: badram= */
 };
 
 /* A held part of a run: [first, first + frames), wholly inside one run. */

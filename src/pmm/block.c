@@ -1,242 +1,320 @@
 /*
- * One block: its stack of free frames, and the region's stacks of blocks.
- *
- * A block that is nobody's current one lies on the stack that its free count says, and `rise` is the count at which a
- * free must move it. Nothing moves it down: frames are drawn from current blocks only (those lie nowhere), and who
- * draws from another restacks it. So a pair of alloc and free never moves a block to and fro.
+ * One block: the stack of its free frames, and what else can become of its frames. Nothing here looks at other blocks,
+ * and nothing here counts `spare`.
  */
 #include "pmm/internal.h"
 
-uint64_t block_take(struct pmm *pmm, struct pmm_block *b, unsigned code)
+/* Four codes at once; the array is of uint16_t. */
+typedef uint64_t __attribute__((may_alias)) four_codes;
+
+static four_codes *codes_at(const struct pmm *pmm, uint64_t frame) { return (four_codes *)(void *)&pmm->states[frame]; }
+
+/* ---- Frames out ---- */
+
+/* The next frames from the carve mark on. In a plain block they are free whatever their codes say. */
+static unsigned carve(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code)
 {
     uint64_t first = block_first(pmm, b);
-    if (b->top != 0) {
-        return block_pop(pmm, b, first, code);
+    unsigned index = b->carved, limit = part_limit(pmm, b), got = 0;
+    if (b->mode == PMM_BLOCK_OPEN) {
+        got = n < limit - index ? n : limit - index;
+        for (unsigned i = 0; i < got; i++) {
+            code_set(pmm, first + index + i, code);
+            frames[got - 1 - i] = first + index + i;
+        }
+        carved_set(b, index + got);
+        return got;
     }
-    return block_carve(pmm, b, first, code);
-}
-
-/* Carve up to `index`: free frames passed go on the stack, the lowest on top. */
-static void carve_up_to(struct pmm *pmm, struct pmm_block *b, uint64_t first, unsigned index)
-{
-    for (unsigned i = index; i > b->carved; i--) {
-        if (pmm->states[first + i - 1] == CODE_NEVER) {
-            block_push(pmm, b, first + i - 1);
-            b->free--; /* it was counted already, as never carved */
-            pmm->regions[b->region].free--;
+    uint64_t taken[PMM_MAGAZINE_FRAMES];
+    for (; index < limit && got < n && got < ARRAY_LEN(taken); index++) {
+        if (code_get(pmm, first + index) == CODE_NEVER) {
+            code_set(pmm, first + index, code);
+            taken[got++] = first + index;
         }
     }
-    b->carved = index > b->carved ? (uint16_t)index : b->carved;
+    carved_set(b, index);
+    for (unsigned i = 0; i < got; i++) {
+        frames[got - 1 - i] = taken[i];
+    }
+    return got;
+}
+
+/* Pop up to n frames; frames found corrupt close the block, and what was popped before stays popped. */
+static unsigned pop(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code)
+{
+    uint64_t base = block_first(pmm, b) - CODE_LINK;
+    unsigned top = b->top, carved = b->carved, got = 0;
+    while (got < n && top != 0) {
+        unsigned below = top < CODE_LINK || top - CODE_LINK >= carved ? 0 : code_get(pmm, base + top);
+        if (__builtin_expect(!code_is_link(below), 0)) {
+            b->top = 0;
+            b->free = (uint16_t)(b->free - got);
+            count_free_in(pmm, b, -(int64_t)got);
+            bool is_frame = top >= CODE_LINK && top - CODE_LINK < carved;
+            block_close(pmm, b, "the stack of free frames is broken", top, is_frame ? base + top : FRAME_NONE);
+            return got;
+        }
+        code_set(pmm, base + top, code);
+        frames[got++] = base + top;
+        top = below == top ? 0 : below;
+    }
+    b->top = (uint16_t)top;
+    return got;
+}
+
+unsigned block_take(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code)
+{
+    n = n < b->free ? n : b->free;
+    unsigned got = 0;
+    if (b->top != 0) {
+        got = pop(pmm, b, frames, n, code);
+        if (b->mode == PMM_BLOCK_CLOSED) {
+            return got;
+        }
+    }
+    if (got < n) {
+        got += carve(pmm, b, frames + got, n - got, code);
+    }
+    if (__builtin_expect(got < n && got < PMM_MAGAZINE_FRAMES, 0)) {
+        b->free = (uint16_t)(b->free - got);
+        count_free_in(pmm, b, -(int64_t)got);
+        block_close(pmm, b, "it counts more free frames than it has", b->free, FRAME_NONE);
+        return got;
+    }
+    b->free = (uint16_t)(b->free - got);
+    count_free_in(pmm, b, -(int64_t)got);
+    return got;
+}
+
+/* ---- Given frames ---- */
+
+/* Frames [carved, index) that are free go on the stack, the lowest on top. */
+static void carve_up_to(struct pmm *pmm, struct pmm_block *b, uint64_t first, unsigned index)
+{
+    unsigned top = b->top;
+    for (unsigned i = index; i > b->carved; i--) {
+        if (b->mode == PMM_BLOCK_OPEN || code_get(pmm, first + i - 1) == CODE_NEVER) {
+            unsigned code = CODE_LINK + i - 1;
+            code_set(pmm, first + i - 1, top == 0 ? code : top);
+            top = code;
+        }
+    }
+    b->top = (uint16_t)top;
+    if (index > b->carved) {
+        carved_set(b, index);
+    }
+}
+
+/* Unlink one frame: its predecessor is the frame whose code is its link. A few instructions for four frames. */
+static void unlink_one(struct pmm *pmm, struct pmm_block *b, uint64_t first, unsigned index)
+{
+    unsigned code = CODE_LINK + index, below = code_get(pmm, first + index);
+    below = below == code ? 0 : below;
+    code_set(pmm, first + index, 1); /* at once: it may name the next one to be unlinked */
+    if (b->top == code) {
+        b->top = (uint16_t)below;
+        return;
+    }
+    uint64_t pattern = code * 0x0001000100010001ULL;
+    const four_codes *words = codes_at(pmm, first);
+    for (unsigned w = 0; w * 4 < b->carved; w++) {
+        uint64_t x = __atomic_load_n(&words[w], __ATOMIC_RELAXED) ^ pattern;
+        /* Some lane of x may be 0: at least then the borrow of the subtraction shows in its top bit. */
+        if (((x - 0x0001000100010001ULL) & ~x & 0x8000800080008000ULL) == 0) {
+            continue;
+        }
+        for (unsigned i = w * 4; i < w * 4 + 4; i++) {
+            if (i != index && i < b->carved && code_get(pmm, first + i) == code) {
+                code_set(pmm, first + i, below == 0 ? CODE_LINK + i : below);
+                return;
+            }
+        }
+    }
+}
+
+/* Unlink the frames [low, low + n), all on the stack: one walk over it, up to the last of them. */
+static void unlink_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, unsigned low, unsigned n)
+{
+    uint64_t base = first - CODE_LINK;
+    unsigned from = CODE_LINK + low, above = 0, left = n;
+    for (unsigned code = b->top; code != 0 && left > 0;) {
+        unsigned below = code_get(pmm, base + code);
+        if (code - from < n) {
+            unsigned next = below == code ? 0 : below;
+            if (above == 0) {
+                b->top = (uint16_t)next;
+            } else {
+                code_set(pmm, base + above, next == 0 ? above : next);
+            }
+            left--;
+            code = next;
+        } else {
+            above = code;
+            code = below == code ? 0 : below;
+        }
+    }
 }
 
 void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end)
 {
+    enum { FEW = 2 };
     uint64_t start = block_first(pmm, b);
-    carve_up_to(pmm, b, start, (unsigned)(end - start));
-    unsigned above = 0;
-    for (unsigned code = b->top; code != 0;) {
-        uint64_t frame = start + code - CODE_LINK;
-        unsigned below = pmm->states[frame] == code ? 0 : pmm->states[frame];
-        if (frame < first || frame >= end) {
-            above = code;
-        } else {
-            pmm->states[frame] = 1;
-            b->free--;
-            pmm->regions[b->region].free--;
-            if (above == 0) {
-                b->top = (uint16_t)below;
-            } else {
-                pmm->states[start + above - CODE_LINK] = (uint16_t)(below == 0 ? above : below);
-            }
-        }
-        code = below;
+    unsigned low = (unsigned)(first - start), high = (unsigned)(end - start);
+    if (low > b->carved) {
+        carve_up_to(pmm, b, start, low);
     }
+    unsigned linked = high < b->carved ? high : b->carved; /* [low, linked) is on the stack */
+    if (linked > low && linked - low <= FEW) {
+        for (unsigned i = low; i < linked; i++) {
+            unlink_one(pmm, b, start, i);
+        }
+    } else if (linked > low) {
+        unlink_range(pmm, b, start, low, linked - low);
+    }
+    for (uint64_t f = first; f < end; f++) {
+        code_set(pmm, f, 1);
+    }
+    if (high > b->carved) {
+        carved_set(b, high);
+    }
+    b->free = (uint16_t)(b->free - (high - low));
+    count_free_in(pmm, b, -(int64_t)(high - low));
     block_restack(pmm, b);
 }
 
-/* ---- The region's stacks ---- */
-
-static uint32_t *stack_head(struct pmm_region *r, unsigned stack)
+void block_make_holed(struct pmm *pmm, struct pmm_block *b)
 {
-    if (stack == STACK_WHOLE) {
-        return &r->whole;
-    }
-    return stack == STACK_HOLED ? &r->holed : &r->stacks[stack / PMM_STACKS][stack % PMM_STACKS];
-}
-
-/* The stack became empty or not: keep the masks and the region's lists right. */
-static void stack_changed(struct pmm *pmm, struct pmm_region *r, unsigned stack)
-{
-    if (stack >= STACK_HOLED) {
-        supply_update(pmm, r, PMM_SUPPLY_IDLE, r->holed != PMM_NO_BLOCK || r->whole != PMM_NO_BLOCK);
+    if (b->mode != PMM_BLOCK_OPEN) {
         return;
     }
-    unsigned class = stack / PMM_STACKS;
-    unsigned bit = 1U << (stack % PMM_STACKS);
-    bool empty = *stack_head(r, stack) == PMM_NO_BLOCK;
-    r->masks[class] = (uint8_t)(empty ? r->masks[class] & ~bit : r->masks[class] | bit);
-    supply_update(pmm, r, (enum pmm_supply)class, r->masks[class] != 0);
+    uint64_t first = block_first(pmm, b);
+    for (unsigned i = b->carved; i < PMM_BLOCK_FRAMES; i++) {
+        code_set(pmm, first + i, CODE_NEVER);
+    }
+    b->mode = PMM_BLOCK_HOLED;
 }
 
-void block_unstack(struct pmm *pmm, struct pmm_block *b)
-{
-    unsigned stack = b->stack;
-    if (stack == STACK_NONE) {
-        return;
-    }
-    struct pmm_region *r = &pmm->regions[b->region];
-    b->stack = STACK_NONE;
-    if (b->next != PMM_NO_BLOCK) {
-        pmm->blocks[b->next].prev = b->prev;
-    }
-    if (b->prev != PMM_NO_BLOCK) {
-        pmm->blocks[b->prev].next = b->next;
-        return;
-    }
-    *stack_head(r, stack) = b->next;
-    if (b->next == PMM_NO_BLOCK) {
-        stack_changed(pmm, r, stack);
-    }
-}
+/* ---- Blocks handed out whole ---- */
 
-static void stack_push(struct pmm *pmm, struct pmm_block *b, unsigned stack)
+void block_split(struct pmm *pmm, struct pmm_block *b)
 {
-    struct pmm_region *r = &pmm->regions[b->region];
-    uint32_t *head = stack_head(r, stack);
-    uint32_t self = (uint32_t)(b - pmm->blocks);
-    b->stack = (uint8_t)stack;
-    b->next = *head;
-    b->prev = PMM_NO_BLOCK;
-    *head = self;
-    if (b->next != PMM_NO_BLOCK) {
-        pmm->blocks[b->next].prev = self;
-    } else {
-        stack_changed(pmm, r, stack);
-    }
-}
-
-void block_restack(struct pmm *pmm, struct pmm_block *b)
-{
-    if (b == &pmm->low || b == pmm->current[0] || b == pmm->current[1]) {
-        return; /* these lie on no stack, and their `rise` is RISE_NEVER */
-    }
-    unsigned stack = STACK_NONE;
-    if (b->free == 0) {
-        b->rise = 1;
-    } else if (b->free == b->usable) {
-        stack = b->usable == PMM_BLOCK_FRAMES ? STACK_WHOLE : STACK_HOLED;
-        b->rise = RISE_NEVER;
-    } else {
-        unsigned level = (b->free - 1U) / STACK_FRAMES;
-        unsigned rise = (level + 1) * STACK_FRAMES + 1;
-        stack = b->class * (unsigned)PMM_STACKS + level;
-        b->rise = (uint16_t)(rise < b->usable ? rise : b->usable);
-    }
-    if (stack != b->stack) {
-        block_unstack(pmm, b);
-        if (stack != STACK_NONE) {
-            stack_push(pmm, b, stack);
+    four_codes *words = codes_at(pmm, block_first(pmm, b));
+    for (unsigned w = 0; w < PMM_BLOCK_FRAMES / 4; w += 8) {
+        for (unsigned i = w; i < w + 8; i++) {
+            __atomic_store_n(&words[i], 0x0001000100010001ULL, __ATOMIC_RELAXED);
         }
     }
+    b->mode = PMM_BLOCK_OPEN;
+    b->top = 0;
+    carved_set(b, PMM_BLOCK_FRAMES);
 }
 
-void current_retire(struct pmm *pmm, unsigned class)
+/* ---- Corruption ---- */
+
+/* Free frames as the codes have them. */
+static uint64_t count_free_codes(const struct pmm *pmm, const struct pmm_block *b)
 {
-    struct pmm_block *b = pmm->current[class];
-    pmm->current[class] = &pmm->none;
-    pmm->current_first[class] = 0;
-    if (b != &pmm->none) {
-        block_restack(pmm, b);
+    uint64_t first = block_first(pmm, b), free = 0;
+    for (unsigned i = 0; i < part_limit(pmm, b); i++) {
+        unsigned code = code_get(pmm, first + i);
+        bool carved = i < b->carved;
+        free += carved ? code_is_link(code) : b->mode == PMM_BLOCK_OPEN || code == CODE_NEVER;
     }
+    return free;
 }
 
-void current_set(struct pmm *pmm, struct pmm_block *b, unsigned class)
+void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t value, uint64_t suspect)
 {
+    if (b->mode == PMM_BLOCK_CLOSED) {
+        return;
+    }
+    report(REPORT_CORRUPT, "pmm: block %#lx is closed: %s (%#lx; free %u of %u, carved %u, owner %u)",
+           block_of(block_first(pmm, b)), why, value, b->free, b->usable, b->carved, b->owner);
     block_unstack(pmm, b);
-    b->class = (uint8_t)class;
-    b->rise = RISE_NEVER;
-    pmm->current[class] = b;
-    pmm->current_first[class] = block_first(pmm, b);
+    b->stack = STACK_NONE;
+    if (b->owner != 0) {
+        struct pmm_owner *o = owner_find(pmm, b->owner);
+        o->in_own -= (uint64_t)b->usable - b->free;
+        o->elsewhere += (uint64_t)b->usable - b->free;
+        o->blocks--;
+    }
+    for (unsigned node = 0; node < pmm->node_count; node++) {
+        for (unsigned class = 0; class < PMM_CLASSES; class++) {
+            if (pmm->current[node][class] == b) {
+                pmm->current[node][class] = &pmm->none;
+                pmm->currents--;
+            }
+        }
+    }
+    uint64_t lost = b->free;
+    if (suspect != FRAME_NONE && count_free_codes(pmm, b) < lost) {
+        code_set(pmm, suspect, CODE_LOST); /* its code was overwritten: it is free, and says something else */
+    }
+    count_free_in(pmm, b, -(int64_t)lost);
+    uint64_t *accounts[] = {&pmm->spare, &pmm->emergency, &pmm->promised};
+    uint64_t left = lost;
+    for (size_t i = 0; i < ARRAY_LEN(accounts); i++) { /* a promise is what breaks last */
+        uint64_t part = left < *accounts[i] ? left : *accounts[i];
+        *accounts[i] -= part;
+        left -= part;
+    }
+    pmm->debt += left; /* these were to pay for metadata */
+    pmm->reserved += lost;
+    pmm->lost += lost;
+    b->free = b->top = b->usable = 0; /* nothing can be pushed any more */
+    b->owner = 0;
+    b->mode = PMM_BLOCK_CLOSED;
+    lane_set(b, b->lane | (unsigned)LANE_DIRECT);
+    trace(pmm, PMM_EVENT_CLOSE_BLOCK, block_first(pmm, b), PMM_BLOCK_FRAMES);
 }
 
-/* ---- A block's first codes ---- */
-
-static void fill(struct pmm *pmm, uint64_t from, uint64_t to, unsigned code)
+void block_lose_frame(struct pmm *pmm, uint64_t frame)
 {
-    for (; from < to; from++) {
-        pmm->states[from] = (uint16_t)code;
-    }
+    code_set(pmm, frame, CODE_LOST);
+    pmm->reserved++;
+    pmm->lost++;
 }
 
-static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
+/* ---- The map of free frames ---- */
+
+/* Bit i of the result: lane i of the word is a link code, its seven top bits all ones. */
+static unsigned link_lanes(uint64_t word)
 {
-    return value < low ? low : value > high ? high : value;
+    uint64_t other = (~word & 0xFE00FE00FE00FE00ULL) >> 1;                     /* 0 in the lanes of links */
+    uint64_t marks = ~(other + 0x7F007F007F007F00ULL) & 0x8000800080008000ULL; /* no carry leaves a lane */
+    return (unsigned)((marks >> 15) * 0x0001000200040008ULL >> 48) & 0xFU;
 }
 
-/* Codes of a block whose states are all zero, as the lists say. Returns true when it is all RAM and nothing is held. */
-static bool write_codes(struct pmm *pmm, uint64_t start, uint64_t end)
+struct block_map block_free_map(const struct pmm *pmm, const struct pmm_block *b)
 {
-    static const uint16_t code_of_kind[] = {
-        [HOLD_RESERVED] = CODE_RESERVED, [HOLD_USED] = 1, [HOLD_METADATA] = CODE_METADATA};
-    bool plain = start != 0;
-    uint64_t at = start;
-    for (size_t i = run_at(pmm, start); i < pmm->run_count && pmm->runs[i].first.v < end; i++) {
-        uint64_t first = clamp(pmm->runs[i].first.v, start, end);
-        plain = plain && first == at;
-        fill(pmm, at, first, CODE_ABSENT);
-        at = clamp(run_end(pmm->runs[i]), start, end);
+    struct block_map map = {{0}};
+    if (!block_has_stack(b)) {
+        return map;
     }
-    plain = plain && at == end;
-    fill(pmm, at, end, CODE_ABSENT);
-    for (size_t i = hold_at(pmm, start); i < pmm->hold_count && pmm->holds[i].first.v < end; i++) {
-        struct frame_hold h = pmm->holds[i];
-        plain = false;
-        fill(pmm, clamp(h.first.v, start, end), clamp(hold_end(h), start, end), code_of_kind[h.kind]);
+    uint64_t first = block_first(pmm, b);
+    const four_codes *words = codes_at(pmm, first);
+    for (unsigned w = 0; w * 4 < b->carved; w++) {
+        uint64_t lanes = link_lanes(__atomic_load_n(&words[w], __ATOMIC_RELAXED));
+        map.word[w / 16] |= lanes << (w % 16 * 4);
     }
-    if (start == 0 && pmm->states[0] == CODE_NEVER) {
-        pmm->states[0] = CODE_RESERVED; /* frame 0 is never handed out */
+    for (unsigned w = 0; first == 0 && b != &pmm->low && w < frames_below_1m() / 64; w++) {
+        map.word[w] = 0; /* these are `low`'s */
     }
-    plain = plain && !ranges_overlap(start, end, pmm->claim_first, pmm->claim_end);
-    fill(pmm, clamp(pmm->claim_first, start, end), clamp(pmm->claim_end, start, end), 1);
-    return plain;
-}
-
-/* Descriptor of frames [from, to) whose codes are written. */
-static void set_up(struct pmm *pmm, struct pmm_block *b, uint64_t from, uint64_t to, bool plain)
-{
-    uint64_t start = block_first(pmm, b);
-    unsigned usable = plain ? (unsigned)(to - from) : 0, free = usable, carved = index_in_block(from);
-    for (uint64_t f = from; !plain && f < to; f++) {
-        unsigned code = pmm->states[f];
-        bool is_count = code_is_count(code);
-        usable += code == CODE_NEVER || is_count || code == CODE_METADATA;
-        free += code == CODE_NEVER;
-        carved = is_count ? (unsigned)(f - start) + 1 : carved;
+    if (b->mode == PMM_BLOCK_OPEN) { /* all ones from the mark on */
+        unsigned word = b->carved / 64;
+        if (word < ARRAY_LEN(map.word)) {
+            uint64_t beyond = ~0ULL << (b->carved % 64);
+            map.word[word] |= beyond;
+            while (++word < ARRAY_LEN(map.word)) {
+                map.word[word] = ~0ULL;
+            }
+        }
+        return map;
     }
-    b->free = (uint16_t)free;
-    b->usable = (uint16_t)usable;
-    b->carved = (uint16_t)index_in_block(from);
-    carve_up_to(pmm, b, start, carved); /* PMM-I4: no count beyond the mark */
-}
-
-void block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
-                 uint64_t paid_end)
-{
-    uint64_t start = block_start(block), end = block_start(block + 1);
-    bool plain = write_codes(pmm, start, end);
-    for (uint64_t f = clamp(paid, start, end); f < paid_end && f < end; f++) {
-        plain = false;
-        pmm->states[f] = pmm->states[f] == CODE_NEVER ? CODE_METADATA : pmm->states[f];
+    for (unsigned i = b->carved; i < part_limit(pmm, b); i++) {
+        uint64_t bit = 1ULL << (i % 64);
+        bool free = code_get(pmm, first + i) == CODE_NEVER;
+        map.word[i / 64] = free ? map.word[i / 64] | bit : map.word[i / 64] & ~bit;
     }
-    struct pmm_block *b = &pmm->blocks[block];
-    *b = (struct pmm_block){.region = (uint16_t)(r - pmm->regions), .mode = PMM_BLOCK_OPEN, .class = (uint8_t)class,
-                            .stack = STACK_NONE, .next = PMM_NO_BLOCK, .prev = PMM_NO_BLOCK, .gap_next = PMM_NO_BLOCK};
-    uint64_t from = start;
-    if (block == 0) {
-        pmm->low = *b;
-        pmm->low.rise = RISE_NEVER;
-        from = frames_below_1m();
-        set_up(pmm, &pmm->low, 0, from, false);
-    }
-    set_up(pmm, b, from, end, plain);
+    return map;
 }

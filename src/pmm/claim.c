@@ -6,8 +6,7 @@
 /* The region whose frames can be handed out that `frame` is in, or null. */
 static struct pmm_region *region_of(struct pmm *pmm, uint64_t frame)
 {
-    size_t index = region_find(pmm, block_of(frame));
-    return index == SIZE_MAX ? NULL : &pmm->regions[index];
+    return region_find(pmm, block_of(frame));
 }
 
 /* What [first, end) of a never-used or left-out part is, from the start up to *stop. */
@@ -37,9 +36,15 @@ static enum status claim_look(struct pmm *pmm, uint64_t first, uint64_t end, uin
             *in_unopened += stop - at;
             continue;
         }
-        for (uint64_t f = at; f < stop; f++) {
-            if (!code_is_free(pmm->states[f])) {
-                return pmm->states[f] == CODE_ABSENT ? STATUS_ABSENT : STATUS_EXISTS;
+        const struct pmm_block *b = block_find(pmm, at);
+        if (!block_has_stack(b)) {
+            return STATUS_EXISTS;
+        }
+        uint64_t mark = b->mode == PMM_BLOCK_OPEN ? block_first(pmm, b) + b->carved : stop; /* free from there on */
+        for (uint64_t f = at; f < stop && f < mark; f++) {
+            unsigned code = code_get(pmm, f);
+            if (!code_is_free(code)) {
+                return code == CODE_ABSENT ? STATUS_ABSENT : STATUS_EXISTS;
             }
         }
     }
@@ -54,11 +59,45 @@ static void claim_take(struct pmm *pmm, uint64_t first, uint64_t end)
         struct pmm_region *r = region_of(pmm, at);
         stop = part_end(at, end);
         if (block_is_open(pmm, r, block_of(at))) {
-            block_take_range(pmm, block_find(pmm, at), at, stop);
+            struct pmm_block *b = block_find(pmm, at);
+            if (b->owner != 0) {
+                owner_lose_block(pmm, b); /* not all that is in use in it is its owner's from now on */
+            }
+            block_take_range(pmm, b, at, stop);
         } else {
             untouched_sub(pmm, r, stop - at, false);
         }
     }
+}
+
+static enum status claim_locked(struct pmm *pmm, uint64_t first, uint64_t end)
+{
+    drain_locked(pmm);
+    uint64_t in_unopened = 0;
+    enum status s = claim_look(pmm, first, end, &in_unopened);
+    if (s != STATUS_OK) {
+        return s;
+    }
+    if (end - first > available(pmm, PMM_KERNEL)) {
+        return STATUS_NOMEM;
+    }
+    if (in_unopened > 0 && pmm->broken) {
+        return STATUS_CORRUPT;
+    }
+    pmm->spare -= end - first;
+    pmm->allocated += end - first;
+    claim_take(pmm, first, end);
+    pmm->claim_first = first;
+    pmm->claim_end = end;
+    for (uint64_t at = first; in_unopened > 0 && at < end && s == STATUS_OK; at = part_end(at, end)) {
+        struct pmm_region *r = region_of(pmm, at);
+        while (s == STATUS_OK && !block_is_open(pmm, r, block_of(at))) {
+            s = block_open(pmm, r, block_of(at), 0); /* this block, or others that have to pay for it */
+        }
+    }
+    pmm->claim_first = pmm->claim_end = 0;
+    trace(pmm, PMM_EVENT_CLAIM, first, end - first);
+    return s;
 }
 
 enum status pmm_claim(struct pmm *pmm, pfn_t first, npages_t frames)
@@ -67,29 +106,9 @@ enum status pmm_claim(struct pmm *pmm, pfn_t first, npages_t frames)
     if (frames.v == 0 || end < first.v) {
         return STATUS_INVALID;
     }
-    uint64_t in_unopened = 0;
-    enum status s = claim_look(pmm, first.v, end, &in_unopened);
-    if (s != STATUS_OK) {
-        return s;
-    }
-    if (frames.v > pmm->spare) {
-        return STATUS_NOMEM;
-    }
-    if (in_unopened > 0 && pmm->broken) {
-        return STATUS_CORRUPT;
-    }
-    pmm->spare -= frames.v;
-    pmm->allocated += frames.v;
-    claim_take(pmm, first.v, end);
-    pmm->claim_first = first.v;
-    pmm->claim_end = end;
-    for (uint64_t at = first.v; in_unopened > 0 && at < end && s == STATUS_OK; at = part_end(at, end)) {
-        struct pmm_region *r = region_of(pmm, at);
-        while (s == STATUS_OK && !block_is_open(pmm, r, block_of(at))) {
-            s = block_open(pmm, r, block_of(at), 0); /* this block, or others that have to pay for it */
-        }
-    }
-    pmm->claim_first = pmm->claim_end = 0;
+    lock_take(&pmm->lock);
+    enum status s = claim_locked(pmm, first.v, end);
+    lock_drop(&pmm->lock);
     return s;
 }
 
@@ -113,7 +132,7 @@ static uint64_t give_look(struct pmm *pmm, uint64_t first, uint64_t end, uint64_
             continue;
         }
         for (uint64_t f = at; f < stop; f++) {
-            if (pmm->states[f] != CODE_RESERVED) {
+            if (code_get(pmm, f) != CODE_RESERVED) {
                 return f;
             }
         }
@@ -125,58 +144,77 @@ static uint64_t give_look(struct pmm *pmm, uint64_t first, uint64_t end, uint64_
 static bool is_left_out(struct pmm *pmm, uint64_t frame)
 {
     const struct pmm_region *r = region_of(pmm, frame);
-    return r != NULL && r->left_out && pmm_query(pmm, pfn(frame)).state == PMM_STATE_RESERVED;
+    return r != NULL && r->left_out && query_locked(pmm, frame).state == PMM_STATE_RESERVED;
 }
 
 /* [first, end), all reserved, in one part of an open block. */
 static void give_in_block(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end)
 {
     for (uint64_t f = first; f < end; f++) {
-        b->usable++;
-        if (index_in_block(f) < b->carved) {
-            block_push(pmm, b, f);
-        } else {
-            pmm->states[f] = CODE_NEVER;
+        b->usable = (uint16_t)(b->usable + (b->mode != PMM_BLOCK_CLOSED));
+        if (b->mode == PMM_BLOCK_CLOSED) {
+            code_set(pmm, f, CODE_LOST);
+        } else if (index_in_block(f) >= b->carved) {
+            code_set(pmm, f, CODE_NEVER);
             b->free++;
-            pmm->regions[b->region].free++;
+        } else if (!block_push(pmm, b, f)) {
+            code_set(pmm, f, CODE_LOST);
         }
     }
+    if (b->mode == PMM_BLOCK_CLOSED) {
+        pmm->lost += end - first;
+        return;
+    }
+    count_free_in(pmm, b, (int64_t)(end - first));
+    pmm->reserved -= end - first;
+    pmm->spare += end - first;
     block_restack(pmm, b);
 }
 
-enum status pmm_give_back(struct pmm *pmm, pfn_t first, npages_t frames)
+/* => OK; LIMIT; NOMEM; MISUSE with *wrong the frame that is. */
+static enum status give_locked(struct pmm *pmm, uint64_t first, uint64_t end, uint64_t *wrong)
 {
-    uint64_t end = first.v + frames.v;
-    if (frames.v == 0 || end < first.v) {
-        return misuse("pmm_give_back: %lu frames at %#lx are no range", frames.v, pfn_to_paddr(first).v);
-    }
     uint64_t in_unopened = 0;
-    uint64_t wrong = give_look(pmm, first.v, end, &in_unopened);
-    if (wrong < end) {
-        if (wrong != 0 && is_left_out(pmm, wrong)) {
-            return STATUS_NOMEM;
-        }
-        return pmm_complain(pmm, "pmm_give_back", wrong,
-                            wrong == 0 ? "frame 0 is never handed out" : "not a reserved frame that can be given back");
+    *wrong = give_look(pmm, first, end, &in_unopened);
+    if (*wrong < end) {
+        return *wrong != 0 && is_left_out(pmm, *wrong) ? STATUS_NOMEM : STATUS_MISUSE;
     }
     /* Where all is in open blocks the list is history, and a split that has no room does not matter. */
-    if (holds_trim(pmm, first.v, end) != STATUS_OK && in_unopened > 0) {
+    if (holds_trim(pmm, first, end) != STATUS_OK && in_unopened > 0) {
         return STATUS_LIMIT;
     }
     uint64_t stop;
-    for (uint64_t at = first.v; at < end; at = stop) {
+    for (uint64_t at = first; at < end; at = stop) {
         struct pmm_region *r = region_of(pmm, at);
         stop = part_end(at, end);
         if (block_is_open(pmm, r, block_of(at))) {
             give_in_block(pmm, block_find(pmm, at), at, stop);
-            continue;
+        } else {
+            untouched_add(pmm, r, stop - at);
+            pmm->reserved -= stop - at;
+            pmm->spare += stop - at;
         }
-        r->free += stop - at;
-        r->untouched += stop - at;
-        pmm->untouched += stop - at;
-        supply_update(pmm, r, PMM_SUPPLY_FRESH, true);
     }
-    pmm->reserved -= frames.v;
-    pmm->spare += frames.v;
+    emergency_top_up(pmm);
+    trace(pmm, PMM_EVENT_GIVE_BACK, first, end - first);
     return STATUS_OK;
+}
+
+enum status pmm_give_back(struct pmm *pmm, pfn_t first, npages_t frames)
+{
+    const void *caller = __builtin_return_address(0);
+    uint64_t end = first.v + frames.v, wrong;
+    if (frames.v == 0 || end < first.v) {
+        return pmm_misuse(pmm, "pmm_give_back: %lu frames at %#lx are no range (caller %p)", frames.v,
+                          pfn_to_paddr(first).v, caller);
+    }
+    lock_take(&pmm->lock);
+    enum status s = give_locked(pmm, first.v, end, &wrong);
+    lock_drop(&pmm->lock);
+    if (s == STATUS_MISUSE) {
+        return pmm_complain(pmm, "pmm_give_back", wrong,
+                            wrong == 0 ? "frame 0 is never handed out" : "not a reserved frame that can be given back",
+                            caller);
+    }
+    return s;
 }

@@ -66,8 +66,9 @@ uint64_t usable_count(const struct pmm *pmm, uint64_t from, uint64_t end)
 {
     uint64_t count = 0;
     uint64_t stop = from;
-    for (from = usable_next(pmm, from, end, &stop); from < end; from = usable_next(pmm, stop, end, &stop)) {
+    for (from = usable_next(pmm, from, end, &stop); from < end;) {
         count += stop - from;
+        from = stop < end ? usable_next(pmm, stop, end, &stop) : end;
     }
     return count;
 }
@@ -85,7 +86,7 @@ enum pmm_state unopened_state(const struct pmm *pmm, uint64_t frame, uint64_t *s
         bool held = pmm->holds[hold].first.v <= frame;
         *stop = least(*stop, held ? hold_end(pmm->holds[hold]) : pmm->holds[hold].first.v);
         if (held) {
-            return PMM_STATE_RESERVED;
+            return pmm->holds[hold].kind == HOLD_BAD ? PMM_STATE_BAD : PMM_STATE_RESERVED;
         }
     }
     if (frame == 0) {

@@ -1,32 +1,51 @@
 /*
- * What the files of src/pmm/ share. Frame and block numbers are plain uint64_t in here, named so.
+ * What the files of src/pmm/ share. Frame and block numbers are plain uint64_t in here, named so. Everything in here
+ * wants the lock, but what says otherwise.
  */
 #ifndef CAIRN_PMM_INTERNAL_H
 #define CAIRN_PMM_INTERNAL_H
 
 #include "lib/macros.h"
 #include "lib/report.h"
-#include "pmm/pmm.h"
+#include "pmm/pmm_change.h"
+#include "pmm/pmm_owners.h"
+#include "pmm/pmm_pressure.h"
+#include "pmm/pmm_runs.h"
 
 /* ---- Frame codes ---- */
 enum pmm_code {
     CODE_NEVER = 0,                      /* never carved: free, if its block is open */
     CODE_COUNT_MAX = PMM_REFERENCES_MAX, /* 1 .. this: references */
-    CODE_METADATA = 65001,
-    CODE_RESERVED = 65002,
-    CODE_ABSENT = 65003,
+    CODE_METADATA,
+    CODE_RESERVED,
+    CODE_ABSENT,
+    CODE_CACHED,      /* in a magazine or in the zero pool */
+    CODE_SHARED_ONCE, /* one reference, and there were more: its owner may not be the one that allocated it */
+    CODE_BAD,
+    CODE_BAD_ONCE,    /* one reference; goes bad when freed */
+    CODE_ZERO,        /* the zero frame */
+    CODE_LOST,        /* freed into a closed block */
+    CODE_LAST = CODE_LOST,
     CODE_LINK = 0xFE00, /* + i: free; frame i of the block is below it on the stack, or it is i itself: bottom */
 };
 static_assert(CODE_LINK + PMM_BLOCK_FRAMES == 0x10000, "links are the top of the range");
+static_assert((int)CODE_LAST < (int)CODE_LINK, "no code is a link");
 
+/* Where a block lies. 0-7: on the region's stack of its class with that level. */
 enum pmm_stack {
-    STACK_USER = PMM_STACKS,      /* below: kernel stack i; from here: user stack i - 8 */
-    STACK_HOLED = 2 * PMM_STACKS, /* nothing in use, some frames not usable */
-    STACK_WHOLE,                  /* nothing in use, 512 usable */
-    STACK_NONE,                   /* exhausted, or current */
+    STACK_HOLED = PMM_STACKS, /* nothing in use, some frames not usable */
+    STACK_WHOLE,              /* nothing in use, 512 usable */
+    STACK_OWNER_PARTLY,       /* on its owner's list of blocks with free frames */
+    STACK_OWNER_FULL,         /* on its owner's list of the others */
+    STACK_CURRENT,            /* on none: frames are drawn from it now */
+    STACK_NONE,               /* exhausted, handed out whole, or closed */
     STACK_FRAMES = PMM_BLOCK_FRAMES / PMM_STACKS, /* free counts a stack covers */
-    RISE_NEVER = UINT16_MAX,
 };
+
+enum { LANE_CLASS = 1, LANE_NODE_SHIFT = 1, LANE_DIRECT = 0x80 };
+
+/* `next` of the first block of a run: it is the only one. */
+#define RUN_OF_ONE_BLOCK (PMM_NO_BLOCK - 1)
 
 #define FRAME_NONE UINT64_MAX
 
@@ -35,15 +54,62 @@ static inline uint64_t block_of(uint64_t frame) { return frame / PMM_BLOCK_FRAME
 static inline uint64_t block_start(uint64_t block) { return block * PMM_BLOCK_FRAMES; }
 static inline unsigned index_in_block(uint64_t frame) { return (unsigned)(frame % PMM_BLOCK_FRAMES); }
 static inline uint64_t region_end(const struct pmm_region *r) { return (uint64_t)r->base + r->blocks; }
-static inline unsigned group_of_block(uint64_t block)
+static inline uint64_t pmm_free_frames(const struct pmm *pmm) /* in blocks, and not the earmark's */
 {
-    return block >= paddr_to_pfn(paddr(4 * GIB)).v / PMM_BLOCK_FRAMES ? PMM_GROUP_HIGH : PMM_GROUP_LOW;
+    return pmm->spare + pmm->promised + pmm->emergency;
 }
-static inline unsigned group_of(const struct pmm_region *r) { return group_of_block(r->base); }
 static inline bool code_is_link(unsigned code) { return code >= CODE_LINK; }
 static inline bool code_is_free(unsigned code) { return code == CODE_NEVER || code_is_link(code); }
 static inline bool code_is_count(unsigned code) { return code - 1 < CODE_COUNT_MAX; }
-static inline uint64_t pmm_free_frames(const struct pmm *pmm) { return pmm->spare + pmm->promised; }
+static inline bool code_is_used(unsigned code)
+{
+    return code_is_count(code) || code == CODE_SHARED_ONCE || code == CODE_BAD_ONCE || code == CODE_ZERO;
+}
+/* In use exactly once. */
+static inline bool code_is_once(unsigned code)
+{
+    return code == 1 || code == CODE_SHARED_ONCE || code == CODE_BAD_ONCE;
+}
+
+/* Other CPUs read and write codes of frames that are theirs without the lock: each access is one, relaxed. */
+static inline unsigned code_get(const struct pmm *pmm, uint64_t frame)
+{
+    return __atomic_load_n(&pmm->states[frame], __ATOMIC_RELAXED);
+}
+static inline void code_set(struct pmm *pmm, uint64_t frame, unsigned code)
+{
+    __atomic_store_n(&pmm->states[frame], (uint16_t)code, __ATOMIC_RELAXED);
+}
+static inline unsigned carved_get(const struct pmm_block *b) { return __atomic_load_n(&b->carved, __ATOMIC_RELAXED); }
+static inline void carved_set(struct pmm_block *b, unsigned index)
+{
+    __atomic_store_n(&b->carved, (uint16_t)index, __ATOMIC_RELAXED);
+}
+
+static inline unsigned lane_get(const struct pmm_block *b) { return __atomic_load_n(&b->lane, __ATOMIC_RELAXED); }
+static inline void lane_set(struct pmm_block *b, unsigned lane)
+{
+    __atomic_store_n(&b->lane, (uint8_t)lane, __ATOMIC_RELAXED);
+}
+
+static inline unsigned class_of(const struct pmm_block *b) { return b->lane & LANE_CLASS; }
+static inline unsigned node_of(const struct pmm_block *b) { return (b->lane >> LANE_NODE_SHIFT) % PMM_NODES_MAX; }
+static inline bool block_is_run(const struct pmm_block *b)
+{
+    return b->mode == PMM_BLOCK_RUN_HEAD || b->mode == PMM_BLOCK_RUN_PART;
+}
+static inline bool block_has_stack(const struct pmm_block *b)
+{
+    static_assert(PMM_BLOCK_OPEN == 1 && PMM_BLOCK_HOLED == 2, "one comparison");
+    return b->mode - 1U <= 1U;
+}
+
+/* ---- regions_start.c ---- */
+/* Regions from the runs, every block never used, on no list. Counts their frames. => OK; LIMIT. */
+enum status make_regions(struct pmm *pmm);
+/* `shown` of all places anew, from `joined`. O(regions). */
+void regions_renumber(struct pmm *pmm);
+void region_init(struct pmm_region *r, uint64_t base, uint64_t blocks, unsigned node);
 
 /* ---- holds.c: runs and holds; what is free in blocks never used ---- */
 size_t run_at(const struct pmm *pmm, uint64_t frame);  /* index of the first run that ends behind `frame` */
@@ -55,15 +121,22 @@ size_t hold_at(const struct pmm *pmm, uint64_t frame); /* the same of the holds 
 uint64_t usable_next(const struct pmm *pmm, uint64_t from, uint64_t end, uint64_t *stop);
 uint64_t usable_count(const struct pmm *pmm, uint64_t from, uint64_t end);
 /*
- * State of a frame of RAM or absent in a never-used block: ABSENT, RESERVED or UNTOUCHED; *stop: the state is the same
- * up to there.
+ * State of a frame of RAM or absent in a never-used block: ABSENT, RESERVED, BAD or UNTOUCHED; *stop: the state is the
+ * same up to there.
  */
 enum pmm_state unopened_state(const struct pmm *pmm, uint64_t frame, uint64_t *stop);
 /* Take [first, end) out of the holds. => OK; LIMIT: a split has no room, nothing changed. */
 enum status holds_trim(struct pmm *pmm, uint64_t first, uint64_t end);
 
 /* ---- region.c: regions, their lists, their never-used extents ---- */
-size_t region_find(const struct pmm *pmm, uint64_t block); /* SIZE_MAX: none */
+/* The slot of the region at this place by address. */
+static inline struct pmm_region *region_at(const struct pmm *pmm, size_t place)
+{
+    return &pmm->regions[pmm->regions[place].sorted];
+}
+struct pmm_region *region_find(const struct pmm *pmm, uint64_t block); /* null: none */
+enum pmm_zone zone_of_block(uint64_t block);
+uint64_t zone_end(uint64_t block); /* first block that is not of the zone of this one */
 bool block_is_open(const struct pmm *pmm, const struct pmm_region *r, uint64_t block);
 /*
  * For a block that is not open: it and the ones up to here were never used. A page of descriptors at a time below the
@@ -73,18 +146,29 @@ uint64_t unopened_end(const struct pmm *pmm, const struct pmm_region *r, uint64_
 /* The open block (or `low`) that `frame` is in; null: none. Remembers what it found. */
 struct pmm_block *block_find(struct pmm *pmm, uint64_t frame);
 void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind, bool has);
+/* Lowest never-used block of r whose 512 frames are all usable; FRAME_NONE. O(runs + holds + gaps of the region). */
+uint64_t fresh_whole_block(const struct pmm *pmm, const struct pmm_region *r);
 /* Lowest never-used block of r with a usable frame, in the last extent, else in a gap; FRAME_NONE: there is none. */
 uint64_t fresh_block(const struct pmm *pmm, const struct pmm_region *r);
 void extent_take(struct pmm *pmm, struct pmm_region *r, uint64_t block); /* its descriptor is backed; it is open now */
 /* First usable frame at or behind `from` that is in a never-used block of any region; FRAME_NONE. */
 uint64_t unopened_next(const struct pmm *pmm, uint64_t from);
-/*
- * Frames of never-used blocks of r leave (or, negative, join) the free ones: `open` says that they stay free in an
- * opened block.
- */
+/* Frames of never-used blocks of r leave the free ones, or (stay_free) are free in an opened block from now on. */
 void untouched_sub(struct pmm *pmm, struct pmm_region *r, uint64_t frames, bool stay_free);
+/* Frames of never-used blocks of r become free: they were held. */
+void untouched_add(struct pmm *pmm, struct pmm_region *r, uint64_t frames);
+/* Frames of r became free (or, negative, stopped being so); `spare` is the caller's. */
+static inline void count_free(struct pmm *pmm, struct pmm_region *r, int64_t frames)
+{
+    r->free += (uint64_t)frames;
+    pmm->zone_free[r->zone] += (uint64_t)frames;
+}
+static inline void count_free_in(struct pmm *pmm, const struct pmm_block *b, int64_t frames)
+{
+    count_free(pmm, &pmm->regions[b->region], frames);
+}
 
-/* ---- block.c: one block's stack, and the stack that it is on ---- */
+/* ---- block.c: one block's frames ---- */
 static inline uint64_t block_first(const struct pmm *pmm, const struct pmm_block *b)
 {
     return b == &pmm->low ? 0 : block_start((uint64_t)(b - pmm->blocks));
@@ -103,66 +187,69 @@ static inline uint64_t part_end(uint64_t frame, uint64_t end)
     return stop < end ? stop : end;
 }
 
-/* Index and state word of the top frame; b->top != 0. The frame's code becomes `code`. */
-static inline uint64_t block_pop(struct pmm *pmm, struct pmm_block *b, uint64_t first, unsigned code)
+/*
+ * Frames leave the block's stack, then come from its carve mark on; their codes become `code`. At most n, into
+ * frames[]: the last written is the lowest where they were carved. Counts block and region, neither `spare` nor stacks.
+ * => how many: 0 when the block has none, or was found corrupt and is closed now.
+ */
+unsigned block_take(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code);
+/*
+ * What is free in it is lost; nothing comes from it any more. Reported with `why` and `value`. `suspect`: a frame of
+ * its stack whose code is no link, or FRAME_NONE.
+ */
+void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t value, uint64_t suspect);
+/* Push a frame whose code says that it is nobody's. Counts the block only. false: the block is corrupt, closed now. */
+static inline bool block_push(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
 {
-    unsigned top = b->top;
-    uint64_t frame = first + top - CODE_LINK;
-    unsigned below = pmm->states[frame];
-    b->top = (uint16_t)(below == top ? 0 : below);
-    b->free--;
-    pmm->states[frame] = (uint16_t)code;
-    pmm->regions[b->region].free--;
-    return frame;
-}
-
-/* The next free frame never carved; the stack is empty, b->free > 0. The frame's code becomes `code`. */
-static inline uint64_t block_carve(struct pmm *pmm, struct pmm_block *b, uint64_t first, unsigned code)
-{
-    unsigned index = b->carved;
-    while (pmm->states[first + index] != CODE_NEVER) {
-        index++;
-        ASSERT(index < part_limit(pmm, b));
+    unsigned code = CODE_LINK + index_in_block(frame), top = b->top;
+    if (__builtin_expect((uint16_t)(top - 1) < CODE_LINK - 1 || b->free >= b->usable, 0)) { /* 0 wraps: it is sound */
+        block_close(pmm, b, top != 0 && !code_is_link(top) ? "the top of its stack is no link" : "it is full already",
+                    top, FRAME_NONE);
+        return false;
     }
-    b->carved = (uint16_t)(index + 1);
-    b->free--;
-    pmm->states[first + index] = (uint16_t)code;
-    pmm->regions[b->region].free--;
-    return first + index;
-}
-
-/* Push a frame; the caller looks at `rise`. */
-static inline void block_push(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
-{
-    unsigned code = CODE_LINK + index_in_block(frame);
-    unsigned top = b->top;
-    pmm->states[frame] = (uint16_t)(top == 0 ? code : top);
+    code_set(pmm, frame, top == 0 ? code : top);
     b->top = (uint16_t)code;
     b->free++;
-    pmm->regions[b->region].free++;
+    return true;
 }
+/* Frames [first, end), all free, become used once. */
+void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end);
+/* Every code means what it says from now on. */
+void block_make_holed(struct pmm *pmm, struct pmm_block *b);
+/* A block handed out whole becomes frames used once each. It still is a part of its run, until all of it is free. */
+void block_split(struct pmm *pmm, struct pmm_block *b);
+/* A frame of a closed block is freed: it is lost. */
+void block_lose_frame(struct pmm *pmm, uint64_t frame);
+struct block_map { uint64_t word[PMM_BLOCK_FRAMES / 64]; };
+struct block_map block_free_map(const struct pmm *pmm, const struct pmm_block *b); /* bit i: frame i is free */
 
-uint64_t block_take(struct pmm *pmm, struct pmm_block *b, unsigned code); /* any free frame; b->free > 0 */
-void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first,
-                      uint64_t end);                      /* all free; become used once */
+/* ---- stack.c: the stacks that blocks lie on ---- */
 void block_restack(struct pmm *pmm, struct pmm_block *b); /* put it where its counts say */
 void block_unstack(struct pmm *pmm, struct pmm_block *b);
+/* After a push: the counts at which a block must move. */
+static inline bool block_must_move(const struct pmm_block *b)
+{
+    return (b->free - 1U) % STACK_FRAMES == 0 || b->free == b->usable;
+}
+void current_retire(struct pmm *pmm, unsigned node, unsigned class); /* back to its stack */
+void currents_retire(struct pmm *pmm);                               /* all of them */
+void current_set(struct pmm *pmm, struct pmm_block *b, unsigned node, unsigned class);
+struct pmm_block *stack_first(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind);
+
+/* ---- opening.c: a block's first codes ---- */
 /*
  * Write the codes of a block just backed and set its descriptor (and `low`) up; frames in [paid, paid_end) that are
  * usable are metadata.
  */
 void block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
                  uint64_t paid_end);
-void current_retire(struct pmm *pmm, unsigned class); /* back to its stack */
-void current_set(struct pmm *pmm, struct pmm_block *b, unsigned class);
 
 /* ---- metadata.c: opening blocks ---- */
 npages_t open_cost(const struct pmm *pmm, uint64_t block); /* frames that opening it takes now */
 /* Open this block, or, where it cannot be paid, at least one other. The region is kept. => OK; CORRUPT. */
 enum status block_open(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class);
-/* An opened block's partly free stacks, or null. */
+/* A current or stacked block of this class with a free frame, or null. */
 struct pmm_block *partly_free(struct pmm *pmm, unsigned class);
-struct pmm_block *stack_first(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind);
 
 /* ---- earmark.c: what all metadata takes ---- */
 struct units { /* distinct pages [0] and tables [1], [2] behind one array, counted in ascending order */
@@ -179,10 +266,124 @@ void units_add_edge(const struct pmm *pmm, struct unit_counter *c, uint64_t bloc
 bool kept_edges(const struct pmm *pmm, uint64_t *first,
                 uint64_t *last); /* blocks, of the regions not left out; false: all are */
 uint64_t units_total(const struct unit_counter *c);
+/* Units behind the regions not left out that exist, whoever made them. O(backed pages and tables + regions). */
+uint64_t units_backed(const struct pmm *pmm);
+/* All units behind the regions not left out. O(regions). */
+uint64_t units_of_regions(const struct pmm *pmm);
+bool hold_is_live(struct frame_hold h); /* its blocks are in use already, and must be opened at once */
+uint64_t region_frames(const struct pmm_region *r); /* of RAM */
+/* Count the units of all regions worth having; leave the others out. `strict`: held frames do not count as brought. */
+void count_units(struct pmm *pmm, bool strict);
 bool arrays_are_apart(const struct pmm *pmm, uint64_t first_block, uint64_t end_block);
 
-/* ---- query.c ---- */
+/* ---- take.c: which block serves a request ---- */
+/* May a request with these flags take n frames of this zone, and leave there what is kept for others? */
+bool zone_leaves(const struct pmm *pmm, enum pmm_zone zone, unsigned flags, uint64_t n);
+/* Frames free in the zones that may serve a request with these flags, without what is kept there for others. */
+uint64_t zones_hold(const struct pmm *pmm, unsigned flags);
+/* The frames below 1 MiB can be looked into afterwards. => OK; NOMEM: none is free there; CORRUPT. */
+enum status open_below_1m(struct pmm *pmm);
+/* What may pay for `n` frames of a request with these flags: a counter that is at least n, or null. */
+uint64_t *account_for(struct pmm *pmm, unsigned flags, uint64_t n);
+/* Frames that a request of these flags may take of `spare`: less than all of it where zones keep reserves. */
+uint64_t available(const struct pmm *pmm, unsigned flags);
+/*
+ * Up to `n` frames of one block for a request with these flags, from the zone and node that come first; opens blocks.
+ * Counts blocks and regions, not `spare`. *got > 0 for OK. => OK; NOMEM: nothing that may serve it; CORRUPT.
+ */
+enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsigned n, unsigned code, unsigned *got);
+/* Give frames that nobody uses back to their blocks, whatever their code was. Counts regions and `spare`. */
+void put_frame(struct pmm *pmm, struct pmm_block *b, uint64_t frame);
+unsigned home_node(const struct pmm *pmm);
+/* The account pays for n frames; where a block was closed meanwhile, what else there is. */
+void account_pay(struct pmm *pmm, uint64_t *account, uint64_t n);
+/* A wholly free block for a request with these flags, on no stack; opens one. Null: none, or (*s) the backing failed.
+ */
+struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s);
+enum pmm_zone zone_limit(unsigned flags); /* the highest zone that may serve it */
+uint64_t zone_free(const struct pmm *pmm, enum pmm_zone zone); /* frames in exactly this zone */
+
+/* ---- magazine.c ---- */
+struct pmm_cpu *cpu_or_null(const struct pmm *pmm); /* this CPU's, where magazines can be used right now */
+/* A frame from this CPU's magazine, refilled where need be. Code 1. => OK; NOMEM, CORRUPT: try the blocks. */
+enum status magazine_take(struct pmm *pmm, struct pmm_cpu *cpu, unsigned flags, uint64_t *frame);
+/* Room for a frame of this class: afterwards loaded[class] is not full. */
+void magazine_make_room(struct pmm *pmm, struct pmm_cpu *cpu, unsigned class);
+/* Everything cached that this CPU can reach goes to the blocks. Returns how many frames that were. */
+uint64_t drain_locked(struct pmm *pmm);
+uint64_t cached_frames(const struct pmm *pmm);
+
+/* ---- alloc.c ---- */
+enum { FLAGS_MASK = (1 << PMM_OWNER_SHIFT) - 1 };
+enum status alloc_call(struct pmm *pmm, const char *call, unsigned flags, pfn_t *frame, const void *caller);
+enum status alloc_locked(struct pmm *pmm, unsigned flags, uint64_t *frame);
+enum status check_flags(struct pmm *pmm, const char *call, unsigned flags, unsigned allowed, const void *caller);
+
+/* ---- free.c ---- */
+/* The frame's last user is gone: to its block, or where its code sends it. The code says "once", the block is open. */
+void free_once(struct pmm *pmm, struct pmm_block *b, uint64_t frame, bool may_cache);
+enum status free_locked(struct pmm *pmm, uint64_t frame); /* MISUSE is not reported yet */
+
+/* ---- owner.c ---- */
+struct pmm_owner *owner_find(const struct pmm *pmm, unsigned owner); /* null: no such owner is open */
+/* A frame for this owner: from a block of its own where it has or gets one. => as take_frames. */
+enum status owner_take(struct pmm *pmm, unsigned owner, unsigned flags, uint64_t *frame);
+/* Its own block leaves its lists for good, and is an ordinary one of the user class. */
+void owner_lose_block(struct pmm *pmm, struct pmm_block *b);
+/* Make one block of some owner that has free frames ordinary. false: there is none. */
+bool owners_give_block(struct pmm *pmm);
+void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack);
+void owner_list_remove(struct pmm *pmm, struct pmm_block *b);
+
+/* ---- run.c, run_search.c, run_free.c ---- */
+/* A block that was handed out whole, or cached so, is wholly free: counts region and `spare`. */
+void block_make_whole(struct pmm *pmm, struct pmm_block *b);
+/* What is behind a block that is wholly free now is no run's continuation. */
+void part_becomes_head(struct pmm *pmm, uint64_t block);
+struct run_wish {
+    uint64_t frames, align, boundary, end; /* all in frames; boundary 0: none; all lies below `end` */
+};
+/* First index where the map of a block that starts at `start` has a run that meets the wish; 512: none. */
+unsigned map_find(const struct block_map *map, uint64_t start, const struct run_wish *wish);
+/* First block of `blocks` wholly free ones in r that meet the wish; FRAME_NONE. Uses and renews the hint. */
+uint64_t region_find_blocks(struct pmm *pmm, struct pmm_region *r, uint64_t blocks, const struct run_wish *wish);
+/* Frames of the longest run inside a block, all below `limit`. O(512) an opened block. */
+uint64_t largest_in_blocks(const struct pmm *pmm, uint64_t limit);
+/* Frames of the longest stretch of wholly free blocks of r, cut off at `limit`. */
+uint64_t region_largest_extent(struct pmm *pmm, struct pmm_region *r, uint64_t limit);
+
+/* ---- pressure.c ---- */
+/*
+ * `rounds`: of this request, 0 at first; some dozen of them, and it is refused. Call who can give memory back until
+ * `wanted` frames are available for these flags. Without the lock. false: nobody gave anything. */
+bool low_reclaim(struct pmm *pmm, unsigned flags, uint64_t wanted, unsigned *rounds);
+void low_look(struct pmm *pmm, unsigned flags); /* without the lock: tell those whose threshold was crossed */
+void emergency_top_up(struct pmm *pmm);
+
+/* ---- zero_pool.c ---- */
+void zero_pool_drain(struct pmm *pmm);
+
+/* ---- bad.c ---- */
+bool bad_is_waiting(const struct pmm *pmm, uint64_t frame); /* in the list of shared frames that go bad */
+void bad_forget(struct pmm *pmm, uint64_t frame);
+
+/* ---- query.c, stats.c, trace.c ---- */
+/* The lock of a PMM that is only looked at. */
+static inline struct lock *lock_of(const struct pmm *pmm) { return (struct lock *)(uintptr_t)&pmm->lock; }
+struct pmm_frame query_locked(const struct pmm *pmm, uint64_t frame);
+struct pmm_stats stats_locked(const struct pmm *pmm);
+/* State of a frame in a region, and up to where (at most) it is the same for sure. */
+enum pmm_state state_at(const struct pmm *pmm, const struct pmm_region *r, uint64_t frame, uint64_t *stop);
+size_t region_place(const struct pmm *pmm, const struct pmm_region *r); /* its place by address */
 enum pmm_state state_of_code(unsigned code);
-enum status pmm_complain(const struct pmm *pmm, const char *call, uint64_t frame, const char *why);
+/* Without the lock. Reports the misuse with all that is known of the frame. */
+enum status pmm_complain(struct pmm *pmm, const char *call, uint64_t frame, const char *why, const void *caller);
+__attribute__((format(printf, 2, 3))) enum status pmm_misuse(struct pmm *pmm, const char *format, ...);
+static inline void trace(const struct pmm *pmm, enum pmm_event event, uint64_t first, uint64_t frames)
+{
+    if (__builtin_expect(pmm->trace != NULL, 0)) {
+        pmm->trace(pmm->trace_ctx, event, pfn(first), npages(frames));
+    }
+}
 
 #endif

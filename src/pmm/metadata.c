@@ -23,73 +23,89 @@ npages_t open_cost(const struct pmm *pmm, uint64_t block)
     return npages(cost);
 }
 
-struct pmm_block *stack_first(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind)
-{
-    if (kind == PMM_SUPPLY_IDLE) {
-        return &pmm->blocks[r->holed != PMM_NO_BLOCK ? r->holed : r->whole];
-    }
-    return &pmm->blocks[r->stacks[kind][__builtin_ctz(r->masks[kind])]];
-}
-
 struct pmm_block *partly_free(struct pmm *pmm, unsigned class)
 {
-    if (pmm->current[class]->free > 0) {
-        return pmm->current[class];
+    for (unsigned node = 0; node < pmm->node_count; node++) {
+        if (pmm->current[node][class]->free > 0) {
+            return pmm->current[node][class];
+        }
     }
-    for (unsigned group = 0; group < PMM_GROUPS; group++) {
-        uint16_t region = pmm->supply[class][group];
-        if (region != PMM_NO_REGION) {
-            return stack_first(pmm, &pmm->regions[region], (enum pmm_supply)class);
+    for (unsigned zone = PMM_ZONES; zone-- > 0;) {
+        for (unsigned node = 0; node < pmm->node_count; node++) {
+            uint16_t region = pmm->supply[class][zone][node];
+            if (region != PMM_NO_REGION) {
+                return stack_first(pmm, &pmm->regions[region], (enum pmm_supply)class);
+            }
         }
     }
     return NULL;
 }
 
-/* Any opened block with a free frame that is not of the kernel class: idle, user, last below 1 MiB. */
-static struct pmm_block *any_opened(struct pmm *pmm)
+static struct pmm_block *idle_block(struct pmm *pmm)
 {
-    for (unsigned group = 0; group < PMM_GROUPS; group++) {
-        uint16_t region = pmm->supply[PMM_SUPPLY_IDLE][group];
-        if (region != PMM_NO_REGION) {
-            return stack_first(pmm, &pmm->regions[region], PMM_SUPPLY_IDLE);
+    for (enum pmm_supply kind = PMM_SUPPLY_HOLED; kind <= PMM_SUPPLY_WHOLE; kind++) {
+        for (unsigned zone = PMM_ZONES; zone-- > 0;) {
+            for (unsigned node = 0; node < pmm->node_count; node++) {
+                uint16_t region = pmm->supply[kind][zone][node];
+                if (region != PMM_NO_REGION) {
+                    return stack_first(pmm, &pmm->regions[region], kind);
+                }
+            }
         }
     }
-    struct pmm_block *user = partly_free(pmm, 1);
-    if (user != NULL) {
-        return user;
-    }
-    return pmm->low.free > 0 ? &pmm->low : NULL;
+    return NULL;
 }
 
+/* Any opened block with a free frame that is not of the kernel class: idle, user, an owner's, last below 1 MiB. */
+static struct pmm_block *any_opened(struct pmm *pmm)
+{
+    for (;;) {
+        struct pmm_block *b = idle_block(pmm);
+        b = b != NULL ? b : partly_free(pmm, 1);
+        if (b != NULL) {
+            return b;
+        }
+        if (!owners_give_block(pmm)) {
+            return pmm->low.free > 0 ? &pmm->low : NULL;
+        }
+    }
+}
+
+/* FRAME_NONE: the block was corrupt and is closed now. */
 static uint64_t take_opened(struct pmm *pmm, struct pmm_block *b)
 {
-    uint64_t frame = block_take(pmm, b, CODE_METADATA);
+    uint64_t frame;
+    unsigned got = block_take(pmm, b, &frame, 1, CODE_METADATA);
     block_restack(pmm, b);
-    return frame;
+    return got > 0 ? frame : FRAME_NONE;
 }
 
 static uint64_t take_unopened(struct pmm *pmm, struct payer *payer, uint64_t frame)
 {
     payer->next = frame + 1;
-    untouched_sub(pmm, &pmm->regions[region_find(pmm, block_of(frame))], 1, false);
+    untouched_sub(pmm, region_find(pmm, block_of(frame)), 1, false);
     return frame;
 }
 
-/* One frame for the opening of `block`; FRAME_NONE never happens while free frames cover the earmark. */
+/* One frame for the opening of `block`; FRAME_NONE only when a corrupt block took what should have paid. */
 static uint64_t pay(struct pmm *pmm, uint64_t block, struct payer *payer)
 {
-    struct pmm_block *b = partly_free(pmm, 0);
-    if (b != NULL) {
-        return take_opened(pmm, b);
+    for (struct pmm_block *b = partly_free(pmm, 0); b != NULL; b = partly_free(pmm, 0)) {
+        uint64_t frame = take_opened(pmm, b);
+        if (frame != FRAME_NONE) {
+            return frame;
+        }
     }
     uint64_t end = block_start(block + 1);
     uint64_t own = payer->next < end ? usable_next(pmm, payer->next, end, NULL) : end;
     if (own < end) {
         return take_unopened(pmm, payer, own);
     }
-    b = any_opened(pmm);
-    if (b != NULL) {
-        return take_opened(pmm, b);
+    for (struct pmm_block *b = any_opened(pmm); b != NULL; b = any_opened(pmm)) {
+        uint64_t frame = take_opened(pmm, b);
+        if (frame != FRAME_NONE) {
+            return frame;
+        }
     }
     uint64_t ahead = unopened_next(pmm, payer->next > end ? payer->next : end);
     return ahead == FRAME_NONE ? FRAME_NONE : take_unopened(pmm, payer, ahead);
@@ -162,7 +178,7 @@ static enum status open_together(struct pmm *pmm, unsigned class)
     struct payer payer = {at, at};
     do {
         uint64_t block = block_of(at);
-        enum status s = open_one(pmm, &pmm->regions[region_find(pmm, block)], block, class, &payer);
+        enum status s = open_one(pmm, region_find(pmm, block), block, class, &payer);
         if (s != STATUS_OK) {
             return s;
         }

@@ -66,6 +66,15 @@
 #include "lib/string.h"
 #include "pmm/internal.h"
 
+enum {
+    CACHE_ZONE_SHARE = 4,         /* 1/this of memory in a zone and above makes it the one of the magazines */
+    OWNER_THRESHOLD_FRAMES = 2048, /* see docs/design/0009-pmm-owners.md */
+    OWNER_GUARD = 16,
+};
+
+/* What the fast paths find where there are no magazines: one that is always busy. */
+static const struct pmm_cpu no_cpu = {.inside = 2};
+
 static enum status check_lists(const struct pmm_config *c)
 {
     uint64_t at = 0;
@@ -85,7 +94,7 @@ static enum status check_lists(const struct pmm_config *c)
             run++;
         }
         bool inside = run < c->run_count && c->runs[run].first.v <= h.first.v && hold_end(h) <= run_end(c->runs[run]);
-        if (!inside || h.first.v < at || h.frames == 0 || h.kind > HOLD_METADATA) {
+        if (!inside || h.first.v < at || h.frames == 0 || h.kind > HOLD_BAD) {
             return STATUS_INVALID;
         }
         at = hold_end(h);
@@ -100,79 +109,23 @@ static enum status check_config(const struct pmm_config *c)
         || c->backing.back == NULL || c->backing.table_levels > PMM_TABLE_LEVELS_MAX) {
         return STATUS_INVALID;
     }
-    enum status s = check_lists(c);
+    bool nodes_fit = c->node_count <= PMM_NODES_MAX && (c->cpu_count == 0 || c->cpus != NULL) &&
+                     c->owner_capacity <= PMM_OWNERS_MAX && (c->run_capacity == 0 || c->run_capacity >= c->run_count);
+    for (size_t i = 0; i < c->cpu_count && c->cpu_nodes != NULL; i++) {
+        nodes_fit = nodes_fit && (c->cpu_nodes[i] == 0 || c->cpu_nodes[i] < c->node_count);
+    }
+    for (size_t i = 0; i < c->node_range_count; i++) {
+        const struct pmm_node_range *r = &c->node_ranges[i];
+        bool sorted = i == 0 || r->first.v >= c->node_ranges[i - 1].first.v + c->node_ranges[i - 1].frames.v;
+        bool wraps = r->first.v + r->frames.v < r->first.v;
+        nodes_fit = nodes_fit && sorted && !wraps && (r->node == 0 || r->node < c->node_count);
+    }
+    enum status s = nodes_fit ? check_lists(c) : STATUS_INVALID;
     if (s != STATUS_OK) {
         return s;
     }
-    size_t regions = pmm_count_regions(c->runs, c->run_count);
+    size_t regions = pmm_count_descriptors(c->runs, c->run_count);
     return regions > c->region_capacity || regions > PMM_REGIONS_MAX ? STATUS_LIMIT : STATUS_OK;
-}
-
-size_t pmm_count_regions(const struct frame_run *runs, size_t run_count)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < run_count; i++) {
-        count += i == 0 || block_of(runs[i].first.v) > block_of(run_end(runs[i - 1]) - 1);
-    }
-    return count;
-}
-
-/* Regions from the runs, every block never used, on no list. */
-static void make_regions(struct pmm *pmm)
-{
-    struct pmm_region *r = NULL;
-    pmm->region_count = 0;
-    for (size_t i = 0; i < pmm->run_count; i++) {
-        uint64_t first = block_of(pmm->runs[i].first.v), end = block_of(run_end(pmm->runs[i]) - 1) + 1;
-        if (r == NULL || first >= region_end(r)) {
-            r = &pmm->regions[pmm->region_count++];
-            memset(r, 0xFF, sizeof *r); /* all lists and stacks none */
-            r->base = (uint32_t)first;
-            r->blocks = r->absent = 0;
-            memset(r->masks, 0, sizeof r->masks);
-            r->listed = r->left_out = 0;
-        }
-        r->absent += (uint32_t)((end - region_end(r)) * PMM_BLOCK_FRAMES - pmm->runs[i].frames.v);
-        r->blocks = (uint32_t)(end - r->base);
-    }
-    pmm->untouched = 0;
-    for (r = pmm->regions; r < pmm->regions + pmm->region_count; r++) {
-        r->watermark = r->base;
-        r->free = r->untouched = usable_count(pmm, block_start(r->base), block_start(region_end(r)));
-        pmm->untouched += r->untouched;
-    }
-}
-
-static bool has_live_holds(const struct pmm *pmm, const struct pmm_region *r)
-{
-    uint64_t end = block_start(region_end(r));
-    for (size_t i = hold_at(pmm, block_start(r->base)); i < pmm->hold_count && pmm->holds[i].first.v < end; i++) {
-        if (pmm->holds[i].kind != HOLD_RESERVED) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static uint64_t region_frames(const struct pmm_region *r) { return block_start(r->blocks) - r->absent; }
-
-/* Count the units of all regions worth having; leave the others out. `strict`: held frames do not count as brought. */
-static void count_units(struct pmm *pmm, bool strict)
-{
-    struct unit_counter counter = {.levels = pmm->backing.table_levels};
-    for (struct pmm_region *r = pmm->regions; r < pmm->regions + pmm->region_count; r++) {
-        struct unit_counter with = counter;
-        units_add_blocks(pmm, &with, r->base, region_end(r));
-        uint64_t brought = strict ? r->untouched : region_frames(r);
-        if (units_total(&with) - units_total(&counter) >= brought && !has_live_holds(pmm, r)) {
-            r->left_out = 1;
-            pmm->untouched -= r->untouched;
-            r->free = r->untouched = 0;
-        } else {
-            counter = with;
-        }
-    }
-    pmm->units = units_total(&counter);
 }
 
 /* Units that exist already: behind the blocks in use, and tables that the ends of the arrays share with others. */
@@ -185,7 +138,7 @@ static uint64_t units_existing(const struct pmm *pmm)
     }
     units_add_edge(pmm, &counter, first);
     for (size_t i = 0; i < pmm->hold_count; i++) {
-        if (pmm->holds[i].kind != HOLD_RESERVED) {
+        if (hold_is_live(pmm->holds[i])) {
             units_add_blocks(pmm, &counter, block_of(pmm->holds[i].first.v), block_of(hold_end(pmm->holds[i]) - 1) + 1);
         }
     }
@@ -193,10 +146,29 @@ static uint64_t units_existing(const struct pmm *pmm)
     return units_total(&counter);
 }
 
+/* Magazines hold frames of the zones that most of memory lies in; those of lower ones go back to their blocks. */
+static void choose_cache_zone(struct pmm *pmm)
+{
+    uint64_t all = 0, above = 0;
+    for (unsigned zone = PMM_ZONE_16M; zone < PMM_ZONES; zone++) {
+        all += pmm->zone_free[zone];
+    }
+    pmm->cache_zone = PMM_ZONE_HIGH;
+    for (; pmm->cache_zone > PMM_ZONE_16M; pmm->cache_zone--) {
+        above += pmm->zone_free[pmm->cache_zone];
+        if (above * CACHE_ZONE_SHARE >= all) {
+            return;
+        }
+    }
+}
+
 /* Regions, units, counts. => OK; NOMEM: what is free does not cover the earmark. */
 static enum status take_stock(struct pmm *pmm, bool strict)
 {
-    make_regions(pmm);
+    enum status s = make_regions(pmm);
+    if (s != STATUS_OK) {
+        return s;
+    }
     count_units(pmm, strict);
     uint64_t existing = units_existing(pmm);
     pmm->earmarked = pmm->units - existing;
@@ -204,15 +176,20 @@ static enum status take_stock(struct pmm *pmm, bool strict)
         return STATUS_NOMEM;
     }
     pmm->spare = pmm->untouched - pmm->earmarked;
-    pmm->metadata = pmm->used_at_start = pmm->ram = 0;
+    pmm->metadata = pmm->used_at_start = pmm->ram = pmm->bad = pmm->whole_total = 0;
     for (size_t i = 0; i < pmm->hold_count; i++) {
         pmm->metadata += pmm->holds[i].kind == HOLD_METADATA ? pmm->holds[i].frames : 0;
         pmm->used_at_start += pmm->holds[i].kind == HOLD_USED ? pmm->holds[i].frames : 0;
+        pmm->bad += pmm->holds[i].kind == HOLD_BAD ? pmm->holds[i].frames : 0;
     }
     pmm->metadata_fixed = (int64_t)pmm->metadata - (int64_t)existing;
     for (size_t i = 0; i < pmm->region_count; i++) {
-        pmm->ram += region_frames(&pmm->regions[i]);
+        pmm->whole_total += pmm->regions[i].left_out ? 0 : pmm->regions[i].blocks;
     }
+    for (size_t i = 0; i < pmm->run_count; i++) {
+        pmm->ram += pmm->runs[i].frames.v;
+    }
+    choose_cache_zone(pmm);
     pmm->reserved = pmm->ram - pmm->untouched - pmm->metadata - pmm->used_at_start;
     return STATUS_OK;
 }
@@ -224,11 +201,11 @@ static enum status adopt(struct pmm *pmm)
     for (size_t i = 0; i < pmm->hold_count; i++) {
         struct frame_hold h = pmm->holds[i];
         uint64_t block = block_of(h.first.v) > next ? block_of(h.first.v) : next;
-        for (; h.kind != HOLD_RESERVED && block_start(block) < hold_end(h); block++) {
+        for (; hold_is_live(h) && block_start(block) < hold_end(h); block++) {
             if (open_cost(pmm, block).v > 0) {
                 return STATUS_INVALID;
             }
-            enum status s = block_open(pmm, &pmm->regions[region_find(pmm, block)], block, 0);
+            enum status s = block_open(pmm, region_find(pmm, block), block, 0);
             if (s != STATUS_OK) {
                 return s;
             }
@@ -237,7 +214,7 @@ static enum status adopt(struct pmm *pmm)
     }
     size_t kept = 0;
     for (size_t i = 0; i < pmm->hold_count; i++) {
-        if (pmm->holds[i].kind == HOLD_RESERVED) {
+        if (!hold_is_live(pmm->holds[i])) {
             pmm->holds[kept++] = pmm->holds[i];
         }
     }
@@ -259,6 +236,75 @@ static void say_what_is_left_out(const struct pmm *pmm)
     }
 }
 
+static void order_nodes(struct pmm *pmm, const struct pmm_config *c)
+{
+    pmm->node_count = c->node_count == 0 ? 1 : c->node_count;
+    for (unsigned from = 0; from < pmm->node_count; from++) {
+        uint8_t *order = pmm->node_order[from];
+        for (unsigned n = 0; n < pmm->node_count; n++) { /* insertion: few nodes, and equal ones stay in order */
+            unsigned at = n;
+            for (; at > 0; at--) {
+                unsigned other = order[at - 1];
+                bool nearer = n == from || (other != from && c->node_distance != NULL
+                              && c->node_distance[from * pmm->node_count + n]
+                                     < c->node_distance[from * pmm->node_count + other]);
+                if (!nearer) {
+                    break;
+                }
+                order[at] = order[at - 1];
+            }
+            order[at] = (uint8_t)n;
+        }
+    }
+}
+
+static void set_up_cpus(struct pmm *pmm, const struct pmm_config *c)
+{
+    pmm->cpus = c->cpus;
+    pmm->cpu_count = c->cpu_count;
+    for (size_t i = 0; i < c->cpu_count; i++) {
+        struct pmm_cpu *cpu = &c->cpus[i];
+        memset(cpu, 0, sizeof *cpu);
+        cpu->lane = (uint8_t)(c->cpu_nodes == NULL ? 0 : c->cpu_nodes[i] % PMM_NODES_MAX << LANE_NODE_SHIFT);
+        for (unsigned class = 0; class < PMM_CLASSES; class++) {
+            cpu->loaded[class] = &cpu->magazines[class][0];
+            cpu->second[class] = &cpu->magazines[class][1];
+        }
+    }
+    pmm->only_cpu = c->cpu_count == 1 ? c->cpus : (struct pmm_cpu *)(uintptr_t)&no_cpu; /* never written: it is busy */
+}
+
+static void take_config(struct pmm *pmm, const struct pmm_config *c)
+{
+    pmm->states = c->states;
+    pmm->blocks = c->blocks;
+    pmm->regions = c->regions;
+    pmm->region_capacity = c->region_capacity;
+    pmm->runs = c->runs;
+    pmm->run_count = c->run_count;
+    pmm->run_capacity = c->run_capacity == 0 ? c->run_count : c->run_capacity;
+    pmm->holds = c->holds;
+    pmm->hold_count = c->hold_count;
+    pmm->hold_capacity = c->hold_capacity;
+    pmm->backing = c->backing;
+    pmm->owners = c->owners;
+    pmm->owner_capacity = c->owner_capacity;
+    pmm->owner_threshold = OWNER_THRESHOLD_FRAMES;
+    pmm->owner_guard = OWNER_GUARD;
+    pmm->zero_pool = c->zero_pool;
+    pmm->zero_capacity = c->zero_capacity;
+    pmm->zero_frame = FRAME_NONE;
+    pmm->node_ranges = c->node_ranges;
+    pmm->node_range_count = c->node_range_count;
+    pmm->lock.shared = c->cpu_count > 1;
+    order_nodes(pmm, c);
+    pmm->low.stack = pmm->none.stack = STACK_NONE;
+    for (unsigned node = 0; node < PMM_NODES_MAX; node++) {
+        pmm->current[node][0] = pmm->current[node][1] = &pmm->none;
+    }
+    memset(pmm->supply, 0xFF, sizeof pmm->supply); /* PMM_NO_REGION */
+}
+
 enum status pmm_init(struct pmm *pmm, const struct pmm_config *config)
 {
     memset(pmm, 0, sizeof *pmm);
@@ -266,19 +312,11 @@ enum status pmm_init(struct pmm *pmm, const struct pmm_config *config)
     if (s != STATUS_OK) {
         return s;
     }
-    pmm->states = config->states;
-    pmm->blocks = config->blocks;
-    pmm->regions = config->regions;
-    pmm->runs = config->runs;
-    pmm->run_count = config->run_count;
-    pmm->holds = config->holds;
-    pmm->hold_count = config->hold_count;
-    pmm->hold_capacity = config->hold_capacity;
-    pmm->backing = config->backing;
-    pmm->none.rise = pmm->low.rise = RISE_NEVER;
-    pmm->none.stack = pmm->low.stack = STACK_NONE;
-    pmm->current[0] = pmm->current[1] = &pmm->none;
-    memset(pmm->supply, 0xFF, sizeof pmm->supply); /* PMM_NO_REGION */
+    take_config(pmm, config);
+    set_up_cpus(pmm, config);
+    for (size_t i = 0; i < config->owner_capacity; i++) {
+        pmm->owners[i].is_open = 0;
+    }
     uint64_t end = block_of(run_end(pmm->runs[pmm->run_count - 1]) - 1) + 1;
     if (!arrays_are_apart(pmm, block_of(pmm->runs[0].first.v), end)) {
         return STATUS_INVALID;
@@ -290,6 +328,7 @@ enum status pmm_init(struct pmm *pmm, const struct pmm_config *config)
     if (s != STATUS_OK) {
         return s;
     }
+    pmm->node_ranges = NULL;
     for (size_t i = 0; i < pmm->region_count; i++) {
         supply_update(pmm, &pmm->regions[i], PMM_SUPPLY_FRESH, pmm->regions[i].untouched > 0);
     }

@@ -3,24 +3,9 @@
  * is bounded.
  */
 #include "lib/string.h"
-#include "pmm/internal.h"
+#include "pmm/check.h"
 
-struct check {
-    const struct pmm *pmm;
-    struct sink *out;
-    unsigned wrong;
-    uint64_t free, used, metadata, reserved, untouched; /* frames, recounted */
-    struct unit_counter units,
-        with_edges; /* behind open blocks; and tables that others have made at the arrays' ends */
-};
-
-/* What one region's blocks say, to be compared with its lists. */
-struct census {
-    uint64_t on_stack[STACK_NONE + 1];
-    uint64_t free, opened, never;
-};
-
-__attribute__((format(printf, 2, 3))) static void wrong(struct check *c, const char *format, ...)
+__attribute__((format(printf, 2, 3))) void wrong(struct check *c, const char *format, ...)
 {
     enum { SAID_MAX = 20 }; /* a broken array would say thousands of things */
     if (c->wrong++ < SAID_MAX && c->out != NULL) {
@@ -30,88 +15,6 @@ __attribute__((format(printf, 2, 3))) static void wrong(struct check *c, const c
         va_end(args);
         sink_printf(c->out, "\n");
     }
-}
-
-/* PMM-I2: walk the stack, marking frames; returns its depth, or SIZE_MAX when it is broken. */
-static size_t stack_depth(struct check *c, const struct pmm_block *b, uint64_t start)
-{
-    uint64_t seen[PMM_BLOCK_FRAMES / 64] = {0};
-    size_t depth = 0;
-    for (unsigned code = b->top; code != 0; depth++) {
-        unsigned index = code - CODE_LINK;
-        if (!code_is_link(code) || index >= b->carved || !code_is_link(c->pmm->states[start + index])) {
-            wrong(c, "PMM-I2: block %#lx: code %#x on the stack is no free carved frame", block_of(start), code);
-            return SIZE_MAX;
-        }
-        if ((seen[index / 64] >> (index % 64) & 1) != 0) {
-            wrong(c, "PMM-I2: block %#lx: frame %u is on the stack twice", block_of(start), index);
-            return SIZE_MAX;
-        }
-        seen[index / 64] |= 1ULL << (index % 64);
-        code = c->pmm->states[start + index] == code ? 0 : c->pmm->states[start + index];
-    }
-    return depth;
-}
-
-/* PMM-I3: the stack that this block belongs on. */
-static unsigned stack_wanted(const struct pmm *pmm, const struct pmm_block *b)
-{
-    if (b == &pmm->low || b == pmm->current[0] || b == pmm->current[1] || b->free == 0) {
-        return STACK_NONE;
-    }
-    if (b->free == b->usable) {
-        return b->usable == PMM_BLOCK_FRAMES ? STACK_WHOLE : STACK_HOLED;
-    }
-    return b->class * (unsigned)PMM_STACKS + (b->free - 1U) / STACK_FRAMES;
-}
-
-/* PMM-I2, I3, I4, I6: frames [from, to) of one descriptor. */
-static void check_part(struct check *c, const struct pmm_block *b, uint64_t from, uint64_t to, struct census *census)
-{
-    const struct pmm *pmm = c->pmm;
-    uint64_t start = block_start(block_of(from));
-    uint64_t links = 0, never = 0, used = 0, metadata = 0;
-    for (uint64_t f = from; f < to; f++) {
-        unsigned code = pmm->states[f];
-        bool carved = f - start < b->carved;
-        size_t run = run_at(pmm, f);
-        bool is_ram = run < pmm->run_count && pmm->runs[run].first.v <= f;
-        links += code_is_link(code);
-        never += code == CODE_NEVER;
-        used += code_is_count(code);
-        metadata += code == CODE_METADATA;
-        c->reserved += code == CODE_RESERVED;
-        if (!carved && (code_is_link(code) || code_is_count(code))) {
-            wrong(c, "PMM-I4: frame %#lx has code %#x beyond the carve mark %u", f, code, b->carved);
-        }
-        if (carved && code == CODE_NEVER) {
-            wrong(c, "PMM-I2: frame %#lx is carved and neither on the stack nor in use", f);
-        }
-        if ((code == CODE_ABSENT) == is_ram) {
-            wrong(c, "PMM-I6: frame %#lx is %s and has code %#x", f, is_ram ? "RAM" : "not RAM", code);
-        }
-        if (code > CODE_ABSENT && !code_is_link(code)) {
-            wrong(c, "PMM-I2: frame %#lx has the unknown code %#x", f, code);
-        }
-    }
-    size_t depth = stack_depth(c, b, start);
-    if (depth != SIZE_MAX && (depth != links || b->free != links + never)) {
-        wrong(c, "PMM-I2: block %#lx: %zu on the stack, %lu link codes, %lu never carved, free says %u",
-              block_of(start), depth, links, never, b->free);
-    }
-    if (b->usable != links + never + used + metadata) {
-        wrong(c, "PMM-I2: block %#lx: usable says %u, the states %lu", block_of(start), b->usable,
-              links + never + used + metadata);
-    }
-    if (b->stack != stack_wanted(pmm, b) || b->class >= PMM_CLASSES) {
-        wrong(c, "PMM-I3: block %#lx with %u free is on stack %u, not %u", block_of(start), b->free, b->stack,
-              stack_wanted(pmm, b));
-    }
-    census->on_stack[b->stack <= STACK_NONE ? b->stack : (unsigned)STACK_NONE]++;
-    census->free += links + never;
-    c->free += links + never;
-    c->used += used;
-    c->metadata += metadata;
 }
 
 /* PMM-I3: one list of blocks is as long as the blocks say, and linked both ways. */
@@ -136,9 +39,10 @@ static void check_stack(struct check *c, const struct pmm_region *r, unsigned st
 static void check_stacks(struct check *c, const struct pmm_region *r, const struct census *census)
 {
     bool gives[PMM_SUPPLIES] = {0};
+    const uint64_t *idle[] = {census->on_stack[0], census->on_stack[1]};
     for (unsigned class = 0; class < PMM_CLASSES; class++) {
         for (unsigned i = 0; i < PMM_STACKS; i++) {
-            check_stack(c, r, class * PMM_STACKS + i, r->stacks[class][i], census->on_stack[class * PMM_STACKS + i]);
+            check_stack(c, r, i, r->stacks[class][i], census->on_stack[class][i]);
             if ((r->masks[class] >> i & 1U) != (r->stacks[class][i] != PMM_NO_BLOCK)) {
                 wrong(c, "PMM-I3: region %zu: mask %#x is wrong at stack %u", (size_t)(r - c->pmm->regions),
                       r->masks[class], i);
@@ -146,9 +50,11 @@ static void check_stacks(struct check *c, const struct pmm_region *r, const stru
         }
         gives[class] = r->masks[class] != 0;
     }
-    check_stack(c, r, STACK_HOLED, r->holed, census->on_stack[STACK_HOLED]);
-    check_stack(c, r, STACK_WHOLE, r->whole, census->on_stack[STACK_WHOLE]);
-    gives[PMM_SUPPLY_IDLE] = r->holed != PMM_NO_BLOCK || r->whole != PMM_NO_BLOCK;
+    check_stack(c, r, STACK_HOLED, r->holed, idle[0][STACK_HOLED] + idle[1][STACK_HOLED]);
+    check_stack(c, r, STACK_WHOLE, r->whole, idle[0][STACK_WHOLE] + idle[1][STACK_WHOLE]);
+    c->whole += idle[0][STACK_WHOLE] + idle[1][STACK_WHOLE];
+    gives[PMM_SUPPLY_HOLED] = r->holed != PMM_NO_BLOCK;
+    gives[PMM_SUPPLY_WHOLE] = r->whole != PMM_NO_BLOCK;
     gives[PMM_SUPPLY_FRESH] = r->untouched > 0;
     for (unsigned i = 0; i < PMM_SUPPLIES; i++) {
         if ((r->listed >> i & 1U) != gives[i]) {
@@ -195,6 +101,7 @@ static void count_unopened(struct check *c, const struct pmm_region *r, uint64_t
         enum pmm_state state = unopened_state(c->pmm, at, &stop);
         stop = stop < block_start(end) ? stop : block_start(end);
         bool free = state == PMM_STATE_UNTOUCHED && !r->left_out;
+        c->bad += state == PMM_STATE_BAD ? stop - at : 0;
         c->reserved += state != PMM_STATE_ABSENT && !free ? stop - at : 0;
         c->untouched += free ? stop - at : 0;
         census->free += free ? stop - at : 0;
@@ -222,20 +129,19 @@ static void check_region(struct check *c, const struct pmm_region *r)
         }
         census.opened++;
         units_add_blocks(pmm, &c->units, block, stop);
-        units_add_blocks(pmm, &c->with_edges, block, stop);
         const struct pmm_block *b = &pmm->blocks[block];
-        if (b->region != index || b->mode != PMM_BLOCK_OPEN) {
-            wrong(c, "PMM-I8: block %#lx: region %u, mode %u", block, b->region, b->mode);
+        if (b->region != index || b->mode == PMM_BLOCK_NEVER || b->mode > PMM_BLOCK_CLOSED || node_of(b) != r->node) {
+            wrong(c, "PMM-I8: block %#lx: region %u, mode %u, node %u", block, b->region, b->mode, node_of(b));
             continue;
         }
         uint64_t from = block_start(block);
         if (block == 0) {
             struct census low = {.free = 0};
             from = frames_below_1m();
-            check_part(c, &pmm->low, 0, from, &low);
+            check_block(c, &pmm->low, 0, from, &low);
             census.free += low.free;
         }
-        check_part(c, b, from, block_start(stop), &census);
+        check_block(c, b, from, block_start(stop), &census);
     }
     count_unopened(c, r, r->watermark, region_end(r), &census);
     check_extents(c, r, &census);
@@ -247,24 +153,25 @@ static void check_region(struct check *c, const struct pmm_region *r)
 }
 
 /* PMM-I3: each list of regions holds those that are marked as listed, once. */
-static void check_supply(struct check *c, unsigned kind, unsigned group)
+static void check_supply(struct check *c, unsigned kind, unsigned zone, unsigned node)
 {
     const struct pmm *pmm = c->pmm;
     size_t listed = 0, seen = 0;
-    for (size_t i = 0; i < pmm->region_count; i++) {
-        bool is_listed = group_of(&pmm->regions[i]) == group && ((unsigned)pmm->regions[i].listed >> kind & 1U) != 0;
+    for (size_t place = 0; place < pmm->region_count; place++) {
+        const struct pmm_region *r = region_at(pmm, place);
+        bool is_listed = r->zone == zone && r->node == node && ((unsigned)r->listed >> kind & 1U) != 0;
         listed += is_listed ? 1U : 0U;
     }
     uint16_t prev = PMM_NO_REGION;
-    for (uint16_t at = pmm->supply[kind][group]; at != PMM_NO_REGION; at = pmm->regions[at].links[kind].next) {
-        if (at >= pmm->region_count || pmm->regions[at].links[kind].prev != prev || ++seen > listed) {
+    for (uint16_t at = pmm->supply[kind][zone][node]; at != PMM_NO_REGION; at = pmm->regions[at].links[kind].next) {
+        if (at >= pmm->region_capacity || pmm->regions[at].links[kind].prev != prev || ++seen > listed) {
             break;
         }
         prev = at;
     }
     if (seen != listed) {
-        wrong(c, "PMM-I3: the list of regions that give %u in group %u holds %zu, %zu say so", kind, group, seen,
-              listed);
+        wrong(c, "PMM-I3: the list of regions that give %u in zone %u of node %u holds %zu, %zu say so", kind, zone,
+              node, seen, listed);
     }
 }
 
@@ -280,48 +187,55 @@ static void check_totals(struct check *c)
         wrong(c, "PMM-I1: ram %lu (runs %lu), free %lu, used %lu, metadata %lu, earmarked %lu, reserved %lu", s.ram.v,
               ram, s.free.v, s.used.v, s.metadata.v, s.earmarked.v, s.reserved.v);
     }
-    if (c->free + c->untouched != s.free.v + s.earmarked.v || c->untouched != pmm->untouched || c->used != s.used.v
-        || c->metadata != s.metadata.v) {
-        wrong(c, "PMM-I1: recounted: free %lu + %lu never used, used %lu, metadata %lu", c->free, c->untouched, c->used,
-              c->metadata);
+    if (c->free + c->cached + c->untouched != s.free.v + s.earmarked.v || c->untouched != pmm->untouched
+        || c->used != s.used.v || c->metadata != s.metadata.v) {
+        wrong(c, "PMM-I1: recounted: free %lu + %lu cached + %lu never used, used %lu, metadata %lu", c->free,
+              c->cached, c->untouched, c->used, c->metadata);
     }
-    if (c->reserved != s.reserved.v) {
-        wrong(c, "PMM-I7: %lu frames are reserved, the states and holds say %lu", s.reserved.v, c->reserved);
+    if (c->reserved != s.reserved.v || c->bad != s.bad.v || c->lost != s.lost.v) {
+        wrong(c, "PMM-I7: %lu frames are reserved, %lu bad, %lu lost; the states and holds say %lu, %lu, %lu",
+              s.reserved.v, s.bad.v, s.lost.v, c->reserved, c->bad, c->lost);
+    }
+    if (c->whole != pmm->whole_blocks) {
+        wrong(c, "PMM-I3: %lu blocks are wholly free, the stacks say %lu", pmm->whole_blocks, c->whole);
+    }
+    uint64_t in_zones = 0;
+    for (unsigned zone = 0; zone < PMM_ZONES; zone++) {
+        in_zones += pmm->zone_free[zone];
+    }
+    if (in_zones != c->free + c->untouched) {
+        wrong(c, "PMM-I1: the zones have %lu free frames, the blocks %lu", in_zones, c->free + c->untouched);
     }
     /* What is missing is missing: the earmark from what exists, the metadata from what is there. */
-    uint64_t backed = units_total(&c->units), existing = units_total(&c->with_edges);
-    int64_t fixed = (int64_t)(s.metadata.v + s.earmarked.v) - (int64_t)pmm->units;
-    if (fixed != pmm->metadata_fixed || s.earmarked.v > pmm->units - backed
-        || s.earmarked.v < pmm->units - existing) {
+    uint64_t backed = units_total(&c->units), existing = units_backed(pmm);
+    int64_t fixed = (int64_t)(s.metadata.v + pmm->earmarked) - (int64_t)pmm->units;
+    if (fixed != pmm->metadata_fixed || pmm->earmarked > pmm->units - backed
+        || pmm->earmarked < pmm->units - existing) {
         wrong(c,
               "PMM-I5: metadata %lu and earmarked %lu do not make the %lu pages needed (%lu to %lu exist, %ld others)",
-              s.metadata.v, s.earmarked.v, pmm->units, backed, existing, pmm->metadata_fixed);
+              s.metadata.v, pmm->earmarked, pmm->units, backed, existing, pmm->metadata_fixed);
     }
 }
 
 enum status pmm_check(const struct pmm *pmm, struct sink *out)
 {
     struct unit_counter none = {.levels = pmm->backing.table_levels};
-    struct check c = {.pmm = pmm, .out = out, .units = none, .with_edges = none};
-    uint64_t first, last;
-    bool has_edges = kept_edges(pmm, &first, &last);
+    struct check c = {.pmm = pmm, .out = out, .units = none};
     if (pmm->broken) {
         wrong(&c, "the backing failed");
     }
-    if (has_edges) {
-        units_add_edge(pmm, &c.with_edges, first);
-    }
-    for (size_t i = 0; i < pmm->region_count; i++) {
-        check_region(&c, &pmm->regions[i]);
-    }
-    if (has_edges) {
-        units_add_edge(pmm, &c.with_edges, last);
+    for (size_t place = 0; place < pmm->region_count; place++) {
+        check_region(&c, region_at(pmm, place));
     }
     for (unsigned kind = 0; kind < PMM_SUPPLIES; kind++) {
-        for (unsigned group = 0; group < PMM_GROUPS; group++) {
-            check_supply(&c, kind, group);
+        for (unsigned zone = 0; zone < PMM_ZONES; zone++) {
+            for (unsigned node = 0; node < pmm->node_count; node++) {
+                check_supply(&c, kind, zone, node);
+            }
         }
     }
+    check_cached(&c);
+    check_owners(&c);
     check_totals(&c);
     return c.wrong == 0 ? STATUS_OK : STATUS_CORRUPT;
 }

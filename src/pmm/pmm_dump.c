@@ -5,9 +5,9 @@
 
 static void dump_block(const struct pmm *pmm, const struct pmm_block *b, struct sink *out)
 {
-    sink_printf(out, "    block %#lx%s: free %u of %u, carved %u, top %#x, stack %u, %s\n",
+    sink_printf(out, "    block %#lx%s: free %u of %u, carved %u, top %#x, mode %u, stack %u, %s, owner %u\n",
                 block_of(block_first(pmm, b)), b == &pmm->low ? " below 1 MiB" : "", b->free, b->usable, b->carved,
-                b->top, b->stack, b->class == 0 ? "kernel" : "user");
+                b->top, b->mode, b->stack, class_of(b) == 0 ? "kernel" : "user", b->owner);
 }
 
 static void dump_stack(const struct pmm *pmm, const struct pmm_region *r, const char *name, unsigned index,
@@ -44,23 +44,31 @@ static void dump_region(const struct pmm *pmm, const struct pmm_region *r, struc
 
 void pmm_dump(const struct pmm *pmm, struct sink *out)
 {
-    struct pmm_stats s = pmm_stats(pmm);
+    struct pmm_stats s = stats_locked(pmm); /* whoever has the lock may be what died */
     sink_printf(out,
-                "pmm: ram %lu, free %lu (promised %lu), used %lu, metadata %lu, earmarked %lu, reserved %lu frames%s\n",
-                s.ram.v, s.free.v, s.promised.v, s.used.v, s.metadata.v, s.earmarked.v, s.reserved.v,
-                pmm->broken ? ", BROKEN" : "");
+                "pmm: ram %lu, free %lu (promised %lu, emergency %lu, cached %lu), used %lu, metadata %lu, earmarked "
+                "%lu, reserved %lu frames%s\n",
+                s.ram.v, s.free.v, s.promised.v, s.emergency.v, s.cached.v, s.used.v, s.metadata.v, s.earmarked.v,
+                s.reserved.v, pmm->broken ? ", BROKEN" : "");
     sink_printf(out, "  allocated %lu, freed %lu, units %lu, fixed %ld, current:\n", s.allocated, s.freed, pmm->units,
                 pmm->metadata_fixed);
-    for (unsigned class = 0; class < PMM_CLASSES; class++) {
-        if (pmm->current[class] != &pmm->none) {
-            dump_block(pmm, pmm->current[class], out);
+    for (unsigned i = 0; i < pmm->node_count * PMM_CLASSES && i < PMM_NODES_MAX * PMM_CLASSES; i++) {
+        const struct pmm_block *b = pmm->current[i / PMM_CLASSES][i % PMM_CLASSES];
+        if (b != &pmm->none) {
+            dump_block(pmm, b, out);
         }
+    }
+    for (size_t i = 0; i < pmm->cpu_count; i++) {
+        const struct pmm_cpu *cpu = &pmm->cpus[i];
+        sink_printf(out, "  CPU %zu: kernel %u + %u cached, user %u + %u%s\n", i, cpu->loaded[0]->count,
+                    cpu->second[0]->count, cpu->loaded[1]->count, cpu->second[1]->count,
+                    cpu->inside != 0 ? ", inside" : "");
     }
     if (pmm->low.mode != PMM_BLOCK_NEVER) {
         dump_block(pmm, &pmm->low, out);
     }
-    for (size_t i = 0; i < pmm->region_count; i++) {
-        dump_region(pmm, &pmm->regions[i], out);
+    for (size_t place = 0; place < pmm->region_count && place < pmm->region_capacity; place++) {
+        dump_region(pmm, region_at(pmm, place), out);
     }
     for (size_t i = 0; i < pmm->hold_count; i++) {
         sink_printf(out, "  hold %#lx + %u, kind %u\n", pmm->holds[i].first.v, pmm->holds[i].frames,

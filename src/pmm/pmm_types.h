@@ -2,103 +2,184 @@
  * What a PMM is made of. Included by pmm.h only; the fields are private to src/pmm/ (and to tests that corrupt them).
  *
  * Numbers of blocks are uint32_t (a block is 512 frames: 2^32 blocks are 8 EiB), numbers of regions uint16_t; all ones
- * is "none".
+ * is "none". Frames below 1 MiB have a block descriptor of their own, so that they can be served apart.
  */
 #ifndef CAIRN_PMM_TYPES_H
 #define CAIRN_PMM_TYPES_H
 
+#include "arch/lock.h"
+
 #define PMM_NO_BLOCK UINT32_MAX
 #define PMM_NO_REGION UINT16_MAX
 
-enum { PMM_CLASSES = 2, PMM_STACKS = 8, PMM_TABLE_LEVELS_MAX = 2 };
+enum { PMM_CLASSES = 2, PMM_STACKS = 8, PMM_TABLE_LEVELS_MAX = 2, PMM_BAD_SHARED_MAX = 16, PMM_WHOLE_CACHED = 2 };
 
-/* What a region can give; each kind has a list of the regions that have it. The first two are the classes. */
+/* What a region can give; each kind has lists of the regions that have it. The first two are the classes. */
 enum pmm_supply {
     PMM_SUPPLY_KERNEL, /* partly free blocks of the kernel class */
     PMM_SUPPLY_USER,   /* the same of the user class */
-    PMM_SUPPLY_IDLE,   /* opened blocks with nothing in use */
+    PMM_SUPPLY_HOLED,  /* opened blocks with nothing in use, but fewer than 512 frames */
+    PMM_SUPPLY_WHOLE,  /* opened blocks with all 512 frames free */
     PMM_SUPPLY_FRESH,  /* free frames in blocks never used */
     PMM_SUPPLIES,
 };
 
-/* Regions based at or above 4 GiB are one group, served first, the others the second. */
-enum pmm_group { PMM_GROUP_HIGH, PMM_GROUP_LOW, PMM_GROUPS };
-
 enum pmm_mode {
     PMM_BLOCK_NEVER = 0, /* so that a zeroed descriptor is a block never used */
-    PMM_BLOCK_OPEN = 1,
+    PMM_BLOCK_OPEN,      /* plain: all 512 frames can be used; a code means something below the carve mark only */
+    PMM_BLOCK_HOLED,     /* all codes mean what they say; beyond the carve mark 0 is a free frame */
+    PMM_BLOCK_RUN_HEAD,  /* handed out whole; no code means anything */
+    PMM_BLOCK_RUN_PART,  /* the same, and the block below belongs to the same run */
+    PMM_BLOCK_CACHED,      /* wholly free, ready for one CPU; no code means anything */
+    PMM_BLOCK_CLOSED,    /* corrupt: nothing comes from it any more; counts below the mark still mean something */
 };
 
 /*
- * A block. Frames [carved, 512) were never on the stack: there a code 0 is a free frame. Frames below 1 MiB are not
- * part of block 0's descriptor (whose `carved` starts behind them) but of struct pmm's `low`.
+ * A block. In a fast path that holds no lock only `lane` and `carved` are read: they say whether a code may be trusted
+ * and which magazine serves it. All is written under the lock.
  */
 struct pmm_block {
     uint16_t top;      /* link code of the stack's top frame; 0: the stack is empty */
     uint16_t free;     /* frames: on the stack, and never carved */
     uint16_t carved;   /* index of the first frame never carved */
-    uint16_t usable;   /* frames of RAM that are not reserved; nothing is in use when free == usable */
-    uint16_t rise;     /* the value of `free` at which the block must change stack */
-    uint16_t region;   /* index */
-    uint8_t mode;      /* enum pmm_mode */
-    uint8_t class;     /* 0 kernel, 1 user */
-    uint8_t stack;     /* enum pmm_stack: where it lies */
-    uint8_t unused;
+    uint16_t usable;   /* frames of RAM that are neither reserved nor bad; nothing is in use when free == usable */
+    uint16_t retained; /* frames that are or were shared since they were allocated, or go bad when freed */
+    uint16_t owner;    /* whose own block it is; 0: nobody's */
+    uint16_t region;   /* slot */
+    uint8_t lane;      /* bit 0: class (0 kernel, 1 user); bits 1-3: node; bit 7: past the magazines */
+    uint8_t mode : 4;  /* enum pmm_mode */
+    uint8_t stack : 4; /* enum pmm_stack: where it lies */
     uint32_t next, prev;  /* on its stack; prev of the first is PMM_NO_BLOCK */
     uint32_t gap_blocks;  /* never-used blocks right below this one that the watermark has passed */
     uint32_t gap_next;    /* next block of the region with a gap below; valid while in that list */
 };
 static_assert(sizeof(struct pmm_block) == PMM_BLOCK_BYTES, "128 descriptors a page");
 
+/* Descriptors lie in slots that do not move; the slot of the i-th by address is regions[i].sorted. */
 struct pmm_region {
     uint32_t base, blocks; /* blocks [base, base + blocks) */
     uint32_t watermark;    /* blocks from here on were never used: the last extent */
     uint32_t gaps;         /* first block of the list of those with a gap below */
     uint32_t absent;       /* frames that are not RAM; at most 1022 a run */
     uint32_t stacks[PMM_CLASSES][PMM_STACKS]; /* [class][i]: blocks with i * 64 + 1 .. i * 64 + 64 free frames */
+    uint32_t holed, whole; /* stacks of blocks with nothing in use: fewer than 512 frames usable, and all 512 */
+    uint32_t hint, hint_blocks; /* wholly free blocks [hint, hint + hint_blocks), when last looked */
+    struct { uint16_t next, prev; } links[PMM_SUPPLIES];
+    uint16_t sorted;       /* slot of the region that is at this place by address; of places, not of this region */
+    uint16_t shown;        /* at this place by address: index of the region that users see; borders of zones and nodes
+                              cut one into several descriptors */
     uint8_t masks[PMM_CLASSES]; /* bit i: stacks[class][i] is not empty */
     uint8_t listed;        /* bit per enum pmm_supply: on that list */
     uint8_t left_out;      /* 1: costs more than it holds, nothing is ever handed out */
-    uint32_t holed, whole; /* stacks of blocks with nothing in use: fewer than 512 frames usable, and all 512 */
-    struct { uint16_t next, prev; } links[PMM_SUPPLIES];
-    uint64_t free;         /* frames, physically free */
+    uint8_t zone, node;    /* enum pmm_zone of its blocks (16M also for block 0) */
+    uint8_t joined;        /* 1: users see it and the one before as one region */
+    uint64_t free;         /* frames, physically free, not cached */
     uint64_t untouched;    /* the part of `free` in blocks never used */
 };
 static_assert(sizeof(struct pmm_region) <= PMM_REGION_BYTES, "the contract of pmm.h");
 
-/* Blocks whose descriptors are known to be backed (backing is never taken away): [first, first + count). */
-struct pmm_known {
-    uint64_t first, count;
+/* Frames ready for one CPU; their code is CACHED. */
+struct pmm_magazine {
+    uint32_t count;
+    uint64_t frames[PMM_MAGAZINE_FRAMES]; /* the last is taken first */
 };
 
+/* Written by its own CPU only, `wants_drain` excepted. */
+struct pmm_cpu {
+    uint8_t inside;       /* 1: this CPU is in a magazine; who interrupts it goes to the blocks. 2: kept shut (trace) */
+    uint8_t lane;         /* of its node, class 0 */
+    uint8_t wants_drain;  /* another CPU asks for it; done at the next refill or flush */
+    struct pmm_magazine *loaded[PMM_CLASSES], *second[PMM_CLASSES];
+    uint64_t known_first, known_count; /* blocks [first, first + count) have descriptors and are RAM's or never used */
+    uint64_t allocated, freed;         /* frames through the magazines */
+    uint32_t whole_count;
+    uint64_t whole[PMM_WHOLE_CACHED];  /* blocks, ready to be handed out whole */
+    struct pmm_magazine magazines[PMM_CLASSES][2];
+};
+
+/* 0 `listed` is a place that is free; then `next_free` is the next of them. */
+struct pmm_owner {
+    uint32_t partly, full;  /* its blocks with and without free frames: lists through next and prev */
+    uint32_t blocks;        /* both together */
+    uint32_t is_open;       /* 0: the place is free */
+    uint64_t in_own;        /* frames in use in them */
+    uint64_t elsewhere;     /* frames drawn from ordinary blocks and not uncharged */
+    uint64_t drawn;
+    uint32_t next_open;     /* place + 1 in the list of those with a partly free block; 0: end */
+    uint32_t prev_open;
+};
+
+struct pmm_low;
+
 struct pmm {
-    /* The fast paths need only these. */
-    struct pmm_block *current[PMM_CLASSES];  /* drawn from now; &none when there is none */
-    uint64_t current_first[PMM_CLASSES];     /* its first frame */
-    uint64_t spare;                          /* frames: free and not promised */
-    uint64_t allocated, freed;               /* frames, since the start */
+    /* What the fast paths read. */
     uint16_t *states;
     struct pmm_block *blocks;
+    struct pmm_cpu *only_cpu; /* the one there is; with none or many: one that is always busy */
+
+    struct pmm_cpu *cpus;
+    size_t cpu_count;
+    struct lock lock; /* of all below, and of all blocks, regions and owners */
+    struct pmm_block *current[PMM_NODES_MAX][PMM_CLASSES]; /* drawn from now; &none when there is none */
+    unsigned currents;         /* blocks that are current */
+    uint64_t spare; /* frames: free in the blocks (never-used ones too), not promised, not kept for emergencies */
+    uint64_t promised, emergency, emergency_wanted; /* frames */
+    uint64_t cached;           /* frames in the zero pool (those in magazines: their counts) */
+    uint64_t allocated, freed; /* frames, past the magazines */
     struct pmm_region *regions;
-    struct pmm_known known[PMM_GROUPS];
+    uint64_t known_first, known_count; /* as a CPU's; all in one region, in this slot: */
+    uint16_t known_region;
 
     struct pmm_block low;  /* the frames below 1 MiB, once block 0 is open */
     struct pmm_block none; /* always empty */
-    uint16_t supply[PMM_SUPPLIES][PMM_GROUPS]; /* first region of each list */
-    size_t region_count;
-    uint64_t ram, reserved, metadata, earmarked, promised; /* frames */
-    uint64_t used_at_start;  /* frames of HOLD_USED */
-    uint64_t untouched;      /* frames: the sum over the regions */
+    uint16_t supply[PMM_SUPPLIES][PMM_ZONES][PMM_NODES_MAX]; /* first region of each list */
+    size_t region_count, region_capacity, shown_count;
+    uint64_t ram, reserved, metadata, earmarked; /* frames */
+    uint64_t debt;             /* frames that a closed block took from those that were to pay the earmark */
+    uint64_t bad, lost;        /* frames, parts of reserved */
+    uint64_t used_at_start;    /* frames of HOLD_USED */
+    uint64_t untouched;        /* frames: the sum over the regions */
+    uint64_t zone_free[PMM_ZONES]; /* frames: the sum over the regions of the zone; 1M is part of 16M here */
+    uint64_t zone_reserve[PMM_ZONES];
+    uint64_t whole_blocks;     /* on stacks of wholly free blocks */
+    uint64_t whole_total;      /* blocks of the regions not left out */
     uint64_t units; /* pages and tables behind all descriptors and states of the regions that are not left out */
-    int64_t metadata_fixed;  /* HOLD_METADATA frames less the units that were backed at the start */
+    int64_t metadata_fixed;    /* what metadata + earmarked is more than `units` */
     uint64_t claim_first, claim_end; /* frames that a claim in progress has taken already; else empty */
-    bool broken;             /* back() failed: nothing is opened any more */
+    bool claim_whole;          /* that claim is a run: blocks wholly inside it are handed out whole */
+    bool broken;               /* back() failed: nothing is opened any more */
+    uint8_t cache_zone;        /* frames of lower zones go past the magazines */
 
-    const struct frame_run *runs;
-    size_t run_count;
+    struct frame_run *runs;
+    size_t run_count, run_capacity;
     struct frame_hold *holds; /* RESERVED ones; what they say of opened blocks is history */
     size_t hold_count, hold_capacity;
     struct pmm_backing backing;
+
+    struct pmm_owner *owners; /* owner n is owners[n - 1] */
+    size_t owner_capacity, owner_count;
+    uint32_t owners_partly;   /* first owner of the list of those with a partly free block; 0: none */
+    uint64_t owner_threshold; /* policy */
+    unsigned owner_guard;
+
+    pfn_t *zero_pool;
+    size_t zero_capacity, zero_count;
+    uint64_t zero_hits, zero_misses;
+    uint64_t zero_frame;      /* FRAME_NONE: there is none */
+
+    uint64_t bad_shared[PMM_BAD_SHARED_MAX]; /* frames with more than one reference that are to go bad */
+    size_t bad_shared_count;
+
+    const struct pmm_node_range *node_ranges; /* during pmm_init only */
+    size_t node_range_count;
+    unsigned node_count;
+    uint8_t node_order[PMM_NODES_MAX][PMM_NODES_MAX]; /* [from][i]: nodes by distance */
+
+    struct pmm_low *low_first; /* by cost */
+    bool reclaiming;           /* callbacks are being called */
+    uint64_t refills, flushes, drains, reclaims, misuses;
+    pmm_trace_fn *trace;
+    void *trace_ctx;
 };
 
 #endif

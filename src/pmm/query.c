@@ -1,36 +1,72 @@
 /*
  * Questions: one frame, the totals, a region, all of memory in stretches. Nothing here changes anything.
  */
+#include "lib/string.h"
 #include "pmm/internal.h"
 
 const char *pmm_state_name(enum pmm_state s)
 {
     static const char *const names[] = {
         [PMM_STATE_OUTSIDE] = "outside RAM", [PMM_STATE_ABSENT] = "absent",     [PMM_STATE_UNTOUCHED] = "never used",
-        [PMM_STATE_FREE] = "free",           [PMM_STATE_USED] = "used",         [PMM_STATE_RESERVED] = "reserved",
-        [PMM_STATE_METADATA] = "metadata",
+        [PMM_STATE_FREE] = "free",           [PMM_STATE_CACHED] = "cached",     [PMM_STATE_USED] = "used",
+        [PMM_STATE_RUN] = "part of a run",   [PMM_STATE_ZERO] = "the zero frame", [PMM_STATE_RESERVED] = "reserved",
+        [PMM_STATE_BAD] = "bad",             [PMM_STATE_LOST] = "lost",         [PMM_STATE_METADATA] = "metadata",
     };
     return (size_t)s < ARRAY_LEN(names) ? names[s] : "unknown";
 }
 
+const char *pmm_zone_name(enum pmm_zone z)
+{
+    static const char *const names[] = {"below 1 MiB", "below 16 MiB", "below 4 GiB", "high"};
+    return (size_t)z < ARRAY_LEN(names) ? names[z] : "unknown";
+}
+
 enum pmm_state state_of_code(unsigned code)
 {
+    static const enum pmm_state states[] = {
+        [CODE_METADATA - CODE_METADATA] = PMM_STATE_METADATA, [CODE_RESERVED - CODE_METADATA] = PMM_STATE_RESERVED,
+        [CODE_ABSENT - CODE_METADATA] = PMM_STATE_ABSENT,     [CODE_CACHED - CODE_METADATA] = PMM_STATE_CACHED,
+        [CODE_SHARED_ONCE - CODE_METADATA] = PMM_STATE_USED,  [CODE_BAD - CODE_METADATA] = PMM_STATE_BAD,
+        [CODE_BAD_ONCE - CODE_METADATA] = PMM_STATE_USED,     [CODE_ZERO - CODE_METADATA] = PMM_STATE_ZERO,
+        [CODE_LOST - CODE_METADATA] = PMM_STATE_LOST,
+    };
     if (code_is_free(code)) {
         return PMM_STATE_FREE;
     }
     if (code_is_count(code)) {
         return PMM_STATE_USED;
     }
-    return code == CODE_METADATA ? PMM_STATE_METADATA : code == CODE_RESERVED ? PMM_STATE_RESERVED : PMM_STATE_ABSENT;
+    return code - CODE_METADATA < ARRAY_LEN(states) ? states[code - CODE_METADATA] : PMM_STATE_LOST;
 }
 
-/* State of a frame of region r, and up to where (at most) it is the same for sure. */
-static enum pmm_state state_at(const struct pmm *pmm, const struct pmm_region *r, uint64_t frame, uint64_t *stop)
+/* State of a frame in an open block. */
+static enum pmm_state open_state(const struct pmm *pmm, const struct pmm_block *b, uint64_t frame)
+{
+    if (block_is_run(b) || b->mode == PMM_BLOCK_CACHED) {
+        return block_is_run(b) ? PMM_STATE_RUN : PMM_STATE_CACHED;
+    }
+    unsigned index = index_in_block(frame);
+    if (b->mode == PMM_BLOCK_OPEN && index >= b->carved) {
+        return PMM_STATE_FREE;
+    }
+    enum pmm_state state = state_of_code(code_get(pmm, frame));
+    return state == PMM_STATE_FREE && b->mode == PMM_BLOCK_CLOSED ? PMM_STATE_LOST : state;
+}
+
+static const struct pmm_block *open_block(const struct pmm *pmm, uint64_t frame)
+{
+    return frame < frames_below_1m() ? &pmm->low : &pmm->blocks[block_of(frame)];
+}
+
+enum pmm_state state_at(const struct pmm *pmm, const struct pmm_region *r, uint64_t frame, uint64_t *stop)
 {
     uint64_t block = block_of(frame);
     if (!r->left_out && block_is_open(pmm, r, block)) {
-        *stop = frame + 1;
-        return state_of_code(pmm->states[frame]);
+        const struct pmm_block *b = open_block(pmm, frame);
+        bool all_alike = block_is_run(b) || b->mode == PMM_BLOCK_CACHED ||
+                         (b->mode == PMM_BLOCK_OPEN && index_in_block(frame) >= b->carved);
+        *stop = all_alike ? block_start(block + 1) : frame + 1;
+        return open_state(pmm, b, frame);
     }
     uint64_t extent_end = block_start(r->left_out ? region_end(r) : unopened_end(pmm, r, block));
     enum pmm_state state = unopened_state(pmm, frame, stop);
@@ -38,60 +74,67 @@ static enum pmm_state state_at(const struct pmm *pmm, const struct pmm_region *r
     return r->left_out && state == PMM_STATE_UNTOUCHED ? PMM_STATE_RESERVED : state;
 }
 
-struct pmm_frame pmm_query(const struct pmm *pmm, pfn_t frame)
+struct pmm_frame query_locked(const struct pmm *pmm, uint64_t frame)
 {
-    size_t region = region_find(pmm, block_of(frame.v));
-    if (region == SIZE_MAX) {
-        return (struct pmm_frame){PMM_STATE_OUTSIDE, 0, SIZE_MAX};
+    const struct pmm_region *r = region_find(pmm, block_of(frame));
+    struct pmm_frame f = {PMM_STATE_OUTSIDE, 0, SIZE_MAX, 0, zone_of_block(block_of(frame)), 0, false};
+    f.zone = frame < frames_below_1m() ? PMM_ZONE_1M : f.zone;
+    if (r == NULL) {
+        return f;
     }
     uint64_t stop;
-    enum pmm_state state = state_at(pmm, &pmm->regions[region], frame.v, &stop);
-    return (struct pmm_frame){state, state == PMM_STATE_USED ? pmm->states[frame.v] : 0, region};
-}
-
-enum status pmm_complain(const struct pmm *pmm, const char *call, uint64_t frame, const char *why)
-{
-    struct pmm_frame f = pmm_query(pmm, pfn(frame));
-    if (f.region == SIZE_MAX) {
-        return misuse("%s: frame at %#lx: %s (%s, references %u, no region, block %#lx)", call,
-                      pfn_to_paddr(pfn(frame)).v, why, pmm_state_name(f.state), f.references, block_of(frame));
+    f.state = state_at(pmm, r, frame, &stop);
+    f.region = pmm->regions[region_place(pmm, r)].shown;
+    f.node = r->node;
+    if (r->left_out || !block_is_open(pmm, r, block_of(frame))) {
+        return f;
     }
-    return misuse("%s: frame at %#lx: %s (%s, references %u, region %zu, block %#lx)", call, pfn_to_paddr(pfn(frame)).v,
-                  why, pmm_state_name(f.state), f.references, f.region, block_of(frame));
-}
-
-struct pmm_stats pmm_stats(const struct pmm *pmm)
-{
-    return (struct pmm_stats){
-        .ram = npages(pmm->ram),
-        .free = npages(pmm_free_frames(pmm)),
-        .used = npages(pmm->used_at_start + pmm->allocated - pmm->freed),
-        .metadata = npages(pmm->metadata),
-        .earmarked = npages(pmm->earmarked),
-        .reserved = npages(pmm->reserved),
-        .promised = npages(pmm->promised),
-        /* The earmark is paid from open blocks first: what they lack is not free in the others. */
-        .untouched = npages(pmm->untouched < pmm_free_frames(pmm) ? pmm->untouched : pmm_free_frames(pmm)),
-        .regions = pmm->region_count,
-        .allocated = pmm->allocated,
-        .freed = pmm->freed,
-    };
-}
-
-bool pmm_region_stats(const struct pmm *pmm, size_t index, struct pmm_region_stats *out)
-{
-    if (index >= pmm->region_count) {
-        return false;
+    f.owner = open_block(pmm, frame)->owner;
+    if (f.state == PMM_STATE_RUN) {
+        f.references = 1;
+    } else if (f.state == PMM_STATE_USED) {
+        unsigned code = code_get(pmm, frame);
+        f.references = code_is_count(code) ? code : 1;
+        f.goes_bad = code == CODE_BAD_ONCE || bad_is_waiting(pmm, frame);
     }
-    const struct pmm_region *r = &pmm->regions[index];
-    *out = (struct pmm_region_stats){
-        .base = pmm->runs[run_at(pmm, block_start(r->base))].first,
-        .frames = npages(block_start(r->blocks) - r->absent),
-        .free = npages(r->free),
-        .untouched = npages(r->untouched),
-        .node = 0,
-    };
-    return true;
+    return f;
+}
+
+struct pmm_frame pmm_query(const struct pmm *pmm, pfn_t frame)
+{
+    lock_take(lock_of(pmm));
+    struct pmm_frame f = query_locked(pmm, frame.v);
+    lock_drop(lock_of(pmm));
+    return f;
+}
+
+struct pmm_frame pmm_frame_state(const struct pmm *pmm, paddr_t address)
+{
+    return pmm_query(pmm, paddr_to_pfn(address));
+}
+
+static const char *mode_name(const struct pmm *pmm, const struct pmm_region *r, uint64_t frame)
+{
+    static const char *const names[] = {"never used", "open",   "open with holes", "a run's first",
+                                        "a run's",    "cached", "closed"};
+    if (r == NULL || r->left_out || !block_is_open(pmm, r, block_of(frame))) {
+        return r == NULL ? "none" : r->left_out ? "left out" : names[PMM_BLOCK_NEVER];
+    }
+    unsigned mode = open_block(pmm, frame)->mode;
+    return mode < ARRAY_LEN(names) ? names[mode] : "unknown";
+}
+
+enum status pmm_complain(struct pmm *pmm, const char *call, uint64_t frame, const char *why, const void *caller)
+{
+    lock_take(&pmm->lock);
+    struct pmm_frame f = query_locked(pmm, frame);
+    const char *mode = mode_name(pmm, region_find(pmm, block_of(frame)), frame);
+    lock_drop(&pmm->lock);
+    char region[] = "region 00000";
+    fmt_text(region, sizeof region, f.region == SIZE_MAX ? "no region" : "region %zu", f.region);
+    return pmm_misuse(pmm, "%s: frame at %#lx: %s (%s, references %u, %s, block %#lx %s, owner %u, caller %p)", call,
+                      pfn_to_paddr(pfn(frame)).v, why, pmm_state_name(f.state), f.references, region, block_of(frame),
+                      mode, f.owner, caller);
 }
 
 void pmm_walk(const struct pmm *pmm, bool (*visit)(void *ctx, pfn_t first, npages_t frames, enum pmm_state state),
@@ -102,7 +145,7 @@ void pmm_walk(const struct pmm *pmm, bool (*visit)(void *ctx, pfn_t first, npage
         enum pmm_state state = PMM_STATE_OUTSIDE;
         uint64_t stop;
         for (uint64_t at = first; at < end; at = stop) {
-            enum pmm_state next = state_at(pmm, &pmm->regions[region_find(pmm, block_of(at))], at, &stop);
+            enum pmm_state next = state_at(pmm, region_find(pmm, block_of(at)), at, &stop);
             stop = stop < end ? stop : end;
             if (next != state && at > first) {
                 if (!visit(ctx, pfn(first), npages(at - first), state)) {

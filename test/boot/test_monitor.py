@@ -133,7 +133,6 @@ def test_help_lists_every_command():
         "compact",
         "heap leaks",
         "caches",
-        "bench",
         "map 1 0x40000000 1 2m",
     ],
 )

@@ -14,12 +14,12 @@ static void hold(struct early *e, uint8_t *marks, struct input *in)
 {
     enum { WILD = 251 };
     uint64_t start = take(in, 3), end = start + take(in, 3) - (take(in, 1) > WILD ? 0x800000 : 0);
-    unsigned kind = (unsigned)take(in, 1) % 4;
+    unsigned kind = (unsigned)take(in, 1) % 5;
     if (take(in, 1) > WILD) {
         end = UINT64_MAX - take(in, 2);
     }
     enum status s = early_hold(e, start, end, (enum hold_kind)kind);
-    bool valid = end >= start && kind <= HOLD_METADATA;
+    bool valid = end >= start && kind <= HOLD_BAD;
     if ((s == STATUS_INVALID) == valid || (s != STATUS_OK && s != STATUS_INVALID && s != STATUS_LIMIT)) {
         abort();
     }

@@ -141,7 +141,7 @@ static void start_pmm(struct model *m)
     holds[1] = (struct frame_hold){boot_frame(0), BOOT_TABLES, HOLD_USED};
     holds[2] = (struct frame_hold){boot_frame(BOOT_IMAGE), MODEL_IMAGE_PAGES, HOLD_RESERVED};
     holds[3] = (struct frame_hold){boot_frame(BOOT_METADATA), BOOT_METADATA_FRAMES, HOLD_METADATA};
-    size_t blocks = m->ram.v / PMM_BLOCK_FRAMES + 1, regions = pmm_count_regions(runs, ARRAY_LEN(runs));
+    size_t blocks = m->ram.v / PMM_BLOCK_FRAMES + 1, regions = pmm_count_descriptors(runs, ARRAY_LEN(runs));
     struct pmm_config config = {
         .runs = runs,
         .run_count = ARRAY_LEN(runs),

@@ -7,6 +7,11 @@
 #define CAIRN_TEST_UNIT_BOOT_AGAIN_H
 
 #ifndef CAIRN_HOST
+#define acpi_open again_acpi_open
+#define acpi_find again_acpi_find
+#define acpi_table_read again_acpi_table_read
+#define acpi_read_nodes again_acpi_read_nodes
+#define acpi_wrong again_acpi_wrong
 #define memmap_normalise again_memmap_normalise
 #define memmap_type_name again_memmap_type_name
 #define mb2_parse again_mb2_parse
@@ -22,6 +27,10 @@
 #define early_free again_early_free
 #define early_handover again_early_handover
 #define early_hold_pc again_early_hold_pc
+#define bad_holds_plan again_bad_holds_plan
+#define bad_holds_cut again_bad_holds_cut
+#define bad_holds_add again_bad_holds_add
+#define bad_holds_find again_bad_holds_find
 #endif
 
 #endif

@@ -194,24 +194,42 @@ TEST(early, a_hold_longer_than_its_field_is_split)
 
 TEST(early, without_room_for_a_hold_nothing_changes)
 {
+    enum { ISLANDS = EARLY_HOLDS_MAX - 3 };
+    static const struct frame_run runs[] = {{{1000}, {2 * ISLANDS}}}; /* a free frame below each island */
     struct early *e = early_new();
-    struct frame_run *runs = test_pages(bytes_to_pages_up((EARLY_HOLDS_MAX + 1) * sizeof *runs).v);
-    REQUIRE(e != NULL && runs != NULL);
-    for (size_t i = 0; i <= EARLY_HOLDS_MAX; i++) {
-        runs[i] = (struct frame_run){pfn(1000 + 10 * i), npages(9)};
+    REQUIRE(e != NULL && early_init(e, runs, 1) == STATUS_OK);
+    for (uint64_t i = 0; i < ISLANDS; i++) {
+        REQUIRE(early_hold(e, bytes_of(1001 + 2 * i), bytes_of(1002 + 2 * i), HOLD_BAD) == STATUS_OK);
     }
-    REQUIRE(early_init(e, runs, EARLY_HOLDS_MAX + 1) == STATUS_OK);
-    EXPECT(early_hold(e, 0, UINT64_MAX, HOLD_RESERVED) == STATUS_LIMIT); /* one hold a run is one too many */
-    EXPECT_EQ(e->hold_count, 0);
-    REQUIRE(early_hold(e, bytes_of(1010), UINT64_MAX, HOLD_RESERVED) == STATUS_OK); /* without the first run it fits */
+    EXPECT_EQ(e->hold_count, ISLANDS);
+    uint64_t end = 1000 + 2 * ISLANDS;
+    EXPECT(early_hold(e, bytes_of(end - 8), UINT64_MAX, HOLD_RESERVED) == STATUS_LIMIT); /* four gaps, three places */
+    EXPECT_EQ(e->hold_count, ISLANDS);
+    REQUIRE(early_hold(e, bytes_of(end - 6), UINT64_MAX, HOLD_RESERVED) == STATUS_OK);
     EXPECT_EQ(e->hold_count, EARLY_HOLDS_MAX);
-    EXPECT_EQ(early_free(e).v, 9);
+    EXPECT_EQ(early_free(e).v, ISLANDS - 3);
     pfn_t frame = {77};
     EXPECT(early_alloc(e, HOLD_USED, &frame) == STATUS_LIMIT);
     EXPECT_EQ(frame.v, 77);
     EXPECT_EQ(e->hold_count, EARLY_HOLDS_MAX);
-    EXPECT_EQ(early_free(e).v, 9);
+    EXPECT_EQ(early_free(e).v, ISLANDS - 3);
     EXPECT_EQ(e->served.v, 0);
+}
+
+TEST(early, a_bad_frame_is_stepped_over_and_a_hold_of_its_own_kind)
+{
+    static const struct frame_run runs[] = {{{1000}, {10}}};
+    struct early *e = early_new();
+    REQUIRE(e != NULL && early_init(e, runs, 1) == STATUS_OK);
+    REQUIRE(early_hold(e, bytes_of(1002), bytes_of(1003), HOLD_RESERVED) == STATUS_OK);
+    REQUIRE(early_hold(e, bytes_of(1001), bytes_of(1004), HOLD_BAD) == STATUS_OK); /* what is in use stays in use */
+    EXPECT(has_hold(e, 0, 1001, 1, HOLD_BAD) && has_hold(e, 1, 1002, 1, HOLD_RESERVED));
+    EXPECT(has_hold(e, 2, 1003, 1, HOLD_BAD));
+    EXPECT_EQ(next_frame(e), 1000);
+    EXPECT_EQ(next_frame(e), 1004);
+    pfn_t frame = {77};
+    EXPECT(early_alloc(e, HOLD_BAD, &frame) == STATUS_INVALID);
+    EXPECT_EQ(frame.v, 77);
 }
 
 TEST(early, neighbours_of_one_kind_are_one_hold)
@@ -322,7 +340,7 @@ static size_t random_runs(struct rng *rng, struct frame_run *runs, struct model 
 static void random_hold(struct rng *rng, struct early *e, struct model *m)
 {
     uint64_t start = rng_below(rng, bytes_of(MODEL_FRAMES)), end = start + rng_below(rng, bytes_of(60));
-    enum hold_kind kind = (enum hold_kind)rng_below(rng, 3);
+    enum hold_kind kind = (enum hold_kind)rng_below(rng, HOLD_BAD + 1);
     if (rng_below(rng, 2)) { /* whole frames meet each other more often */
         start -= page_offset_bytes(start);
         end -= page_offset_bytes(end);

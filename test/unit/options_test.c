@@ -89,6 +89,56 @@ TEST(options, lists_and_named_points)
     EXPECT_EQ(strcmp(o.test, "pmm.*"), 0);
 }
 
+/* Is the one pair `index` these bits of frame numbers? */
+static bool has_pair(size_t index, uint64_t number, uint64_t mask)
+{
+    return index < o.badram.count && o.badram.at[index].number == number && o.badram.at[index].mask == mask;
+}
+
+TEST(options, bad_memory_is_a_list_of_pairs_and_all_such_options_count)
+{
+    read("badram=0x12345678,0xfffffffffffff000");
+    EXPECT(o.badram.count == 1 && has_pair(0, 0x12345, (1ULL << 52) - 1));
+    read("badram=8192,0x3fff,0xFFFFF000,0x10000 mem=1m badram=0,0");
+    EXPECT(o.badram.count == 3 && has_pair(0, 2, 3) && has_pair(1, 0x10, 0x10) && has_pair(2, 0, 0));
+    EXPECT_EQ(o.mem_limit.v, bytes_to_pages_down(MIB).v);
+}
+
+TEST(options, malformed_bad_memory_is_ignored_whole)
+{
+    static const char *const lines[] = {
+        "badram", "badram=", "badram=0x1000", "badram=0x1000,", "badram=,0x1000", "badram=0x1000,0x1000,",
+        "badram=0x1000,0x1000,0x2000", "badram=0x1000,zz", "badram=1000h,0x1000", "badram=0x1000;0x1000",
+        "badram=64M,0x1000", "badram=0x1000,0x1000 0x2000,0x1000 badram=1,2,3",
+        "badram=0x1000,0x10000000000000000", "badram=ff000,0xff000",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        read(lines[i]);
+        EXPECT_EQ(o.badram.count, i == 11); /* there the first option is sound, the second is not */
+    }
+}
+
+TEST(options, bad_memory_too_long_for_its_place_is_cut_between_two_pairs)
+{
+    static const char pair[] = "0x12345000,0xffffffffffff,";
+    char *line = test_pages(1);
+    REQUIRE(line != NULL);
+    memcpy(line, "badram=", 7);
+    for (size_t i = 0; i < 100; i++) {
+        memcpy(line + 7 + i * (sizeof pair - 1), pair, sizeof pair);
+    }
+    read(line);
+    EXPECT_EQ(o.badram.count, (OPTION_TEXT_BYTES - 1) / (sizeof pair - 1));
+    for (size_t i = 0; i < o.badram.count; i++) {
+        EXPECT(has_pair(i, 0x12345, 0xfffffffff));
+    }
+    for (size_t i = 0; i < 2 * BADRAM_PATTERNS_MAX; i++) { /* short ones: more than there are places */
+        memcpy(line + 7 + 4 * i, i + 1 < 2 * BADRAM_PATTERNS_MAX ? "1,1," : "1,1", 5);
+    }
+    read(line);
+    EXPECT_EQ(o.badram.count, BADRAM_PATTERNS_MAX);
+}
+
 TEST(options, commands_too_long_for_their_place_are_cut_between_two)
 {
     static const char command[] = "unmap 1 0x400000 512;";

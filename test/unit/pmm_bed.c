@@ -107,7 +107,7 @@ struct pmm_bed *bed_new(struct bed_arena *arena, uint64_t first_block, uint64_t 
     size_t blocks_bytes = (size_t)(end_block - first_block) * PMM_BLOCK_BYTES;
     unsigned char *arrays = bed_pages(arena, states_bytes + blocks_bytes);
     uint64_t *slots = bed_pages(arena, BED_SET_SLOTS * sizeof(uint64_t));
-    struct pmm_region *regions = bed_pages(arena, (size_t)BED_RUNS_MAX * PMM_REGION_BYTES);
+    struct pmm_region *regions = bed_pages(arena, (size_t)BED_REGIONS_MAX * PMM_REGION_BYTES);
     if (bed == NULL || arrays == NULL || slots == NULL || regions == NULL) {
         test_note("no memory for the bed");
         return NULL;
@@ -120,7 +120,7 @@ struct pmm_bed *bed_new(struct bed_arena *arena, uint64_t first_block, uint64_t 
     bed->hold_capacity = BED_HOLDS_MAX;
     bed->backed.slots = slots;
     bed->regions = regions;
-    bed->region_capacity = BED_RUNS_MAX;
+    bed->region_capacity = BED_REGIONS_MAX;
     uintptr_t base = (uintptr_t)arrays;
     bed->states = (uint16_t *)(base - first_block * PMM_BLOCK_FRAMES * sizeof(uint16_t));
     bed->blocks = (struct pmm_block *)(base + states_bytes - first_block * PMM_BLOCK_BYTES);
@@ -154,13 +154,52 @@ void bed_back_block(struct pmm_bed *bed, uint64_t block)
     back_one(bed, &bed->states[block * PMM_BLOCK_FRAMES]);
 }
 
+void bed_with_cpus(struct pmm_bed *bed, size_t cpus)
+{
+    bed->cpus = cpus > 0 ? bed_pages(bed->arena, cpus * sizeof *bed->cpus) : NULL;
+    bed->cpu_count = cpus == 0 || EXPECT(bed->cpus != NULL) ? cpus : 0;
+}
+
+void bed_with_owners(struct pmm_bed *bed, size_t owners)
+{
+    bed->owners = bed_pages(bed->arena, owners * sizeof *bed->owners);
+    bed->owner_capacity = EXPECT(bed->owners != NULL) ? owners : 0;
+    if (bed->owners != NULL) {
+        memset(bed->owners, POISON, owners * sizeof *bed->owners);
+    }
+}
+
+void bed_with_zero_pool(struct pmm_bed *bed, size_t frames)
+{
+    bed->zero_pool = bed_pages(bed->arena, frames * sizeof *bed->zero_pool);
+    bed->zero_capacity = EXPECT(bed->zero_pool != NULL) ? frames : 0;
+    if (bed->zero_pool != NULL) {
+        memset(bed->zero_pool, POISON, frames * sizeof *bed->zero_pool);
+    }
+}
+
+void bed_node(struct pmm_bed *bed, uint64_t first, uint64_t frames, unsigned node)
+{
+    bed->node_ranges[bed->node_range_count++] = (struct pmm_node_range){pfn(first), npages(frames), node};
+    bed->node_count = node >= bed->node_count ? node + 1 : bed->node_count;
+}
+
+void bed_with_room(struct pmm_bed *bed, size_t runs)
+{
+    bed->run_capacity = bed->run_count + runs;
+    EXPECT(bed->run_capacity <= BED_RUNS_MAX);
+}
+
 struct pmm_config bed_config(struct pmm_bed *bed)
 {
     return (struct pmm_config){
-        .runs = bed->runs, .run_count = bed->run_count, .holds = bed->holds, .hold_count = bed->hold_count,
-        .hold_capacity = bed->hold_capacity, .states = bed->states, .blocks = bed->blocks, .regions = bed->regions,
-        .region_capacity = bed->region_capacity,
+        .runs = bed->runs, .run_count = bed->run_count, .run_capacity = bed->run_capacity,
+        .holds = bed->holds, .hold_count = bed->hold_count, .hold_capacity = bed->hold_capacity,
+        .states = bed->states, .blocks = bed->blocks, .regions = bed->regions, .region_capacity = bed->region_capacity,
         .backing = {.ctx = bed, .missing = bed_missing, .back = bed_back, .table_levels = bed->levels},
+        .cpus = bed->cpus, .cpu_count = bed->cpu_count, .owners = bed->owners, .owner_capacity = bed->owner_capacity,
+        .zero_pool = bed->zero_pool, .zero_capacity = bed->zero_capacity, .node_ranges = bed->node_ranges,
+        .node_range_count = bed->node_range_count, .node_count = bed->node_count, .node_distance = bed->node_distance,
     };
 }
 
@@ -169,7 +208,8 @@ enum status bed_start(struct pmm_bed *bed)
     for (size_t i = 0; i < bed->hold_count; i++) {
         struct frame_hold h = bed->holds[i];
         bed->given_holds[i] = h;
-        for (uint64_t f = h.first.v; h.kind != HOLD_RESERVED && f < hold_end(h); f++) {
+        bool opens = h.kind == HOLD_USED || h.kind == HOLD_METADATA;
+        for (uint64_t f = h.first.v; opens && f < hold_end(h); f++) {
             bed_back_block(bed, f / PMM_BLOCK_FRAMES);
         }
     }
@@ -192,6 +232,109 @@ bool bed_sound(const struct pmm_bed *bed)
         test_note("%s", text);
     }
     return ok;
+}
+
+/* ---- Calls that change nothing ---- */
+
+/* All that a frame's users can see of it, as one number. */
+static uint64_t sight_of(const struct pmm_bed *bed, uint64_t frame)
+{
+    struct pmm_frame f = pmm_query(&bed->pmm, pfn(frame));
+    enum pmm_state state = f.state == PMM_STATE_CACHED ? PMM_STATE_FREE : f.state;
+    return (uint64_t)state | (uint64_t)f.references << 8 | (uint64_t)f.owner << 32 | (uint64_t)f.goes_bad << 56;
+}
+
+static struct pmm_stats comparable_stats(const struct pmm_bed *bed)
+{
+    struct pmm_stats s = pmm_stats(&bed->pmm);
+    s.misuses = s.drains = s.refills = s.flushes = s.reclaims = 0;
+    if (bed->cpu_count + bed->zero_capacity > 0) { /* cached frames are in none of these */
+        s.cached = s.zeroed = s.whole = npages(0);
+        for (size_t i = 0; i < PMM_ZONES; i++) {
+            s.zones[i].free = npages(0);
+        }
+    }
+    return s;
+}
+
+static size_t frames_of_ram(const struct pmm_bed *bed)
+{
+    size_t frames = 0;
+    for (size_t i = 0; i < bed->pmm.run_count; i++) {
+        frames += bed->pmm.runs[i].frames.v;
+    }
+    return frames;
+}
+
+void bed_remember(struct pmm_bed *bed)
+{
+    size_t frames = frames_of_ram(bed), n = 0;
+    if (bed->seen == NULL || frames > bed->seen_frames) {
+        bed->seen = bed_pages(bed->arena, frames * sizeof *bed->seen);
+    }
+    bed->seen_frames = EXPECT(bed->seen != NULL) ? frames : 0;
+    for (size_t i = 0; n < bed->seen_frames; i++) {
+        for (uint64_t f = 0; f < bed->pmm.runs[i].frames.v; f++) {
+            bed->seen[n++] = sight_of(bed, bed->pmm.runs[i].first.v + f);
+        }
+    }
+    bed->seen_stats = comparable_stats(bed);
+}
+
+bool bed_unchanged(struct pmm_bed *bed)
+{
+    struct pmm_stats now = comparable_stats(bed);
+    size_t same = 0;
+    while (same < sizeof now && ((char *)&now)[same] == ((char *)&bed->seen_stats)[same]) {
+        same++;
+    }
+    bool ok = EXPECT_EQ(same, sizeof now); /* else the offset in struct pmm_stats that is not */
+    if (!EXPECT_EQ(frames_of_ram(bed), bed->seen_frames)) {
+        return false;
+    }
+    for (size_t i = 0, n = 0; n < bed->seen_frames; i++) {
+        for (uint64_t at = 0; at < bed->pmm.runs[i].frames.v; at++, n++) {
+            uint64_t frame = bed->pmm.runs[i].first.v + at;
+            if (bed->seen[n] != sight_of(bed, frame)) {
+                struct pmm_frame f = pmm_query(&bed->pmm, pfn(frame));
+                test_note("frame %#lx is %s, references %u, owner %u", frame, pmm_state_name(f.state), f.references,
+                          f.owner);
+                return EXPECT_EQ(sight_of(bed, frame), bed->seen[n]);
+            }
+        }
+    }
+    return bed_sound(bed) && ok;
+}
+
+bool bed_reported(const char *words)
+{
+    const char *text = test_last_report();
+    for (size_t len = strlen(words); strlen(text) >= len; text++) {
+        if (memcmp(text, words, len) == 0) {
+            return true;
+        }
+    }
+    test_note("\"%s\" has no \"%s\"", test_last_report(), words);
+    return false;
+}
+
+uint64_t bed_take_all(struct pmm_bed *bed, unsigned flags)
+{
+    pfn_t frame;
+    uint64_t taken = 0;
+    enum status s;
+    while ((s = pmm_alloc(&bed->pmm, flags, &frame)) == STATUS_OK) {
+        taken++;
+    }
+    EXPECT_EQ(s, STATUS_NOMEM);
+    return taken;
+}
+
+bool bed_fill(struct pmm_bed *bed, uint64_t first, uint64_t frames)
+{
+    bool ok = EXPECT_EQ(pmm_claim(&bed->pmm, pfn(first), npages(frames)), STATUS_OK);
+    bed_take_all(bed, PMM_KERNEL);
+    return EXPECT_EQ(pmm_stats(&bed->pmm).free.v, 0) && ok && bed_sound(bed);
 }
 
 /* ---- Random maps ---- */

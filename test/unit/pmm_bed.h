@@ -9,7 +9,14 @@
 #include "pmm/pmm.h"
 #include "unit/test.h"
 
-enum { BED_RUNS_MAX = 128, BED_HOLDS_MAX = 256, BED_SET_SLOTS = 8192, BED_UNIT_LEVEL_SHIFT = 56 };
+enum {
+    BED_RUNS_MAX = 128,
+    BED_HOLDS_MAX = 256,
+    BED_REGIONS_MAX = BED_RUNS_MAX + 32, /* zones and nodes cut a run into more of them */
+    BED_NODE_RANGES_MAX = 16,
+    BED_SET_SLOTS = 8192,
+    BED_UNIT_LEVEL_SHIFT = 56,
+};
 
 /* Memory of a test that makes many beds: taken once, begun anew for each. */
 struct bed_arena {
@@ -48,6 +55,20 @@ struct pmm_bed {
     uint64_t fail_at;       /* this call of back() and all later ones fail; 0: none */
     bool lies;              /* missing() asks for more than there can be */
     struct pmm_model *model; /* told of each frame that back() gets; may be null */
+
+    /* All below is zero after bed_new: no magazines, owners, zero pool, nodes, nor room for more runs. */
+    struct pmm_cpu *cpus;
+    struct pmm_owner *owners;
+    pfn_t *zero_pool;
+    size_t cpu_count, owner_capacity, zero_capacity, run_capacity;
+    struct pmm_node_range node_ranges[BED_NODE_RANGES_MAX];
+    size_t node_range_count;
+    unsigned node_count;
+    const uint8_t *node_distance;   /* the test's own; null: all equally far */
+
+    struct pmm_stats seen_stats;    /* of bed_remember */
+    uint64_t *seen;
+    size_t seen_frames;
 };
 
 bool bed_set_add(struct bed_set *set, uint64_t number); /* false: it was there */
@@ -57,6 +78,12 @@ bool bed_set_has(const struct bed_set *set, uint64_t number);
 struct pmm_bed *bed_new(struct bed_arena *arena, uint64_t first_block, uint64_t end_block, unsigned levels);
 void bed_run(struct pmm_bed *bed, uint64_t first, uint64_t frames);
 void bed_hold(struct pmm_bed *bed, uint64_t first, uint64_t frames, enum hold_kind kind);
+/* What else the PMM gets; before bed_start. More than one CPU: only host tests can say which one runs (model/cpu.h). */
+void bed_with_cpus(struct pmm_bed *bed, size_t cpus);
+void bed_with_owners(struct pmm_bed *bed, size_t owners);
+void bed_with_zero_pool(struct pmm_bed *bed, size_t frames);
+void bed_node(struct pmm_bed *bed, uint64_t first, uint64_t frames, unsigned node); /* ascending, as bed_run */
+void bed_with_room(struct pmm_bed *bed, size_t runs); /* for pmm_region_add: so many runs more */
 struct pmm_config bed_config(struct pmm_bed *bed);
 /* Poison, back what is in use, pmm_init. */
 enum status bed_start(struct pmm_bed *bed);
@@ -69,6 +96,28 @@ void bed_back_block(struct pmm_bed *bed, uint64_t block); /* as the boot does it
 
 /* pmm_check, with its words as notes when something is wrong. */
 bool bed_sound(const struct pmm_bed *bed);
+
+/*
+ * Around a call that must change nothing: bed_remember before it, bed_unchanged after it, which expects that every
+ * frame of RAM and every total is what it was, and that all is sound. Free and cached is the same here, and misuses,
+ * drains, refills, flushes and reclaims are not looked at, since a call may drain before it fails.
+ */
+void bed_remember(struct pmm_bed *bed);
+bool bed_unchanged(struct pmm_bed *bed);
+#define EXPECT_REFUSED(bed, call, status)  \
+    do {                                   \
+        bed_remember(bed);                 \
+        EXPECT_EQ((call), (status));       \
+        bed_unchanged(bed);                \
+    } while (0)
+
+bool bed_reported(const char *words); /* the last report has these words */
+
+/* pmm_alloc until it says NOMEM. => frames taken. */
+uint64_t bed_take_all(struct pmm_bed *bed, unsigned flags);
+/* Claim [first, first + frames), which is never used, and take all others: then the test frees what is to be free. */
+bool bed_fill(struct pmm_bed *bed, uint64_t first, uint64_t frames);
+
 /* Random runs and holds in the window, `style` says how odd. */
 enum { BED_STYLES = 8 };
 void bed_random_map(struct pmm_bed *bed, struct rng *rng, unsigned style);

@@ -4,26 +4,28 @@
 #include "pmm/internal.h"
 #include "unit/pmm_bed.h"
 
-/* Blocks 2 to 9; some frames out, so that every kind of block exists. A gap below block 8. */
+enum { B = 64, F = B * PMM_BLOCK_FRAMES }; /* the machine begins here: above 16 MiB, one zone */
+
+/* Blocks B + 2 to B + 9; some frames out, so that every kind of block exists. A gap below block 8. */
 static struct pmm_bed *machine(void)
 {
-    struct pmm_bed *bed = bed_new(NULL, 0, 16, 0);
+    struct pmm_bed *bed = bed_new(NULL, B, B + 16, 0);
     pfn_t frame;
     if (bed == NULL) {
         return NULL;
     }
-    bed_run(bed, 1030, 10 * PMM_BLOCK_FRAMES - 1030);
-    bed_hold(bed, 1040, 2, HOLD_RESERVED);
-    bed_hold(bed, 2500, 1, HOLD_RESERVED);
+    bed_run(bed, F + 1030, 10 * PMM_BLOCK_FRAMES - 1030);
+    bed_hold(bed, F + 1040, 2, HOLD_RESERVED);
+    bed_hold(bed, F + 2500, 1, HOLD_RESERVED);
     if (!bed_starts(bed)) {
         return NULL;
     }
     for (unsigned i = 0; i < 700; i++) {
         EXPECT_EQ(pmm_alloc(&bed->pmm, PMM_KERNEL, &frame), STATUS_OK);
     }
-    EXPECT_EQ(pmm_free(&bed->pmm, pfn(1100)), STATUS_OK);
-    EXPECT_EQ(pmm_free(&bed->pmm, pfn(1200)), STATUS_OK);
-    EXPECT_EQ(pmm_claim(&bed->pmm, pfn(8 * PMM_BLOCK_FRAMES + 7), npages(1)), STATUS_OK);
+    EXPECT_EQ(pmm_free(&bed->pmm, pfn(F + 1100)), STATUS_OK);
+    EXPECT_EQ(pmm_free(&bed->pmm, pfn(F + 1200)), STATUS_OK);
+    EXPECT_EQ(pmm_claim(&bed->pmm, pfn(F + 8 * PMM_BLOCK_FRAMES + 7), npages(1)), STATUS_OK);
     return bed_sound(bed) ? bed : NULL;
 }
 
@@ -48,12 +50,21 @@ static void expect_broken(const struct pmm_bed *bed, const char *name)
 }
 
 /* Break one value, see the name, put it back, see all sound. */
+/* Fields of all widths, bit-fields too. */
+#define BREAK_SET(place, value)                                   \
+    do {                                                          \
+        _Pragma("GCC diagnostic push")                            \
+        _Pragma("GCC diagnostic ignored \"-Wconversion\"")        \
+        (place) = (value);                                        \
+        _Pragma("GCC diagnostic pop")                             \
+    } while (0)
+
 #define BREAK(place, value, name)        \
     do {                                 \
-        __typeof__(place) kept_ = (place); \
-        (place) = (__typeof__(place))(value); \
+        uint64_t kept_ = (place);        \
+        BREAK_SET(place, value);         \
         expect_broken(bed, name);        \
-        (place) = kept_;                 \
+        BREAK_SET(place, kept_);         \
         bed_sound(bed);                  \
     } while (0)
 
@@ -65,41 +76,41 @@ TEST(pmm, check_names_PMM_I1_when_the_totals_do_not_add_up)
     BREAK(bed->pmm.allocated, bed->pmm.allocated - 1, "PMM-I1");
     BREAK(bed->pmm.regions[0].free, 5, "PMM-I1");
     BREAK(bed->pmm.untouched, 5, "PMM-I1");
-    BREAK(bed->states[1101], CODE_METADATA, "PMM-I1");
+    BREAK(bed->states[F + 1101], CODE_METADATA, "PMM-I1");
 }
 
 TEST(pmm, check_names_PMM_I2_when_a_stack_is_not_the_free_frames)
 {
     struct pmm_bed *bed = machine();
     REQUIRE(bed != NULL);
-    BREAK(bed->states[1200], CODE_LINK + (1200 - 1024), "PMM-I2"); /* the bottom too early: 1100 is lost */
-    BREAK(bed->states[1100], CODE_LINK + (1200 - 1024), "PMM-I2"); /* a ring */
-    BREAK(bed->states[1101], CODE_NEVER, "PMM-I2");
-    BREAK(bed->states[1101], CODE_ABSENT + 1, "PMM-I2");
-    BREAK(bed->blocks[2].top, 1, "PMM-I2");
-    BREAK(bed->blocks[2].free, 3, "PMM-I2");
-    BREAK(bed->blocks[2].usable, 3, "PMM-I2");
+    BREAK(bed->states[F + 1200], CODE_LINK + (1200 - 1024), "PMM-I2"); /* the bottom too early: 1100 is lost */
+    BREAK(bed->states[F + 1100], CODE_LINK + (1200 - 1024), "PMM-I2"); /* a ring */
+    BREAK(bed->states[F + 1101], CODE_NEVER, "PMM-I2");
+    BREAK(bed->states[F + 1101], CODE_LAST + 1, "PMM-I2");
+    BREAK(bed->blocks[B + 2].top, 1, "PMM-I2");
+    BREAK(bed->blocks[B + 2].free, 3, "PMM-I2");
+    BREAK(bed->blocks[B + 2].usable, 3, "PMM-I2");
 }
 
 TEST(pmm, check_names_PMM_I3_when_a_block_is_on_the_wrong_stack)
 {
     struct pmm_bed *bed = machine();
     REQUIRE(bed != NULL);
-    REQUIRE(bed->blocks[2].stack == 0 && bed->blocks[8].stack == PMM_STACKS - 1);
-    BREAK(bed->blocks[2].stack, 1, "PMM-I3");
+    REQUIRE(bed->blocks[B + 2].stack == 0 && bed->blocks[B + 8].stack == PMM_STACKS - 1);
+    BREAK(bed->blocks[B + 2].stack, 1, "PMM-I3");
     BREAK(bed->pmm.regions[0].stacks[0][0], PMM_NO_BLOCK, "PMM-I3");
-    BREAK(bed->blocks[2].next, 2, "PMM-I3");
-    BREAK(bed->blocks[2].prev, 8, "PMM-I3");
+    BREAK(bed->blocks[B + 2].next, B + 2, "PMM-I3");
+    BREAK(bed->blocks[B + 2].prev, B + 8, "PMM-I3");
     BREAK(bed->pmm.regions[0].masks[1], 1, "PMM-I3");
     BREAK(bed->pmm.regions[0].listed, 0, "PMM-I3");
-    BREAK(bed->pmm.supply[PMM_SUPPLY_FRESH][PMM_GROUP_LOW], PMM_NO_REGION, "PMM-I3");
+    BREAK(bed->pmm.supply[PMM_SUPPLY_FRESH][PMM_ZONE_4G][0], PMM_NO_REGION, "PMM-I3");
 }
 
 TEST(pmm, check_names_PMM_I4_when_a_frame_beyond_the_mark_is_in_use)
 {
     struct pmm_bed *bed = machine();
     REQUIRE(bed != NULL);
-    uint64_t frame = 8 * PMM_BLOCK_FRAMES + 100;
+    uint64_t frame = F + 8 * PMM_BLOCK_FRAMES + 100;
     BREAK(bed->states[frame], 1, "PMM-I4");
     BREAK(bed->states[frame], CODE_LINK + 100, "PMM-I4");
 }
@@ -121,15 +132,15 @@ TEST(pmm, check_names_PMM_I6_when_absent_is_not_what_the_runs_say)
 {
     struct pmm_bed *bed = machine();
     REQUIRE(bed != NULL);
-    BREAK(bed->states[1024], CODE_RESERVED, "PMM-I6");
-    BREAK(bed->states[1041], CODE_ABSENT, "PMM-I6");
+    BREAK(bed->states[F + 1024], CODE_RESERVED, "PMM-I6");
+    BREAK(bed->states[F + 1041], CODE_ABSENT, "PMM-I6");
 }
 
 TEST(pmm, check_names_PMM_I7_when_reserved_is_not_what_states_and_holds_say)
 {
     struct pmm_bed *bed = machine();
     REQUIRE(bed != NULL);
-    BREAK(bed->states[1041], 1, "PMM-I7");
+    BREAK(bed->states[F + 1041], 1, "PMM-I7");
     BREAK(bed->pmm.hold_count, 0, "PMM-I7");
     BREAK(bed->pmm.reserved, 7, "PMM-I7");
 }
@@ -138,13 +149,54 @@ TEST(pmm, check_names_PMM_I8_when_extents_and_opened_blocks_are_not_all_blocks)
 {
     struct pmm_bed *bed = machine();
     REQUIRE(bed != NULL);
-    REQUIRE(bed->blocks[8].gap_blocks == 4 && bed->pmm.regions[0].watermark == 9);
-    BREAK(bed->blocks[8].gap_blocks, 3, "PMM-I8");
-    BREAK(bed->blocks[8].gap_blocks, 5, "PMM-I8");
-    BREAK(bed->blocks[8].gap_next, 8, "PMM-I8");
-    BREAK(bed->pmm.regions[0].watermark, 8, "PMM-I8");
-    BREAK(bed->pmm.regions[0].watermark, 100, "PMM-I8");
-    BREAK(bed->blocks[9].mode, PMM_BLOCK_OPEN, "PMM-I8");
-    BREAK(bed->blocks[3].mode, PMM_BLOCK_NEVER, "PMM-I8");
-    BREAK(bed->blocks[2].region, 1, "PMM-I8");
+    REQUIRE(bed->blocks[B + 8].gap_blocks == 4 && bed->pmm.regions[0].watermark == B + 9);
+    BREAK(bed->blocks[B + 8].gap_blocks, 3, "PMM-I8");
+    BREAK(bed->blocks[B + 8].gap_blocks, 5, "PMM-I8");
+    BREAK(bed->blocks[B + 8].gap_next, B + 8, "PMM-I8");
+    BREAK(bed->pmm.regions[0].watermark, B + 8, "PMM-I8");
+    BREAK(bed->pmm.regions[0].watermark, B + 100, "PMM-I8");
+    BREAK(bed->blocks[B + 9].mode, PMM_BLOCK_OPEN, "PMM-I8");
+    BREAK(bed->blocks[B + 3].mode, PMM_BLOCK_NEVER, "PMM-I8");
+    BREAK(bed->blocks[B + 2].region, 1, "PMM-I8");
+}
+
+TEST(pmm, check_names_PMM_I9_when_a_magazine_holds_what_is_not_cached)
+{
+    struct pmm_bed *bed = bed_new(NULL, B, B + 16, 0);
+    pfn_t frame;
+    REQUIRE(bed != NULL);
+    bed_run(bed, F, 8 * PMM_BLOCK_FRAMES);
+    bed_with_cpus(bed, 1);
+    REQUIRE(bed_starts(bed));
+    REQUIRE(pmm_alloc(&bed->pmm, PMM_KERNEL, &frame) == STATUS_OK);
+    struct pmm_magazine *m = bed->pmm.cpus[0].loaded[0];
+    REQUIRE(m->count > 2);
+    BREAK(m->frames[0], frame.v, "PMM-I9");
+    BREAK(m->frames[0], m->frames[1], "PMM-I9");
+    BREAK(m->count, m->count - 1, "PMM-I9");
+    BREAK(bed->states[m->frames[0]], 1, "PMM-I9");
+    BREAK(bed->states[frame.v], CODE_CACHED, "PMM-I9");
+}
+
+TEST(pmm, check_names_PMM_I10_when_an_owner_is_not_charged_for_its_blocks)
+{
+    struct pmm_bed *bed = bed_new(NULL, B, B + 16, 0);
+    unsigned owner;
+    pfn_t frame;
+    REQUIRE(bed != NULL);
+    bed_run(bed, F, 8 * PMM_BLOCK_FRAMES);
+    bed_with_owners(bed, 2);
+    REQUIRE(bed_starts(bed));
+    pmm_policy_set(&bed->pmm, (struct pmm_policy){npages(0), 0});
+    REQUIRE(pmm_owner_open(&bed->pmm, &owner) == STATUS_OK);
+    REQUIRE(pmm_alloc(&bed->pmm, PMM_OWNER(owner), &frame) == STATUS_OK);
+    struct pmm_owner *o = &bed->pmm.owners[owner - 1];
+    struct pmm_block *b = &bed->blocks[frame.v / PMM_BLOCK_FRAMES];
+    REQUIRE(b->owner == owner && o->partly == frame.v / PMM_BLOCK_FRAMES);
+    BREAK(o->in_own, 2, "PMM-I10");
+    BREAK(o->blocks, 2, "PMM-I10");
+    BREAK(o->partly, PMM_NO_BLOCK, "PMM-I10");
+    BREAK(bed->pmm.owner_count, 0, "PMM-I10");
+    BREAK(bed->pmm.owners_partly, 0, "PMM-I10");
+    BREAK(b->lane, 0, "PMM-I10");
 }

@@ -92,4 +92,17 @@ void interrupts_set_stack(enum interrupt_stack which, vaddr_t top)
     }
 }
 
-void interrupt_dispatch(struct interrupt_frame *frame) { kernel_interrupt(frame); }
+static interrupt_handler *hooks[VECTORS]; /* null: kernel_interrupt */
+
+interrupt_handler *interrupt_hook(unsigned vector, interrupt_handler *handler)
+{
+    interrupt_handler *before = hooks[vector];
+    hooks[vector] = handler;
+    return before;
+}
+
+void interrupt_dispatch(struct interrupt_frame *frame)
+{
+    interrupt_handler *hook = hooks[frame->vector];
+    (hook != NULL ? hook : kernel_interrupt)(frame);
+}

@@ -35,6 +35,13 @@ void interrupts_set_stack(enum interrupt_stack which, vaddr_t top);
 /* The kernel's handler of everything; returning goes on where it happened. */
 void kernel_interrupt(struct interrupt_frame *frame);
 
+/*
+ * From now on `handler` gets this vector instead of kernel_interrupt; null: nobody instead of it. Returns who got it
+ * until now, null when that was kernel_interrupt. vector < 256.
+ */
+typedef void interrupt_handler(struct interrupt_frame *frame);
+interrupt_handler *interrupt_hook(unsigned vector, interrupt_handler *handler);
+
 /* Called by entry.asm. */
 void interrupt_dispatch(struct interrupt_frame *frame);
 

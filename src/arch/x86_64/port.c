@@ -48,6 +48,17 @@ static inline void forbid_user_pages(void)
     }
 }
 
+unsigned arch_cpu(void) { return 0; } /* only one is started */
+
+uint64_t arch_interrupts_off(void)
+{
+    uint64_t flags;
+    __asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
+    return flags;
+}
+
+void arch_interrupts_restore(uint64_t flags) { __asm__ volatile("pushq %0; popfq" : : "r"(flags) : "memory", "cc"); }
+
 uint64_t arch_read64(vaddr_t va)
 {
     allow_user_pages();

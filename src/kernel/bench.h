@@ -1,0 +1,69 @@
+/*
+ * Benchmarks inside the kernel: how many instructions (under an emulator's instruction clock) or ticks a call takes.
+ *
+ * What is measured is the call, from the call to its return; a handful of instructions for its arguments may be in it.
+ * The loop around it, and reading the clock, are measured with nothing inside and taken off. Interrupts are off.
+ */
+#ifndef CAIRN_KERNEL_BENCH_H
+#define CAIRN_KERNEL_BENCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernel/machine.h"
+#include "lib/status.h"
+
+struct bench_result {
+    uint64_t ops;   /* times that the thing was done */
+    uint64_t ticks; /* of all of them */
+};
+
+struct bench;
+/* Leaves everything as it was. => OK; NOMEM; UNSUPPORTED: what was to be measured did not happen. */
+typedef enum status bench_fn(const struct bench *bench, struct bench_result *result);
+
+struct bench {
+    const char *name;    /* SUITE_WORKLOAD */
+    const char *summary; /* what one operation is */
+    bench_fn *run;
+    unsigned flags;      /* of pmm_alloc */
+    uint64_t frames;     /* of the memory or the run that it is about */
+};
+
+/* Each ended by a null name. bench_pmm.c */
+extern const struct bench bench_pmm[];
+
+/* ---- bench.c: the clock ---- */
+
+/* Is it an instruction clock: one tick, one instruction? */
+bool bench_counts_instructions(void);
+
+/* What a body works on. */
+struct bench_work {
+    struct pmm *pmm;
+    unsigned flags;
+    npages_t n;
+    pfn_t frame;
+    const struct pmm_config *config;
+};
+/* Does its operation `ops` times, in a loop. */
+typedef enum status bench_body(struct bench_work *w, uint64_t ops);
+
+/* The loop of a body, empty. */
+bench_body bench_nothing;
+/*
+ * Time `body` once, take off what `empty` takes, and add that to the result. => what the body answers; the result is
+ * untouched but for OK.
+ */
+enum status bench_add(struct bench_result *result, bench_body *body, bench_body *empty, struct bench_work *w,
+                      uint64_t ops);
+
+/* ---- bench_pmm.c, bench_own.c ---- */
+
+enum { BENCH_LOOPS = 1000, BENCH_ROUNDS = 50 };
+
+bench_body bench_frame_pairs, bench_no_frame_pairs; /* pmm_alloc and pmm_free; the same without the calls */
+bench_body bench_free_one;                          /* w->frame */
+bench_fn bench_blocks, bench_claim, bench_mark, bench_init;
+
+#endif

@@ -1,0 +1,146 @@
+/*
+ * The validator's look at one block: its descriptor against its frames' codes.
+ */
+#include "pmm/check.h"
+
+struct tally { /* frames of a block, by what their codes say */
+    uint64_t links, never, used, metadata, reserved, bad, cached, lost, retained;
+};
+
+/* PMM-I2: walk the stack, marking frames; returns its depth, or SIZE_MAX when it is broken. */
+static size_t stack_depth(struct check *c, const struct pmm_block *b, uint64_t start)
+{
+    uint64_t seen[PMM_BLOCK_FRAMES / 64] = {0};
+    size_t depth = 0;
+    for (unsigned code = b->top; code != 0; depth++) {
+        unsigned index = code - CODE_LINK;
+        if (!code_is_link(code) || index >= b->carved || !code_is_link(code_get(c->pmm, start + index))) {
+            wrong(c, "PMM-I2: block %#lx: code %#x on the stack is no free carved frame", block_of(start), code);
+            return SIZE_MAX;
+        }
+        if ((seen[index / 64] >> (index % 64) & 1) != 0) {
+            wrong(c, "PMM-I2: block %#lx: frame %u is on the stack twice", block_of(start), index);
+            return SIZE_MAX;
+        }
+        seen[index / 64] |= 1ULL << (index % 64);
+        unsigned below = code_get(c->pmm, start + index);
+        code = below == code ? 0 : below;
+    }
+    return depth;
+}
+
+/* PMM-I3: the stack that this block belongs on. */
+static unsigned stack_wanted(const struct pmm *pmm, const struct pmm_block *b)
+{
+    if (b == &pmm->low || !block_has_stack(b)) {
+        return STACK_NONE;
+    }
+    for (unsigned i = 0; i < pmm->node_count * PMM_CLASSES; i++) {
+        if (b == pmm->current[i / PMM_CLASSES][i % PMM_CLASSES]) {
+            return STACK_CURRENT;
+        }
+    }
+    if (b->owner != 0) {
+        return b->free > 0 ? STACK_OWNER_PARTLY : STACK_OWNER_FULL;
+    }
+    if (b->free == 0) {
+        return STACK_NONE;
+    }
+    if (b->free == b->usable) {
+        return b->usable == PMM_BLOCK_FRAMES ? STACK_WHOLE : STACK_HOLED;
+    }
+    return (b->free - 1U) / STACK_FRAMES;
+}
+
+/* Frames whose codes mean something: those below the mark, all of them in a block with holes or closed with them. */
+static struct tally take_tally(struct check *c, const struct pmm_block *b, uint64_t from, uint64_t to)
+{
+    const struct pmm *pmm = c->pmm;
+    struct tally t = {0};
+    uint64_t start = block_start(block_of(from));
+    for (uint64_t f = from; f < to; f++) {
+        unsigned code = code_get(pmm, f);
+        bool carved = f - start < b->carved;
+        size_t run = run_at(pmm, f);
+        bool is_ram = run < pmm->run_count && pmm->runs[run].first.v <= f;
+        if (b->mode == PMM_BLOCK_OPEN && !carved) {
+            code = CODE_NEVER;
+        }
+        t.links += code_is_link(code);
+        t.never += code == CODE_NEVER;
+        t.used += code_is_used(code);
+        t.cached += code == CODE_CACHED;
+        t.metadata += code == CODE_METADATA;
+        t.reserved += code == CODE_RESERVED;
+        t.bad += code == CODE_BAD;
+        t.lost += code == CODE_LOST;
+        t.retained += code_is_used(code) && code != 1 && code != CODE_ZERO;
+        if (!carved && (code_is_link(code) || code_is_used(code) || code == CODE_CACHED)) {
+            wrong(c, "PMM-I4: frame %#lx has code %#x beyond the carve mark %u", f, code, b->carved);
+        }
+        if (carved && code == CODE_NEVER && b->mode != PMM_BLOCK_CLOSED) {
+            wrong(c, "PMM-I2: frame %#lx is carved and neither on the stack nor in use", f);
+        }
+        if (b->mode != PMM_BLOCK_CLOSED && (code == CODE_ABSENT) == is_ram) {
+            wrong(c, "PMM-I6: frame %#lx is %s and has code %#x", f, is_ram ? "RAM" : "not RAM", code);
+        }
+        if (code > CODE_LAST && !code_is_link(code) && b->mode != PMM_BLOCK_CLOSED) {
+            wrong(c, "PMM-I2: frame %#lx has the unknown code %#x", f, code);
+        }
+    }
+    return t;
+}
+
+static void check_stack_of(struct check *c, const struct pmm_block *b, uint64_t start, const struct tally *t)
+{
+    size_t depth = stack_depth(c, b, start);
+    if (depth != SIZE_MAX && (depth != t->links || b->free != t->links + t->never)) {
+        wrong(c, "PMM-I2: block %#lx: %zu on the stack, %lu link codes, %lu never carved, free says %u",
+              block_of(start), depth, t->links, t->never, b->free);
+    }
+    uint64_t usable = t->links + t->never + t->used + t->cached + t->metadata;
+    if (b->usable != usable || b->retained != t->retained) {
+        wrong(c, "PMM-I2: block %#lx: usable says %u, the states %lu; retained says %u, the states %lu",
+              block_of(start), b->usable, usable, b->retained, t->retained);
+    }
+}
+
+void check_block(struct check *c, const struct pmm_block *b, uint64_t from, uint64_t to, struct census *census)
+{
+    uint64_t start = block_start(block_of(from));
+    if (b->stack != stack_wanted(c->pmm, b)) {
+        wrong(c, "PMM-I3: block %#lx with %u free is on stack %u, not %u", block_of(start), b->free, b->stack,
+              stack_wanted(c->pmm, b));
+    }
+    census->on_stack[class_of(b)][b->stack <= STACK_NONE ? b->stack : (unsigned)STACK_NONE]++;
+    if (block_is_run(b) || b->mode == PMM_BLOCK_CACHED) {
+        if (b->free != 0 || b->carved != 0 || b->top != 0 || b->usable != PMM_BLOCK_FRAMES || b->retained != 0) {
+            wrong(c, "PMM-I4: block %#lx is handed out whole and counts free %u, carved %u, top %#x, usable %u",
+                  block_of(start), b->free, b->carved, b->top, b->usable);
+        }
+        *(block_is_run(b) ? &c->used : &c->cached) += PMM_BLOCK_FRAMES;
+        return;
+    }
+    struct tally t = take_tally(c, b, from, to);
+    if (b->mode == PMM_BLOCK_CLOSED) { /* whatever is not in use in it is lost */
+        uint64_t ram = 0;
+        for (uint64_t f = from; f < to; f++) {
+            size_t run = run_at(c->pmm, f);
+            ram += run < c->pmm->run_count && c->pmm->runs[run].first.v <= f;
+        }
+        uint64_t gone = ram - t.used - t.cached - t.metadata;
+        c->reserved += gone;
+        c->bad += t.bad;
+        c->lost += gone - t.reserved - t.bad;
+    } else {
+        check_stack_of(c, b, start, &t);
+        c->reserved += t.reserved + t.bad + t.lost;
+        c->bad += t.bad;
+        c->lost += t.lost;
+        c->free += t.links + t.never;
+        census->free += t.links + t.never;
+    }
+    c->used += t.used;
+    c->cached += t.cached;
+    c->metadata += t.metadata;
+}

@@ -1,0 +1,49 @@
+/*
+ * What the fast paths do without the lock: into this CPU's magazines, and counting there.
+ */
+#ifndef CAIRN_PMM_FAST_H
+#define CAIRN_PMM_FAST_H
+
+#include "pmm/internal.h"
+
+/*
+ * The fast paths' way into this CPU's magazines. A CPU that is inside already was interrupted there: who interrupts it
+ * goes to the blocks. So interrupts stay on, and nothing but the compiler must keep the order. Without the lock.
+ */
+/* Other CPUs look at these while their own one writes them: no access is torn, and no order is needed. */
+static inline void magazine_count_set(struct pmm_magazine *m, unsigned count)
+{
+    __atomic_store_n(&m->count, count, __ATOMIC_RELAXED);
+}
+static inline void whole_count_set(struct pmm_cpu *cpu, unsigned count)
+{
+    __atomic_store_n(&cpu->whole_count, count, __ATOMIC_RELAXED);
+}
+static inline void counter_add(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+static inline void counter_step(uint64_t *counter) { __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED); }
+
+static inline uint64_t known_get(const uint64_t *known) { return __atomic_load_n(known, __ATOMIC_RELAXED); }
+static inline void cpu_knows(const struct pmm *pmm, struct pmm_cpu *cpu)
+{
+    __atomic_store_n(&cpu->known_first, pmm->known_first, __ATOMIC_RELAXED);
+    __atomic_store_n(&cpu->known_count, pmm->known_count, __ATOMIC_RELAXED);
+}
+static inline bool cpu_enter(struct pmm_cpu *cpu)
+{
+    if (__builtin_expect(cpu->inside != 0, 0)) {
+        return false;
+    }
+    __atomic_store_n(&cpu->inside, 1, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return true;
+}
+static inline void cpu_leave(struct pmm_cpu *cpu)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&cpu->inside, 0, __ATOMIC_RELAXED);
+}
+
+#endif

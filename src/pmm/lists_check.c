@@ -1,0 +1,109 @@
+/*
+ * The validator's look at what is outside the regions: magazines, the zero pool, owners.
+ */
+#include "pmm/check.h"
+
+/* Is this frame one that a magazine may hold? Each is met once: its code is turned for the time being. */
+static bool is_cached(const struct pmm *pmm, uint64_t frame)
+{
+    struct pmm_frame f = pmm_query(pmm, pfn(frame));
+    return f.state == PMM_STATE_CACHED;
+}
+
+/* How often a frame stands in all of them before this place. Quadratic in at most a few hundred frames. */
+static bool stands_before(const struct pmm_magazine *m, uint32_t at)
+{
+    for (uint32_t i = 0; i < at; i++) {
+        if (m->frames[i] == m->frames[at]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* PMM-I9: with the count of CACHED codes equal to the frames that stand somewhere, none stands twice. */
+void check_cached(struct check *c)
+{
+    const struct pmm *pmm = c->pmm;
+    uint64_t frames = 0;
+    for (size_t i = 0; i < pmm->cpu_count; i++) {
+        for (unsigned k = 0; k < PMM_CLASSES * 2; k++) {
+            const struct pmm_magazine *m = &pmm->cpus[i].magazines[k / 2][k % 2];
+            for (uint32_t at = 0; at < m->count && at < PMM_MAGAZINE_FRAMES; at++, frames++) {
+                if (!is_cached(pmm, m->frames[at]) || stands_before(m, at)) {
+                    wrong(c, "PMM-I9: CPU %zu: frame %#lx in a magazine is no cached one, or stands there twice", i,
+                          m->frames[at]);
+                }
+            }
+            if (m->count > PMM_MAGAZINE_FRAMES || pmm->cpus[i].whole_count > PMM_WHOLE_CACHED) {
+                wrong(c, "PMM-I9: CPU %zu: a magazine of %u frames", i, m->count);
+            }
+        }
+    }
+    for (size_t i = 0; i < pmm->cpu_count; i++) {
+        for (uint32_t at = 0; at < pmm->cpus[i].whole_count && at < PMM_WHOLE_CACHED; at++) {
+            uint64_t block = pmm->cpus[i].whole[at];
+            if (!is_cached(pmm, block_start(block)) || pmm->blocks[block].mode != PMM_BLOCK_CACHED) {
+                wrong(c, "PMM-I9: CPU %zu: block %#lx, ready to be handed out whole, is not cached", i, block);
+            }
+            frames += PMM_BLOCK_FRAMES;
+        }
+    }
+    for (size_t i = 0; i < pmm->zero_count; i++, frames++) {
+        if (!is_cached(pmm, pmm->zero_pool[i].v)) {
+            wrong(c, "PMM-I9: frame %#lx in the zero pool is no cached one", pmm->zero_pool[i].v);
+        }
+    }
+    if (frames != c->cached) {
+        wrong(c, "PMM-I9: %lu frames stand in magazines and the zero pool, %lu have the code", frames, c->cached);
+    }
+}
+
+/* One list of an owner: counts blocks and the frames in use in them. */
+static bool check_list(const struct pmm *pmm, unsigned owner, uint32_t head, unsigned stack, uint64_t *blocks,
+                       uint64_t *used)
+{
+    uint32_t prev = PMM_NO_BLOCK;
+    for (uint32_t at = head; at != PMM_NO_BLOCK; at = pmm->blocks[at].next) {
+        const struct pmm_region *r = region_find(pmm, at);
+        if (r == NULL || !block_is_open(pmm, r, at) || ++*blocks > pmm->whole_total) {
+            return false;
+        }
+        const struct pmm_block *b = &pmm->blocks[at];
+        if (b->owner != owner || b->stack != stack || b->prev != prev || (b->lane & LANE_DIRECT) == 0) {
+            return false;
+        }
+        *used += (uint64_t)b->usable - b->free;
+        prev = at;
+    }
+    return true;
+}
+
+void check_owners(struct check *c)
+{
+    const struct pmm *pmm = c->pmm;
+    size_t open = 0, partly = 0, listed = 0;
+    for (size_t i = 0; i < pmm->owner_capacity; i++) {
+        const struct pmm_owner *o = &pmm->owners[i];
+        if (o->is_open == 0) {
+            continue;
+        }
+        open++;
+        partly += o->partly != PMM_NO_BLOCK;
+        uint64_t blocks = 0, used = 0;
+        unsigned owner = (unsigned)i + 1;
+        bool sound = check_list(pmm, owner, o->partly, STACK_OWNER_PARTLY, &blocks, &used)
+                     && check_list(pmm, owner, o->full, STACK_OWNER_FULL, &blocks, &used);
+        if (!sound || blocks != o->blocks || used != o->in_own) {
+            wrong(c, "PMM-I10: owner %u: %lu blocks and %lu frames on its lists, charged for %u and %lu", owner, blocks,
+                  used, o->blocks, o->in_own);
+        }
+    }
+    for (uint32_t at = pmm->owners_partly; at != 0 && listed <= open; at = pmm->owners[at - 1].next_open) {
+        listed++;
+    }
+    if (open != pmm->owner_count || listed != partly) {
+        wrong(c, "PMM-I10: %zu owners are open, counted %zu; %zu have free frames, listed %zu", open, pmm->owner_count,
+              partly, listed);
+    }
+}

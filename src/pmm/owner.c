@@ -1,0 +1,295 @@
+/*
+ * Owners and the blocks of their own (pmm_owners.h). An owner's block lies on one of its owner's two lists, linked
+ * through next and prev, so that it can be found when the owner goes; owners with a partly free block are a list
+ * themselves, so that their frames can be found when memory is short.
+ */
+#include "pmm/internal.h"
+
+struct pmm_owner *owner_find(const struct pmm *pmm, unsigned owner)
+{
+    bool exists = owner - 1 < pmm->owner_capacity && pmm->owners[owner - 1].is_open != 0;
+    return exists ? &pmm->owners[owner - 1] : NULL;
+}
+
+/* ---- Lists ---- */
+
+static void partly_changed(struct pmm *pmm, struct pmm_owner *o, bool listed)
+{
+    uint32_t self = (uint32_t)(o - pmm->owners) + 1;
+    if (listed) {
+        o->next_open = pmm->owners_partly;
+        o->prev_open = 0;
+        if (o->next_open != 0) {
+            pmm->owners[o->next_open - 1].prev_open = self;
+        }
+        pmm->owners_partly = self;
+        return;
+    }
+    if (o->next_open != 0) {
+        pmm->owners[o->next_open - 1].prev_open = o->prev_open;
+    }
+    if (o->prev_open != 0) {
+        pmm->owners[o->prev_open - 1].next_open = o->next_open;
+    } else {
+        pmm->owners_partly = o->next_open;
+    }
+}
+
+void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack)
+{
+    struct pmm_owner *o = owner_find(pmm, b->owner);
+    uint32_t *head = stack == STACK_OWNER_PARTLY ? &o->partly : &o->full;
+    b->stack = (uint8_t)(stack & 0xFU);
+    b->next = *head;
+    b->prev = PMM_NO_BLOCK;
+    *head = (uint32_t)(b - pmm->blocks);
+    if (b->next != PMM_NO_BLOCK) {
+        pmm->blocks[b->next].prev = *head;
+    } else if (stack == STACK_OWNER_PARTLY) {
+        partly_changed(pmm, o, true);
+    }
+}
+
+void owner_list_remove(struct pmm *pmm, struct pmm_block *b)
+{
+    struct pmm_owner *o = owner_find(pmm, b->owner);
+    unsigned stack = b->stack;
+    b->stack = STACK_NONE;
+    if (b->next != PMM_NO_BLOCK) {
+        pmm->blocks[b->next].prev = b->prev;
+    }
+    if (b->prev != PMM_NO_BLOCK) {
+        pmm->blocks[b->prev].next = b->next;
+        return;
+    }
+    *(stack == STACK_OWNER_PARTLY ? &o->partly : &o->full) = b->next;
+    if (stack == STACK_OWNER_PARTLY && b->next == PMM_NO_BLOCK) {
+        partly_changed(pmm, o, false);
+    }
+}
+
+/* ---- Blocks of its own ---- */
+
+static void own(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b)
+{
+    b->owner = (uint16_t)(o - pmm->owners + 1);
+    lane_set(b, b->lane | (unsigned)PMM_USER | LANE_DIRECT);
+    o->blocks++;
+}
+
+void owner_lose_block(struct pmm *pmm, struct pmm_block *b)
+{
+    struct pmm_owner *o = owner_find(pmm, b->owner);
+    uint64_t used = (uint64_t)b->usable - b->free;
+    block_unstack(pmm, b);
+    o->in_own -= used;
+    o->elsewhere += used;
+    o->blocks--;
+    b->owner = 0;
+    if (pmm->regions[b->region].zone >= pmm->cache_zone) {
+        lane_set(b, b->lane & ~(unsigned)LANE_DIRECT);
+    }
+    block_restack(pmm, b);
+}
+
+bool owners_give_block(struct pmm *pmm)
+{
+    if (pmm->owners_partly == 0) {
+        return false;
+    }
+    owner_lose_block(pmm, &pmm->blocks[pmm->owners[pmm->owners_partly - 1].partly]);
+    return true;
+}
+
+/* Does the policy give this owner a block of its own now? */
+static bool deserves_block(const struct pmm *pmm, const struct pmm_owner *o)
+{
+    uint64_t whole = pmm->whole_blocks + pmm->untouched / PMM_BLOCK_FRAMES;
+    for (size_t i = 0; i < pmm->cpu_count; i++) {
+        whole += __atomic_load_n(&pmm->cpus[i].whole_count, __ATOMIC_RELAXED);
+    }
+    bool plenty = pmm->owner_guard == 0 || whole * pmm->owner_guard > pmm->whole_total;
+    return o->in_own + o->elsewhere >= pmm->owner_threshold && plenty;
+}
+
+/* A frame of its own blocks. => OK; ABSENT: it has and gets none; CORRUPT. */
+static enum status take_own(struct pmm *pmm, struct pmm_owner *o, unsigned flags, uint64_t *frame)
+{
+    uint64_t *account = account_for(pmm, flags, 1);
+    enum status s = STATUS_OK;
+    while (account != NULL && s == STATUS_OK) {
+        struct pmm_block *b = o->partly != PMM_NO_BLOCK ? &pmm->blocks[o->partly] : NULL;
+        if (b == NULL && deserves_block(pmm, o)) {
+            b = take_whole_block(pmm, flags, &s);
+            if (b != NULL) {
+                own(pmm, o, b);
+            }
+        }
+        if (b == NULL) {
+            break;
+        }
+        unsigned got = block_take(pmm, b, frame, 1, 1);
+        if (got > 0) {
+            o->in_own++;
+            account_pay(pmm, account, 1);
+            pmm->allocated++;
+            block_restack(pmm, b);
+            return STATUS_OK;
+        }
+    }
+    return s == STATUS_OK ? STATUS_ABSENT : s;
+}
+
+enum status owner_take(struct pmm *pmm, unsigned owner, unsigned flags, uint64_t *frame)
+{
+    enum { LIMITS = PMM_BELOW_1M | PMM_BELOW_16M | PMM_BELOW_4G };
+    struct pmm_owner *o = owner_find(pmm, owner);
+    if ((flags & PMM_PROMISED) != 0 && pmm->promised == 0) {
+        return STATUS_MISUSE;
+    }
+    enum status s = (flags & LIMITS) != 0 ? STATUS_ABSENT : take_own(pmm, o, flags, frame);
+    if (s == STATUS_ABSENT) {
+        s = alloc_locked(pmm, flags, frame);
+        o->elsewhere += s == STATUS_OK;
+    }
+    o->drawn += s == STATUS_OK;
+    return s;
+}
+
+/* ---- Coming and going ---- */
+
+enum status pmm_owner_open(struct pmm *pmm, unsigned *owner)
+{
+    lock_take(&pmm->lock);
+    size_t place = 0;
+    while (place < pmm->owner_capacity && pmm->owners[place].is_open != 0) {
+        place++; /* O(owners): spaces come and go seldom */
+    }
+    if (place < pmm->owner_capacity) {
+        pmm->owners[place] = (struct pmm_owner){.partly = PMM_NO_BLOCK, .full = PMM_NO_BLOCK, .is_open = 1};
+        pmm->owner_count++;
+        *owner = (unsigned)place + 1;
+        trace(pmm, PMM_EVENT_OWNER_OPEN, 0, 0);
+    }
+    lock_drop(&pmm->lock);
+    return place < pmm->owner_capacity ? STATUS_OK : STATUS_LIMIT; /* config.owner_capacity */
+}
+
+/* Everything in use in it is free again. Where all 512 frames can be used, no code is looked at. */
+static void take_back(struct pmm *pmm, struct pmm_block *b)
+{
+    uint64_t used = (uint64_t)b->usable - b->free, first = block_first(pmm, b);
+    if (b->usable == PMM_BLOCK_FRAMES) {
+        b->free = b->usable;
+    } else {
+        for (unsigned i = 0; i < b->carved && b->free < b->usable; i++) {
+            if (code_get(pmm, first + i) == 1 && !block_push(pmm, b, first + i)) {
+                return; /* closed: what was used in it stays so */
+            }
+        }
+    }
+    count_free_in(pmm, b, (int64_t)used);
+    pmm->spare += used;
+    pmm->freed += used;
+}
+
+static void close_blocks(struct pmm *pmm, struct pmm_owner *o, const uint32_t *list, struct pmm_owner_end *end)
+{
+    while (*list != PMM_NO_BLOCK) {
+        struct pmm_block *b = &pmm->blocks[*list];
+        uint64_t used = (uint64_t)b->usable - b->free;
+        if (b->retained == 0) {
+            take_back(pmm, b);
+            end->blocks.v++;
+            end->frames.v += used;
+            o->in_own -= used;
+        } else {
+            end->left.v += used;
+        }
+        if (b->owner != 0) {
+            owner_lose_block(pmm, b);
+        }
+    }
+}
+
+enum status pmm_owner_close(struct pmm *pmm, unsigned owner, struct pmm_owner_end *end)
+{
+    struct pmm_owner_end sum = {{0}, {0}, {0}};
+    lock_take(&pmm->lock);
+    struct pmm_owner *o = owner_find(pmm, owner);
+    if (o != NULL) {
+        close_blocks(pmm, o, &o->partly, &sum);
+        close_blocks(pmm, o, &o->full, &sum);
+        o->is_open = 0;
+        pmm->owner_count--;
+        trace(pmm, PMM_EVENT_OWNER_CLOSE, 0, sum.frames.v);
+        emergency_top_up(pmm);
+    }
+    lock_drop(&pmm->lock);
+    if (o == NULL) {
+        return pmm_misuse(pmm, "pmm_owner_close: no owner %u is open (caller %p)", owner, __builtin_return_address(0));
+    }
+    if (end != NULL) {
+        *end = sum;
+    }
+    return STATUS_OK;
+}
+
+static bool takes_back(const struct pmm *pmm, unsigned owner, uint64_t frame)
+{
+    const struct pmm_region *r = region_find(pmm, block_of(frame));
+    if (owner == 0 || r == NULL || !block_is_open(pmm, r, block_of(frame)) || frame < frames_below_1m()) {
+        return false;
+    }
+    const struct pmm_block *b = &pmm->blocks[block_of(frame)];
+    return b->owner == owner && b->retained == 0 && index_in_block(frame) < b->carved && code_get(pmm, frame) == 1;
+}
+
+bool pmm_owner_takes_back(const struct pmm *pmm, unsigned owner, pfn_t frame)
+{
+    lock_take(lock_of(pmm));
+    bool answer = takes_back(pmm, owner, frame.v);
+    lock_drop(lock_of(pmm));
+    return answer;
+}
+
+enum status pmm_uncharge(struct pmm *pmm, unsigned owner, npages_t n)
+{
+    lock_take(&pmm->lock);
+    struct pmm_owner *o = owner_find(pmm, owner);
+    uint64_t held = o == NULL ? 0 : o->elsewhere;
+    bool right = o != NULL && n.v <= held;
+    if (right) {
+        o->elsewhere -= n.v;
+    }
+    lock_drop(&pmm->lock);
+    if (!right) {
+        return pmm_misuse(pmm, "pmm_uncharge: owner %u %s %lu frames outside its blocks, not %lu (caller %p)", owner,
+                          o == NULL ? "is not open, and holds" : "holds", held, n.v, __builtin_return_address(0));
+    }
+    return STATUS_OK;
+}
+
+bool pmm_owner_stats(const struct pmm *pmm, unsigned owner, struct pmm_owner_stats *out)
+{
+    lock_take(lock_of(pmm));
+    const struct pmm_owner *o = owner_find(pmm, owner);
+    if (o != NULL) {
+        *out = (struct pmm_owner_stats){npages(o->blocks), npages(o->in_own), npages(o->elsewhere), o->drawn};
+    }
+    lock_drop(lock_of(pmm));
+    return o != NULL;
+}
+
+struct pmm_policy pmm_policy(const struct pmm *pmm)
+{
+    return (struct pmm_policy){npages(pmm->owner_threshold), pmm->owner_guard};
+}
+
+void pmm_policy_set(struct pmm *pmm, struct pmm_policy policy)
+{
+    lock_take(&pmm->lock);
+    pmm->owner_threshold = policy.owner_threshold.v;
+    pmm->owner_guard = policy.owner_guard;
+    lock_drop(&pmm->lock);
+}

@@ -1,0 +1,156 @@
+/*
+ * Where a contiguous run is: inside a block by its map of free frames, over blocks by walking the stretches of wholly
+ * free ones, with a hint for each region where the greatest was when last looked.
+ */
+#include "pmm/internal.h"
+
+enum { WORD_BITS = 64, MAP_WORDS = PMM_BLOCK_FRAMES / WORD_BITS };
+
+/* Bit i becomes bit i & bit i + shift: 0 < shift < 512. */
+static void and_shifted(struct block_map *m, unsigned shift)
+{
+    unsigned words = shift / WORD_BITS, bits = shift % WORD_BITS;
+    for (unsigned w = 0; w < MAP_WORDS; w++) {
+        uint64_t low = w + words < MAP_WORDS ? m->word[w + words] : 0;
+        uint64_t high = w + words + 1 < MAP_WORDS ? m->word[w + words + 1] : 0;
+        m->word[w] &= bits == 0 ? low : low >> bits | high << (WORD_BITS - bits);
+    }
+}
+
+static bool crosses(uint64_t first, const struct run_wish *wish)
+{
+    return wish->boundary != 0 && first / wish->boundary != (first + wish->frames - 1) / wish->boundary;
+}
+
+unsigned map_find(const struct block_map *map, uint64_t start, const struct run_wish *wish)
+{
+    struct block_map m = *map; /* bit i, after the loop: `frames` free ones begin at i */
+    for (uint64_t have = 1; have < wish->frames;) {
+        uint64_t step = wish->frames - have < have ? wish->frames - have : have;
+        and_shifted(&m, (unsigned)step);
+        have += step;
+    }
+    uint64_t align = wish->align < PMM_BLOCK_FRAMES ? wish->align : (uint64_t)PMM_BLOCK_FRAMES;
+    if (wish->align > PMM_BLOCK_FRAMES && start % wish->align != 0) {
+        return PMM_BLOCK_FRAMES;
+    }
+    for (unsigned w = 0; w < MAP_WORDS; w++) {
+        for (uint64_t bits = m.word[w]; bits != 0; bits &= bits - 1) {
+            unsigned index = w * WORD_BITS + (unsigned)__builtin_ctzll(bits);
+            uint64_t first = start + index;
+            if (index % align == 0 && first + wish->frames <= wish->end && !crosses(first, wish)) {
+                return index;
+            }
+        }
+    }
+    return PMM_BLOCK_FRAMES;
+}
+
+/* ---- Wholly free blocks ---- */
+
+/* The next stretch of wholly free blocks in [from, end of r): false: none. */
+static bool next_stretch(const struct pmm *pmm, const struct pmm_region *r, uint64_t from, uint64_t *first,
+                         uint64_t *stop)
+{
+    uint64_t end = region_end(r);
+    bool inside = false;
+    while (from < end) {
+        if (block_is_open(pmm, r, from)) {
+            bool free = pmm->blocks[from].stack == STACK_WHOLE;
+            if (inside && !free) {
+                break;
+            }
+            *first = free && !inside ? from : *first;
+            inside = free;
+            from++;
+            *stop = from;
+            continue;
+        }
+        uint64_t extent_end = unopened_end(pmm, r, from), usable_stop = 0;
+        if (pmm->broken) { /* nothing can be opened any more */
+            if (inside) {
+                break;
+            }
+            from = extent_end;
+            continue;
+        }
+        uint64_t usable = usable_next(pmm, block_start(from), block_start(extent_end), &usable_stop);
+        if (inside && usable != block_start(from)) {
+            break;
+        }
+        uint64_t whole_first = usable >= block_start(extent_end) ? extent_end : block_of(usable + PMM_BLOCK_FRAMES - 1);
+        uint64_t whole_end = usable >= block_start(extent_end) ? extent_end : block_of(usable_stop);
+        if (whole_first >= whole_end) {
+            if (inside) {
+                break;
+            }
+            from = whole_end > from ? whole_end : from + 1;
+            continue;
+        }
+        *first = inside ? *first : whole_first;
+        inside = true;
+        from = *stop = whole_end;
+        if (whole_end < extent_end) {
+            break;
+        }
+    }
+    return inside;
+}
+
+/* First block in [first, stop) where `blocks` ones meet the wish; FRAME_NONE. */
+static uint64_t fit(uint64_t first, uint64_t stop, uint64_t blocks, const struct run_wish *wish)
+{
+    uint64_t align = wish->align > PMM_BLOCK_FRAMES ? wish->align / PMM_BLOCK_FRAMES : 1;
+    uint64_t at = (first + align - 1) / align * align;
+    if (crosses(block_start(at), wish)) { /* the boundary is at least as long as the run: its next multiple does */
+        uint64_t step = wish->boundary / PMM_BLOCK_FRAMES;
+        step = step > align ? step : align;
+        at = (at + step - 1) / step * step;
+    }
+    bool fits = at >= first && at < stop && blocks <= stop - at && block_start(at) + wish->frames <= wish->end;
+    return fits ? at : FRAME_NONE;
+}
+
+/* The stretch at the hint, as far as it still is wholly free and as it is needed. */
+static uint64_t at_hint(const struct pmm *pmm, const struct pmm_region *r, uint64_t blocks, const struct run_wish *wish)
+{
+    uint64_t at =
+        r->hint_blocks >= blocks ? fit(r->hint, (uint64_t)r->hint + r->hint_blocks, blocks, wish) : FRAME_NONE;
+    if (at == FRAME_NONE || at < r->base || at + blocks > region_end(r)) {
+        return FRAME_NONE;
+    }
+    uint64_t first = 0, stop = 0;
+    bool still = next_stretch(pmm, r, at, &first, &stop) && first == at && stop - at >= blocks;
+    return still ? at : FRAME_NONE;
+}
+
+uint64_t region_find_blocks(struct pmm *pmm, struct pmm_region *r, uint64_t blocks, const struct run_wish *wish)
+{
+    uint64_t found = at_hint(pmm, r, blocks, wish);
+    if (found != FRAME_NONE) {
+        r->hint_blocks -= (uint32_t)(found + blocks - r->hint);
+        r->hint = (uint32_t)(found + blocks);
+        return found;
+    }
+    uint64_t first = 0, stop = 0, best = 0, best_first = 0;
+    for (uint64_t at = r->base; !r->left_out && next_stretch(pmm, r, at, &first, &stop); at = stop) {
+        found = found == FRAME_NONE ? fit(first, stop, blocks, wish) : found;
+        if (stop - first > best) {
+            best = stop - first;
+            best_first = first;
+        }
+    }
+    r->hint = (uint32_t)best_first;
+    r->hint_blocks = (uint32_t)best;
+    return found;
+}
+
+uint64_t region_largest_extent(struct pmm *pmm, struct pmm_region *r, uint64_t limit)
+{
+    uint64_t first = 0, stop = 0, best = 0;
+    for (uint64_t at = r->base; !r->left_out && next_stretch(pmm, r, at, &first, &stop); at = stop) {
+        uint64_t start = block_start(first), end = block_start(stop) < limit ? block_start(stop) : limit;
+        best = end > start && end - start > best ? end - start : best;
+    }
+    return best;
+}

@@ -1,0 +1,98 @@
+/*
+ * Frames zeroed ahead of need: a stack of frames that idle time fills. They count as free and cached; the PMM touches
+ * none of them, the caller's callback does. They are user frames, and serve user requests: most zeroed frames are a
+ * space's, and a kernel frame in a user block would keep that block from ever being whole.
+ */
+#include "pmm/internal.h"
+
+enum { FREE_SHARE = 16 }; /* the pool takes at most this part of what is free */
+
+void zero_pool_drain(struct pmm *pmm)
+{
+    while (pmm->zero_count > 0) {
+        uint64_t frame = pmm->zero_pool[--pmm->zero_count].v;
+        put_frame(pmm, block_find(pmm, frame), frame);
+    }
+}
+
+/* A frame of the pool, when it may serve this request. */
+static bool from_pool(struct pmm *pmm, unsigned flags, uint64_t *frame)
+{
+    bool promised = (flags & PMM_PROMISED) != 0;
+    if (pmm->zero_count == 0 || (flags & PMM_USER) == 0 || (promised && pmm->promised == 0)) {
+        return false;
+    }
+    *frame = pmm->zero_pool[--pmm->zero_count].v;
+    code_set(pmm, *frame, 1);
+    pmm->allocated++;
+    if (promised) { /* as with a magazine: another frame is the promise now */
+        pmm->promised--;
+        pmm->spare++;
+    }
+    trace(pmm, PMM_EVENT_ALLOC, *frame, 1);
+    return true;
+}
+
+enum status pmm_alloc_zeroed(struct pmm *pmm, unsigned flags, pfn_t *frame, bool *is_zero)
+{
+    enum { POOL_FLAGS = PMM_USER | PMM_PROMISED | PMM_EMERGENCY | PMM_NO_RECLAIM };
+    const void *caller = __builtin_return_address(0);
+    uint64_t taken;
+    bool hit = false;
+    if ((flags & ~(unsigned)POOL_FLAGS) == 0) {
+        lock_take(&pmm->lock);
+        hit = from_pool(pmm, flags, &taken);
+        pmm->zero_hits += hit;
+        lock_drop(&pmm->lock);
+    }
+    if (hit) {
+        *frame = pfn(taken);
+        *is_zero = true;
+        low_look(pmm, flags);
+        return STATUS_OK;
+    }
+    enum status s = alloc_call(pmm, "pmm_alloc_zeroed", flags, frame, caller);
+    if (s == STATUS_OK) {
+        *is_zero = false;
+        lock_take(&pmm->lock);
+        pmm->zero_misses++;
+        lock_drop(&pmm->lock);
+    }
+    return s;
+}
+
+/* A frame for the pool, code CACHED. */
+static bool take_for_pool(struct pmm *pmm, uint64_t *frame)
+{
+    lock_take(&pmm->lock);
+    uint64_t free = available(pmm, PMM_USER);
+    unsigned got = 0;
+    bool room = pmm->zero_count < pmm->zero_capacity && free > 0 && pmm->zero_count < free / FREE_SHARE;
+    if (room && take_frames(pmm, PMM_USER, frame, 1, CODE_CACHED, &got) == STATUS_OK) {
+        account_pay(pmm, &pmm->spare, 1);
+    }
+    lock_drop(&pmm->lock);
+    return got > 0;
+}
+
+enum status pmm_zero_fill(struct pmm *pmm, npages_t most, bool (*zero)(void *ctx, pfn_t frame), void *ctx,
+                          npages_t *filled)
+{
+    uint64_t done = 0;
+    bool zeroed = true;
+    for (uint64_t frame; pmm->zero_capacity > 0 && done < most.v && zeroed && take_for_pool(pmm, &frame);) {
+        zeroed = zero(ctx, pfn(frame));
+        lock_take(&pmm->lock);
+        if (zeroed && pmm->zero_count < pmm->zero_capacity) {
+            pmm->zero_pool[pmm->zero_count++] = pfn(frame);
+            done++;
+        } else {
+            put_frame(pmm, block_find(pmm, frame), frame);
+        }
+        lock_drop(&pmm->lock);
+    }
+    if (filled != NULL) {
+        *filled = npages(done);
+    }
+    return pmm->zero_capacity > 0 ? STATUS_OK : STATUS_UNSUPPORTED;
+}

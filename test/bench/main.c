@@ -1,0 +1,95 @@
+/*
+ * Benchmarks as a host program: bench NAME [--quick] [--seed N] [--json FILE] [--explain WORKLOAD FILE]
+ * --calls FILE, and its scout, which prints what --calls wants: bench_scout NAME [--quick] [--seed N]. scripts/bench
+ * builds and calls them. --explain: the addresses of the longest call of a workload that counts instructions.
+ *
+ * Status 0; 1 where a gate that does not depend on the machine is missed (instructions, pages) or the file cannot be
+ * written; 2 wrong use.
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/bench.h"
+#include "bench/steps.h"
+
+static const struct {
+    const char *name;
+    void (*run)(const struct bench_options *options);
+    void (*scout)(const struct bench_options *options);
+} benches[] = {
+    {"pmm", bench_pmm, bench_pmm_scout},
+};
+
+/* To the last CPU that it may use: the first one has the most interrupts. False: left as it is. */
+static bool bind_to_one_cpu(unsigned *cpu)
+{
+    cpu_set_t may, one;
+    if (sched_getaffinity(0, sizeof may, &may) != 0) {
+        return false;
+    }
+    for (unsigned i = CPU_SETSIZE; i-- > 0;) {
+        if (CPU_ISSET(i, &may)) {
+            *cpu = i;
+            CPU_ZERO(&one);
+            CPU_SET(i, &one);
+            return sched_setaffinity(0, sizeof one, &one) == 0;
+        }
+    }
+    return false;
+}
+
+static int usage(const char *program)
+{
+    fprintf(stderr, "usage: %s NAME [--quick] [--seed N] [--json FILE] [--explain WORKLOAD FILE] [--calls FILE]\n",
+            program);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench_options options = {.seed = 1};
+    const char *name = NULL, *json = NULL, *explained = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--quick") == 0) {
+            options.quick = true;
+        } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
+            options.seed = strtoull(argv[++i], NULL, 0);
+        } else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
+            json = argv[++i];
+        } else if (strcmp(argv[i], "--calls") == 0 && i + 1 < argc) {
+            options.calls = argv[++i];
+        } else if (strcmp(argv[i], "--explain") == 0 && i + 2 < argc) {
+            steps_want_explained(argv[++i]);
+            explained = argv[++i];
+        } else if (argv[i][0] == '-' || name != NULL) {
+            return usage(argv[0]);
+        } else {
+            name = argv[i];
+        }
+    }
+    if (!bind_to_one_cpu(&options.cpu)) {
+        fprintf(stderr, "bench: cannot bind to one CPU; figures will jump\n");
+    }
+    bool found = false;
+    for (unsigned i = 0; name != NULL && i < sizeof benches / sizeof benches[0]; i++) {
+        if (strcmp(name, benches[i].name) == 0) {
+            found = true;
+            (STEPS_ARE_SCOUTED ? benches[i].scout : benches[i].run)(&options);
+        }
+    }
+    if (!found) {
+        return usage(argv[0]);
+    }
+    if (json != NULL && !bench_write_json(json)) {
+        fprintf(stderr, "bench: cannot write %s\n", json);
+        return 1;
+    }
+    if (explained != NULL && !steps_write_explained(explained)) {
+        fprintf(stderr, "bench: cannot write %s\n", explained);
+        return 1;
+    }
+    return bench_gates_kept() ? 0 : 1;
+}

@@ -1,0 +1,73 @@
+"""scripts/bench: the table, its JSON form, and names that are not there."""
+import json
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+BENCH = ROOT / "scripts" / "bench"
+TIMED = {"pair", "bulk_alloc", "bulk_free", "churn", "pair_2m"}
+COUNTED = {
+    "instructions": {"pair_magazine", "refill_64", "flush_64", "claim_511", "mark_bad_used", "longest_alloc"},
+    "percent": {"init_growth"},
+    "bytes/frame": {"metadata_all_used"},
+}
+
+
+def bench(*arguments):
+    return subprocess.run([BENCH, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def workloads(rows, subject, unit):
+    return {row["workload"] for row in rows if row["subject"] == subject and row["unit"] == unit}
+
+
+@pytest.mark.cairn(labels="host", seconds=300)
+def test_pmm_stands_beside_the_raw_stack_and_its_counted_gates_hold(tmp_path):
+    file = tmp_path / "bench.json"
+    done = bench("pmm", "--quick", "--json", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(file.read_text())
+    assert all(set(row) == {"bench", "subject", "workload", "value", "unit"} for row in rows)
+    assert {row["bench"] for row in rows} == {"pmm"}
+    assert TIMED <= workloads(rows, "cairn", "cycles") and TIMED <= workloads(rows, "cairn", "ratio")
+    assert TIMED - {"pair_2m"} <= workloads(rows, "raw-stack", "cycles")
+    for unit, names in COUNTED.items():
+        assert names <= workloads(rows, "cairn", unit)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["workload", "raw-stack", "ratio", "cairn", "ratio", "gate"] in lines
+    for row in rows:  # each figure is in a table, to its precision
+        assert any(line[:1] == [row["workload"]] for line in lines), row
+        assert row["value"] > 0 or row["unit"] in ("percent", "pages"), row
+    by_name = {line[0]: line for line in lines if line}
+    assert by_name["pair"][-1] in ("ok", "MISSED") and by_name["pair_2m"][1] == "-"
+
+
+@pytest.mark.cairn(labels="host", seconds=300)
+def test_the_same_seed_counts_the_same_instructions(tmp_path):
+    counts = []
+    for seed in (7, 7, 8):
+        file = tmp_path / "bench.json"
+        bench("pmm", "--quick", "--seed", seed, "--json", file)
+        rows = json.loads(file.read_text())
+        counts.append({row["workload"]: row["value"] for row in rows if row["unit"] == "instructions"})
+    assert counts[0] == counts[1] != counts[2]
+
+
+@pytest.mark.cairn(labels="host", seconds=60)
+@pytest.mark.parametrize("name", ["vmm", "heap", "nonsense", "pmmm"])
+def test_a_name_whose_turn_has_not_come_says_not_yet_and_fails(name):
+    done = bench(name)
+    assert done.returncode == 1 and "not yet" in done.stderr and done.stdout == ""
+
+
+@pytest.mark.cairn(labels="host", seconds=60)
+@pytest.mark.parametrize("words", [["--frobnicate"], ["--json"], ["pmm", "pmm"], ["pmm", "--seed", "x"]], ids=" ".join)
+def test_wrong_use_is_status_2(words):
+    assert bench(*words).returncode == 2
+
+
+@pytest.mark.cairn(labels="host", seconds=120)
+def test_a_file_that_cannot_be_written_is_a_failure(tmp_path):
+    done = bench("pmm", "--quick", "--json", tmp_path / "missing" / "bench.json")
+    assert done.returncode == 1 and "cannot write" in done.stderr

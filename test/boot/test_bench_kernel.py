@@ -1,0 +1,63 @@
+"""What calls cost inside the kernel, in instructions: the monitor's `bench` under the instruction clock."""
+import json
+
+import pytest
+from conftest import run_cairn
+
+PAIR_MAX = 80
+BATCH_MAX = 3000  # refill or flush of 64; claim, mark bad within a block
+LONGEST_MAX = 600  # of one call that does neither
+INIT_DIFFERS_MAX = 0.02
+
+
+def lines_of(ended):
+    found = [json.loads(line) for line in ended.log.splitlines() if line.startswith('{"name":')]
+    return {line["name"]: line for line in found}
+
+
+def cost(line):
+    assert line["ops"] > 0 and line["instructions"] > 0, "a benchmark that measured nothing is no result"
+    return line["instructions"] / line["ops"]
+
+
+@pytest.fixture(scope="module", params=["256M", "8G"])
+def pmm(request):
+    commands = "mem -j; bench pmm -j; check; mem -j"
+    ended = run_cairn("--icount", "--memory", request.param, "--timeout", "100", "--exec", commands).need_success()
+    before, after = ended.json_all("mem -j")
+    assert before["free"] == after["free"] and before["used"] == after["used"], "bench leaves all as it was"
+    costs = {name: cost(line) for name, line in lines_of(ended).items()}
+    print(request.param, costs)
+    return costs
+
+
+@pytest.mark.cairn(labels="qemu", seconds=240)
+def test_calls_of_the_pmm_cost_what_they_may(pmm):
+    assert pmm["pmm_pair"] <= PAIR_MAX and pmm["pmm_pair_user"] <= PAIR_MAX
+    for name in ("pmm_refill", "pmm_flush", "pmm_claim", "pmm_mark_bad"):
+        assert pmm[name] <= BATCH_MAX, name
+    assert pmm["pmm_run_64"] <= 2 * BATCH_MAX, "found within a block, and freed"
+    for name in ("pmm_alloc_free_blocks", "pmm_retain_release", "pmm_pair_2m"):
+        assert pmm[name] <= 2 * LONGEST_MAX, name
+    assert pmm["pmm_refill"] > pmm["pmm_pair"], "the refill was really there"
+
+
+@pytest.mark.cairn(labels="qemu", seconds=240)
+def test_bring_up_costs_the_same_at_any_size(pmm):
+    small, large = pmm["pmm_init_64m"], pmm["pmm_init_16t"]
+    assert abs(large - small) <= INIT_DIFFERS_MAX * small
+
+
+@pytest.mark.cairn(labels="qemu", seconds=120)
+def test_without_an_instruction_clock_it_says_ticks():
+    ended = run_cairn("--exec", "bench pmm_pair; bench pmm_pair -j").need_success()
+    assert "ticks of the TSC, not instructions" in ended.log
+    line = lines_of(ended)["pmm_pair"]
+    assert line["ticks"] > 0 and "instructions" not in line
+
+
+@pytest.mark.cairn(labels="qemu", seconds=120)
+def test_an_unknown_name_is_said_and_the_known_ones_listed():
+    ended = run_cairn("--exec", "bench nonsense")
+    assert ended.status == 1
+    assert "no benchmark is named 'nonsense'" in ended.log and "pmm_pair_2m" in ended.log

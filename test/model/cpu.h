@@ -1,0 +1,9 @@
+/* CPUs of the host's port: what arch_cpu answers. */
+#ifndef CAIRN_TEST_MODEL_CPU_H
+#define CAIRN_TEST_MODEL_CPU_H
+
+#include "arch/arch.h"
+
+void model_thread_is_cpu(unsigned cpu); /* this thread is that CPU from now on; 0 at first */
+
+#endif
