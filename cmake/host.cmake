@@ -25,7 +25,7 @@ target_link_libraries(cairn_pmm PUBLIC cairn_lib)
 target_link_libraries(cairn_vmm PUBLIC cairn_pmm)
 target_link_libraries(cairn_heap PUBLIC cairn_lib)
 
-set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_HOST_TEST_SOURCES} ${CAIRN_HOST_SOURCES})
+set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_TEST_MORE_SOURCES} ${CAIRN_HOST_TEST_SOURCES} ${CAIRN_HOST_SOURCES})
 list(TRANSFORM test_sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_executable(unit_tests ${test_sources})
 target_link_libraries(unit_tests PRIVATE cairn_boot cairn_heap cairn_vmm cairn_pmm cairn_lib)
@@ -40,7 +40,7 @@ endforeach()
 
 # libFuzzer programs (Clang only; preset host-fuzz, scripts/fuzz).
 if(CAIRN_FUZZ)
-    foreach(name mb2 memmap early acpi)
+    foreach(name mb2 memmap early acpi pmm)
         add_executable(${name}_fuzz ${CMAKE_SOURCE_DIR}/test/fuzz/${name}_fuzz.c)
         target_link_libraries(${name}_fuzz PRIVATE cairn_boot cairn_lib)
         target_compile_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
@@ -48,6 +48,15 @@ if(CAIRN_FUZZ)
     endforeach()
     target_sources(mb2_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/mb2_bed.c)
     target_sources(acpi_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/acpi_bed.c)
+    set(pmm_game test/model/cpu.c test/unit/pmm_bed.c test/unit/pmm_model.c test/unit/pmm_model_agrees.c
+        test/unit/pmm_model_calls.c test/unit/pmm_model_runs.c test/unit/pmm_random_change.c
+        test/unit/pmm_random_frames.c test/unit/pmm_random_game.c test/unit/pmm_random_ops.c
+        test/unit/pmm_random_owners.c test/unit/pmm_random_pressure.c test/unit/pmm_random_runs.c)
+    list(TRANSFORM pmm_game PREPEND ${CMAKE_SOURCE_DIR}/)
+    # What the model compares is no news, and watching it takes most of the time.
+    set_source_files_properties(${pmm_game} PROPERTIES COMPILE_OPTIONS -fno-sanitize=fuzzer,fuzzer-no-link)
+    target_sources(pmm_fuzz PRIVATE ${pmm_game})
+    target_link_libraries(pmm_fuzz PRIVATE cairn_pmm)
 endif()
 
 # Benchmarks (preset host-bench, scripts/bench): what is measured is compiled as for the kernel, string functions too.

@@ -49,6 +49,9 @@ nasm_object(entry ${CMAKE_SOURCE_DIR}/src/arch/x86_64/entry.asm)
 set(sources ${CAIRN_BOOT_SOURCES} ${CAIRN_PMM_SOURCES} ${CAIRN_VMM_SOURCES} ${CAIRN_HEAP_SOURCES}
     ${CAIRN_X86_64_SOURCES} ${CAIRN_KERNEL_SOURCES} ${CAIRN_TEST_SOURCES}
     ${CAIRN_KERNEL_TEST_SOURCES})
+if(CAIRN_DEBUG)
+    list(APPEND sources ${CAIRN_TEST_MORE_SOURCES} ${CAIRN_KERNEL_TEST_MORE_SOURCES})
+endif()
 list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_library(kernel_objects OBJECT ${CAIRN_LIB_SOURCES} ${sources} ${font_table})
 target_include_directories(kernel_objects PRIVATE ${CMAKE_BINARY_DIR})

@@ -141,54 +141,11 @@ set(CAIRN_TEST_SOURCES
     test/unit/pmm_alloc_test.c
     test/unit/pmm_bed.c
     test/unit/pmm_check_test.c
-    test/unit/pmm_many_test.c
     test/unit/pmm_metadata_test.c
-    test/unit/pmm_backing_test.c
-    test/unit/pmm_bad_places_test.c
-    test/unit/pmm_bad_test.c
-    test/unit/pmm_closed_test.c
-    test/unit/pmm_emergency_test.c
-    test/unit/pmm_hotplug_more_test.c
-    test/unit/pmm_hotplug_test.c
-    test/unit/pmm_magazine_test.c
-    test/unit/pmm_misuse_calls_test.c
-    test/unit/pmm_nodes_test.c
-    test/unit/pmm_pressure_test.c
-    test/unit/pmm_steps.c
-    test/unit/pmm_trace_test.c
-    test/unit/pmm_zero_test.c
-    test/unit/pmm_zones_test.c
-    test/unit/pmm_misuse_test.c
     test/unit/pmm_model.c
     test/unit/pmm_model_agrees.c
     test/unit/pmm_model_calls.c
     test/unit/pmm_model_runs.c
-    test/unit/pmm_owners_end_test.c
-    test/unit/pmm_owners_test.c
-    test/unit/pmm_random_change.c
-    test/unit/pmm_random_frames.c
-    test/unit/pmm_random_game.c
-    test/unit/pmm_random_ops.c
-    test/unit/pmm_random_owners.c
-    test/unit/pmm_random_pressure.c
-    test/unit/pmm_random_runs.c
-    test/unit/pmm_random_test.c
-    test/unit/pmm_run_cache_test.c
-    test/unit/pmm_run_game_test.c
-    test/unit/pmm_run_parts_test.c
-    test/unit/pmm_runs_bed.c
-    test/unit/pmm_runs_refused_test.c
-    test/unit/pmm_runs_search_test.c
-    test/unit/pmm_runs_test.c
-    test/unit/pmm_share_test.c
-    test/unit/badram_test.c
-    test/unit/boot_again_bad_holds.c
-    test/unit/acpi_bed.c
-    test/unit/acpi_hostile_test.c
-    test/unit/acpi_slit_test.c
-    test/unit/acpi_test.c
-    test/unit/boot_again_acpi.c
-    test/unit/boot_again_acpi_srat.c
     test/unit/boot_again_early.c
     test/unit/boot_again_mb2.c
     test/unit/boot_again_mb2_map.c
@@ -218,15 +175,64 @@ set(CAIRN_TEST_SOURCES
     test/unit/fmt_test.c
     test/unit/runner.c)
 
+# More of them: on the host, and in the debug kernel. The release kernel stays small.
+set(CAIRN_TEST_MORE_SOURCES
+    test/unit/pmm_runs_bed.c
+    test/unit/pmm_share_test.c
+    test/unit/pmm_many_test.c
+    test/unit/acpi_bed.c
+    test/unit/acpi_hostile_test.c
+    test/unit/acpi_slit_test.c
+    test/unit/acpi_test.c
+    test/unit/badram_test.c
+    test/unit/boot_again_acpi.c
+    test/unit/boot_again_acpi_srat.c
+    test/unit/boot_again_bad_holds.c
+    test/unit/pmm_backing_test.c
+    test/unit/pmm_bad_places_test.c
+    test/unit/pmm_bad_test.c
+    test/unit/pmm_closed_test.c
+    test/unit/pmm_emergency_test.c
+    test/unit/pmm_hotplug_more_test.c
+    test/unit/pmm_hotplug_test.c
+    test/unit/pmm_magazine_test.c
+    test/unit/pmm_misuse_calls_test.c
+    test/unit/pmm_misuse_test.c
+    test/unit/pmm_nodes_test.c
+    test/unit/pmm_owners_end_test.c
+    test/unit/pmm_owners_test.c
+    test/unit/pmm_pressure_test.c
+    test/unit/pmm_random_change.c
+    test/unit/pmm_random_frames.c
+    test/unit/pmm_random_game.c
+    test/unit/pmm_random_ops.c
+    test/unit/pmm_random_owners.c
+    test/unit/pmm_random_pressure.c
+    test/unit/pmm_random_runs.c
+    test/unit/pmm_random_test.c
+    test/unit/pmm_run_cache_test.c
+    test/unit/pmm_run_game_test.c
+    test/unit/pmm_run_parts_test.c
+    test/unit/pmm_runs_refused_test.c
+    test/unit/pmm_runs_search_test.c
+    test/unit/pmm_runs_test.c
+    test/unit/pmm_steps.c
+    test/unit/pmm_trace_test.c
+    test/unit/pmm_zero_test.c
+    test/unit/pmm_zones_test.c)
+
 # Unit tests of the kernel layer, in the kernel only.
 set(CAIRN_KERNEL_TEST_SOURCES
     test/unit/fault_test.c
     test/unit/options_test.c
+    test/unit/screen_test.c)
+
+# More of these, in the debug kernel.
+set(CAIRN_KERNEL_TEST_MORE_SOURCES
     test/unit/pmm_every_call.c
     test/unit/pmm_interrupt_test.c
     test/unit/pmm_scene.c
-    test/unit/pmm_untouched_test.c
-    test/unit/screen_test.c)
+    test/unit/pmm_untouched_test.c)
 
 # The host's port: the model MMU, and the runner's memory.
 set(CAIRN_HOST_SOURCES

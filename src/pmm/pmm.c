@@ -7,23 +7,27 @@
  *    its stack. Class: kernel or user; blocks are drawn from by one class at a time.
  *
  * 2. Data. states[frame], one u16:
- *        0              never carved                    65001..65003  metadata, reserved, absent
+ *        0              never carved                    65001..65009  what is no link and no count (internal.h)
  *        1..65000       in use, that many references    0xFE00 + i    free; frame i is below it, or is it: bottom
- *    blocks[block], 32 bytes; a zeroed one was never used. Both arrays lie at computed addresses and are backed a page
- *    at a time: a page of states serves 4 blocks, a page of descriptors 128. Frames below 1 MiB have a descriptor of
- *    their own in struct pmm, so that they are served last. A region has 8 stacks a class of partly free blocks by
- *    free count (fullest first, a mask finds it), stacks of blocks with nothing in use, and extents of never-used
- *    blocks (region.c). The PMM lists the regions that can give something, a list for each kind of thing, those at or
- *    above 4 GiB apart from those below.
+ *    blocks[block], 32 bytes; a zeroed one was never used. The mode is read first: in an open (plain) block a code
+ *    means something below the carve mark only, so that a block that is wholly free forgets its stack in one step; in
+ *    one handed out whole none does; in one with holes all do. Both arrays lie at computed addresses and are backed a
+ *    page at a time: a page of states serves 4 blocks, a page of descriptors 128. Frames below 1 MiB have a descriptor
+ *    of their own in struct pmm. A region is cut at 16 MiB, at 4 GiB and at borders of nodes; each piece has 8 stacks
+ *    a class of partly free blocks by free count (fullest first, a mask finds it), stacks of blocks with nothing in
+ *    use, and extents of never-used blocks (region.c). The pieces that can give something are listed by what, zone and
+ *    node.
  *
- * 3. Alloc: pop the current block's top frame, or carve the next. Block exhausted: from the first group that has one,
- *    the fullest partly free block of the class, a block with nothing in use, a block never used. Then the other
- *    class's blocks; then memory below 1 MiB. All list heads: O(1), plus O(log runs + log holds) for each block
- *    opened, plus one step for each gap that holds nothing usable.
+ * 3. Alloc: from this CPU's magazine (section 10). Else pop the current block's top frame, or carve the next. Block
+ *    exhausted: nodes by distance, in each HIGH before 4G, then 16M the same way: the fullest partly free block of the
+ *    class, a block with nothing in use, a block never used. Then an owner's block becomes everybody's; then the other
+ *    class's blocks; then memory below 1 MiB (take.c). All list heads: O(1), plus O(log runs + log holds) for each
+ *    block opened, plus one step for each gap that holds nothing usable.
  *
- * 4. Free: the frame's code must be 1 in an open block, else the caller is wrong. Push. When the free count passes
- *    `rise` the block moves up one stack. O(1); finding the block is O(1) in the stretch last used of each group, else
- *    O(log regions). Allocating and freeing by turns at any count moves nothing: a current block lies on no stack.
+ * 4. Free: the code must say once, below the mark of a block with a stack, else the caller is wrong. To the magazine,
+ *    or push; at a few counts the block moves up one stack (stack.c). Finding the block is O(1) in the stretch last
+ *    used, else O(log regions). Allocating and freeing by turns at any count moves nothing: a current block lies on no
+ *    stack.
  *
  * 5. Metadata. Opening a block backs up to two pages, each with up to `table_levels` tables. The frames come from open
  *    kernel blocks, else from the new block itself, else from any open block. For a user block a kernel block is
@@ -56,7 +60,17 @@
  * 9. When the backing fails, it lied in its contract: reported, and no block is opened any more, since frames of
  *    never-used blocks may have paid. Open blocks go on serving.
  *
- * 10. Context: one CPU, interrupts off; no call waits, allocates or calls back.
+ * 10. Magazines (magazine.c, fast.h): two of 64 frames a CPU and class, and two whole blocks. The loaded one is used
+ *    without the lock, interrupts on: a flag says that this CPU is inside, and who interrupts it goes to the blocks.
+ *    Frames there are free and cached, out of all counts of blocks. Everything else holds the lock with interrupts off;
+ *    no call waits; callbacks of memory pressure are called without it (pressure.c).
+ *
+ * 11. Who may have a frame. `spare` is what is free and not set aside; promises and the emergency reserve are other
+ *    accounts. A request leaves the reserves of the zones below the one it asks for. What is short is looked for in the
+ *    order: magazines and zero pool, owners' blocks, callbacks.
+ *
+ * 12. Corruption. A pop or push that meets what no correct code wrote closes the block: its free frames are lost and
+ *    counted so, its used ones are lost when freed. Where these were to pay the earmark, `debt` keeps the rest honest.
  *
  * Rejected: 16 extents a region with the smallest opened when there are more (16 TiB hold many; gaps in descriptors
  * cost nothing); a reserve of frames kept for metadata (six frames lie idle, and tiny runs can still exhaust it); an

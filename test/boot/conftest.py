@@ -40,7 +40,7 @@ def pytest_collection_finish(session):
     if path:
         # Cases without a machine are many and small: one test for all cases of a function.
         entries = list(dict.fromkeys(ctest_entry(item) for item in session.items))
-        entries += [ktap_entry(preset, name) for preset in PRESETS for name in kernel_tests.names()]
+        entries += [ktap_entry(preset, name) for preset in PRESETS for name in kernel_tests.names(preset)]
         Path(path).write_text("".join(entries))
         session.items.clear()
 

@@ -6,14 +6,16 @@ ROOT = Path(__file__).resolve().parents[2]
 TEST = re.compile(r"^TEST\(\s*(\w+),\s*(\w+)\s*\)", re.MULTILINE)
 
 
-def sources():
+def sources(preset):
+    """The release kernels hold the first lists, the debug kernel all."""
     text = (ROOT / "cmake" / "sources.cmake").read_text()
+    more = ("CAIRN_TEST_MORE_SOURCES", "CAIRN_KERNEL_TEST_MORE_SOURCES") if preset == "kernel-debug" else ()
     lists = [
         re.search(rf"set\({name}\s+(.*?)\)", text, re.DOTALL)[1]
-        for name in ("CAIRN_TEST_SOURCES", "CAIRN_KERNEL_TEST_SOURCES")
+        for name in ("CAIRN_TEST_SOURCES", "CAIRN_KERNEL_TEST_SOURCES", *more)
     ]
     return [ROOT / word for word in " ".join(lists).split() if word.endswith(".c")]
 
 
-def names():
-    return [f"{suite}.{sentence}" for source in sources() for suite, sentence in TEST.findall(source.read_text())]
+def names(preset):
+    return [f"{suite}.{sentence}" for source in sources(preset) for suite, sentence in TEST.findall(source.read_text())]

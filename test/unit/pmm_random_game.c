@@ -1,8 +1,8 @@
 /* Operations on a PMM held against the model: how a game begins. */
 #include "unit/pmm_random_ops.h"
 
-/* Blocks: at the start, across 16 MiB, across 4 GiB, and far up. */
-static const uint64_t windows[][2] = {{0, 3}, {6, 11}, {2046, 2051}, {5000, 5004}, {0, 12}, {2040, 2056}, {0, 40}};
+/* Blocks: at the start, across 16 MiB, across 4 GiB, and far up; the short ones first. */
+static const uint64_t windows[][2] = {{0, 3}, {5000, 5004}, {6, 11}, {2046, 2051}, {0, 12}, {2040, 2056}, {0, 40}};
 
 /* Runs and holds as the dice say; a fuzzer finds its own. */
 static void dice_map(struct pmm_bed *bed, struct dice *d)
@@ -62,10 +62,11 @@ static void draw_rest(struct pmm_bed *bed, struct dice *d)
 static struct pmm_bed *draw_bed(struct play *p, uint64_t most_blocks)
 {
     struct dice *d = &p->dice;
-    const uint64_t *window;
-    do {
-        window = windows[dice_below(d, ARRAY_LEN(windows))];
-    } while (window[1] - window[0] > most_blocks && d->bytes == NULL);
+    size_t fitting = 0;
+    while (fitting < ARRAY_LEN(windows) && windows[fitting][1] - windows[fitting][0] <= most_blocks) {
+        fitting++;
+    }
+    const uint64_t *window = windows[dice_below(d, fitting)];
     struct pmm_bed *bed = bed_new(p->arena, window[0], window[1], (unsigned)dice_below(d, PMM_TABLE_LEVELS_MAX + 1));
     if (bed == NULL) {
         return NULL;

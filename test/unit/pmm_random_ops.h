@@ -75,9 +75,9 @@ enum play_depth {
 };
 
 /*
- * A game: a map of at most so many blocks (a fuzzer's may be longer), a bed and a model, all drawn from p->dice, and
- * pmm_init. `fail_at`: that call of back() and all later ones fail; 0: none. false: this map does not make a game
- * (p->bed is null then), or something is wrong.
+ * A game: a map of at most so many blocks (>= 5), a bed and a model, all drawn from p->dice, and pmm_init. `fail_at`:
+ * that call of back() and all later ones fail; 0: none. false: this map does not make a game (p->bed is null then), or
+ * something is wrong.
  */
 bool play_begin(struct play *p, struct bed_arena *arena, struct play_tally *tally, uint64_t most_blocks,
                 uint64_t fail_at);

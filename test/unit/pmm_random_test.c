@@ -107,7 +107,7 @@ TEST(pmm, random_operations_of_all_calls_agree_with_the_model_and_every_status_i
     struct play *play = test_pages(bytes_to_pages_up(sizeof *play).v);
     REQUIRE(tally != NULL && play != NULL && arena.base != NULL);
     uint64_t games = 12 * test_effort();
-    for (uint64_t i = 0; i < games || (i < 10 * games && !seen_all(tally, demanded, false)); i++) {
+    for (uint64_t i = 0; i < games || (i < 60 * games && !seen_all(tally, demanded, false)); i++) {
         if (!game(play, &arena, tally, rng_next(&rng), 0)) {
             EXPECT(false);
             break;
