@@ -252,6 +252,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/model_test.c
     test/unit/pmm_cpus_test.c
     test/unit/pmm_huge_test.c
+    test/unit/pmm_maps_test.c
     test/unit/pmm_threads_test.c
     test/unit/vmm_check_test.c)
 

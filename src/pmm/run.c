@@ -8,15 +8,29 @@ enum { FLAGS_RUN = PMM_USER | PMM_BELOW_1M | PMM_BELOW_16M | PMM_BELOW_4G | PMM_
 
 /* ---- Inside a block ---- */
 
+/* A place in the part of a plain block that was never carved, without a look at a code; 512: none there. */
+static unsigned beyond_the_mark(const struct pmm_block *b, uint64_t start, const struct run_wish *wish)
+{
+    if (b->mode != PMM_BLOCK_OPEN || wish->align > PMM_BLOCK_FRAMES || wish->boundary != 0) {
+        return PMM_BLOCK_FRAMES;
+    }
+    uint64_t index = (b->carved + wish->align - 1) / wish->align * wish->align;
+    bool fits = index + wish->frames <= PMM_BLOCK_FRAMES && start + index + wish->frames <= wish->end;
+    return fits ? (unsigned)index : (unsigned)PMM_BLOCK_FRAMES;
+}
+
 static bool take_in_block(struct pmm *pmm, struct pmm_block *b, const struct run_wish *wish, unsigned class,
                           uint64_t *first)
 {
     if (b->free < wish->frames || !block_has_stack(b) || b->owner != 0) {
         return false;
     }
-    struct block_map map = block_free_map(pmm, b);
     uint64_t start = block_first(pmm, b);
-    unsigned index = map_find(&map, start, wish);
+    unsigned index = beyond_the_mark(b, start, wish);
+    if (index == PMM_BLOCK_FRAMES) {
+        struct block_map map = block_free_map(pmm, b);
+        index = map_find(&map, start, wish);
+    }
     if (index == PMM_BLOCK_FRAMES) {
         return false;
     }

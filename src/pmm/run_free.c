@@ -49,6 +49,26 @@ void block_make_whole(struct pmm *pmm, struct pmm_block *b)
     block_restack(pmm, b);
 }
 
+/* Frames [first, end) of one block, all used once: pushed one after the other, counted together. */
+static void free_in_block(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end)
+{
+    uint64_t pushed = 0;
+    for (uint64_t f = end; f-- > first;) { /* the lowest on top */
+        if (code_get(pmm, f) == 1 && block_has_stack(b) && block_push(pmm, b, f)) {
+            pushed++;
+        } else {
+            free_once(pmm, b, f, false); /* shared once, bad, or its block is closed */
+        }
+    }
+    count_free_in(pmm, b, (int64_t)pushed);
+    pmm->spare += pushed;
+    pmm->freed += pushed;
+    if (b->owner != 0) {
+        owner_find(pmm, b->owner)->in_own -= pushed;
+    }
+    block_restack(pmm, b);
+}
+
 static void do_free(struct pmm *pmm, uint64_t first, uint64_t end)
 {
     uint64_t stop;
@@ -63,9 +83,7 @@ static void do_free(struct pmm *pmm, uint64_t first, uint64_t end)
         if (block_is_run(b)) {
             block_split(pmm, b);
         }
-        for (uint64_t f = at; f < stop; f++) {
-            free_once(pmm, b, f, false);
-        }
+        free_in_block(pmm, b, at, stop);
     }
     struct pmm_cpu *cpu = cpu_or_null(pmm);
     if (cpu != NULL) { /* for the next time */

@@ -51,6 +51,7 @@ bool play_answers(struct play *p, enum play_call call, enum status s, unsigned m
     unsigned reports = test_reports() - p->reports;
     p->callbacks = CALLS_NOBODY;
     p->tally->seen[call][s]++;
+    p->is_corrupt = p->is_corrupt || s == STATUS_CORRUPT;
     p->tally->reports += reports;
     m->misuses += s == STATUS_MISUSE;
     if (!AGREE(m, (may >> s & 1U) != 0)) {
@@ -256,10 +257,11 @@ bool play_step(struct play *p, enum play_depth depth)
     p->what = op->name;
     p->drawn = 0;
     p->may_lose = 0;
+    p->is_corrupt = false;
     bool was_broken = model_is_broken(m);
     run_on_cpu(p, p->bed->cpu_count > 1 ? dice_below(&p->dice, p->bed->cpu_count) : 0);
     op->run(p);
-    if (model_is_broken(m)) {
+    if (model_is_broken(m) && (p->is_corrupt || !was_broken)) {
         model_mourn(m, p->may_lose + (was_broken ? 0 : PMM_TABLE_LEVELS_MAX + 1));
     }
     AGREE_EQ(m, p->traced, p->to_trace);

@@ -62,6 +62,7 @@ struct play {
     bool limit_was_tried;  /* 65,000 references take their time */
     uint64_t traced, to_trace; /* frames handed out since there is a trace: told, and so it is */
     uint64_t drawn;        /* frames that this step drew with PMM_EMERGENCY */
+    bool is_corrupt;       /* a call of this step said so */
     uint64_t may_lose;     /* frames that are gone when the backing fails in this step */
     uint64_t step;
     const char *what;      /* the last operation's name */
