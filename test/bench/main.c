@@ -70,6 +70,10 @@ int main(int argc, char **argv)
             name = argv[i];
         }
     }
+    if (json != NULL && !bench_write_json(json)) { /* now, rather than after minutes */
+        fprintf(stderr, "bench: cannot write %s\n", json);
+        return 1;
+    }
     if (!bind_to_one_cpu(&options.cpu)) {
         fprintf(stderr, "bench: cannot bind to one CPU; figures will jump\n");
     }

@@ -66,14 +66,16 @@ static bool same(enum model_kind mine, enum pmm_state theirs)
 struct census {
     npages_t states[PMM_STATES], zones[PMM_ZONES];
     uint64_t in_own[MODEL_OWNERS + 1]; /* frames in use */
-    uint64_t whole, whole_own; /* frames in blocks of which all are free; the part of owners */
+    uint64_t whole;                    /* frames in blocks of which all are free */
+    uint64_t *of_block;                /* [2 * block]: free; [2 * block + 1]: never used */
+    size_t regions;
 };
 
-static void frame_agrees(struct pmm_model *m, uint64_t frame, struct pmm_frame q)
+static void frame_agrees(struct pmm_model *m, uint64_t frame, struct pmm_frame q, size_t region)
 {
     enum model_kind kind = model_kind(m, frame);
     bool ok = same(kind, q.state) && q.zone == model_zone(frame) && q.owner <= MODEL_OWNERS &&
-              (q.owner == 0 || m->owners[q.owner].is_open);
+              (q.owner == 0 || m->owners[q.owner].is_open) && q.region == (kind == MODEL_OUTSIDE ? SIZE_MAX : region);
     if (kind != MODEL_GONE) {
         ok = ok && q.references == model_references(m, frame);
         ok = ok && q.goes_bad == ((model_marks(m, frame) & MARK_GOES_BAD) != 0);
@@ -83,30 +85,42 @@ static void frame_agrees(struct pmm_model *m, uint64_t frame, struct pmm_frame q
     }
     if (!ok) {
         AGREE(m, ok);
-        test_note("frame %#lx: %s, %u references, owner %u, zone %u, node %u%s; the model says kind %u, %u, marks %#x",
-                  frame, pmm_state_name(q.state), q.references, q.owner, q.zone, q.node,
-                  q.goes_bad ? ", goes bad" : "", kind, model_references(m, frame), model_marks(m, frame));
+        test_note(
+            "frame %#lx: %s, %u references, region %lu, owner %u, zone %u, node %u%s; the model says kind %u, %u, "
+            "region %lu, marks %#x",
+            frame, pmm_state_name(q.state), q.references, q.region, q.owner, q.zone, q.node,
+            q.goes_bad ? ", goes bad" : "", kind, model_references(m, frame), region, model_marks(m, frame));
     }
 }
 
+static void block_agrees(struct pmm_model *m, uint64_t start, struct census *c)
+{
+    uint64_t *counts = &c->of_block[2 * ((start - m->first) / PMM_BLOCK_FRAMES)];
+    counts[0] = counts[1] = 0;
+    for (uint64_t f = start; f < start + PMM_BLOCK_FRAMES && m->ok; f++) {
+        struct pmm_frame q = pmm_query(&m->bed->pmm, pfn(f));
+        frame_agrees(m, f, q, c->regions - 1);
+        bool is_free = q.state == PMM_STATE_FREE || q.state == PMM_STATE_UNTOUCHED;
+        bool is_used = q.state == PMM_STATE_USED || q.state == PMM_STATE_ZERO;
+        c->states[q.state].v++;
+        c->zones[q.zone].v += is_free;
+        c->in_own[q.owner <= MODEL_OWNERS ? q.owner : 0] += is_used;
+        counts[0] += is_free;
+        counts[1] += q.state == PMM_STATE_UNTOUCHED;
+    }
+    c->whole += counts[0] == PMM_BLOCK_FRAMES ? counts[0] : 0;
+}
+
+/* Regions are numbered by address; each has just the frames that the queries show. */
 static void blocks_agree(struct pmm_model *m, struct census *c)
 {
+    uint64_t last = 0;
+    c->of_block = m->scratch[1];
     for (uint64_t start = m->first; start < m->end && m->ok; start += PMM_BLOCK_FRAMES) {
-        uint64_t free = 0;
-        unsigned owner = 0;
-        for (uint64_t f = start; f < start + PMM_BLOCK_FRAMES && m->ok; f++) {
-            struct pmm_frame q = pmm_query(&m->bed->pmm, pfn(f));
-            frame_agrees(m, f, q);
-            bool is_free = q.state == PMM_STATE_FREE || q.state == PMM_STATE_UNTOUCHED;
-            bool is_used = q.state == PMM_STATE_USED || q.state == PMM_STATE_ZERO;
-            c->states[q.state].v++;
-            c->zones[q.zone].v += is_free;
-            c->in_own[q.owner <= MODEL_OWNERS ? q.owner : 0] += is_used;
-            free += is_free;
-            owner = q.owner;
-        }
-        c->whole += free == PMM_BLOCK_FRAMES ? free : 0;
-        c->whole_own += free == PMM_BLOCK_FRAMES && owner != 0 ? free : 0;
+        uint64_t number = model_region(m, start / PMM_BLOCK_FRAMES);
+        c->regions += number != 0 && number != last;
+        last = number;
+        block_agrees(m, start, c);
     }
 }
 
@@ -153,50 +167,48 @@ static bool walk_one(void *ctx, pfn_t first, npages_t frames, enum pmm_state sta
 
 /* ---- Regions and owners ---- */
 
-/* What one region's stats must be; `number` is the model's. */
-static void region_agrees(struct pmm_model *m, size_t index, uint64_t number, uint64_t first_block)
+static void region_agrees(struct pmm_model *m, const struct census *c, size_t index, uint64_t first_block)
 {
+    uint64_t number = model_region(m, first_block);
     struct pmm_region_stats expected = {.base = pfn(MODEL_NO_FRAME),
                                         .node = model_node(m, first_block * PMM_BLOCK_FRAMES)};
     struct pmm_region_stats s;
     for (uint64_t f = first_block * PMM_BLOCK_FRAMES; model_region(m, f / PMM_BLOCK_FRAMES) == number; f++) {
-        struct pmm_frame q = pmm_query(&m->bed->pmm, pfn(f));
         bool is_ram = model_kind(m, f) >= MODEL_FREE;
         expected.base = is_ram && f < expected.base.v ? pfn(f) : expected.base;
         expected.frames.v += is_ram;
-        expected.free.v += q.state == PMM_STATE_FREE || q.state == PMM_STATE_UNTOUCHED;
-        expected.untouched.v += q.state == PMM_STATE_UNTOUCHED;
-        if (q.region != index) {
-            AGREE_EQ(m, q.region, index);
-            test_note("frame %#lx", f);
-            return;
+        if (f % PMM_BLOCK_FRAMES == 0) {
+            const uint64_t *counts = &c->of_block[2 * ((f - m->first) / PMM_BLOCK_FRAMES)];
+            expected.free.v += counts[0];
+            expected.untouched.v += counts[1];
         }
     }
-    if (AGREE(m, pmm_region_stats(&m->bed->pmm, index, &s))) {
-        AGREE_EQ(m, s.base.v, expected.base.v);
-        AGREE_EQ(m, s.frames.v, expected.frames.v);
-        AGREE_EQ(m, s.node, expected.node);
-        if (!model_is_broken(m)) {
-            AGREE_EQ(m, s.free.v, expected.free.v);
-            AGREE_EQ(m, s.untouched.v, expected.untouched.v);
-        }
+    if (!AGREE(m, pmm_region_stats(&m->bed->pmm, index, &s))) {
+        return;
+    }
+    AGREE_EQ(m, s.base.v, expected.base.v);
+    AGREE_EQ(m, s.frames.v, expected.frames.v);
+    AGREE_EQ(m, s.node, expected.node);
+    if (!model_is_broken(m)) {
+        AGREE_EQ(m, s.free.v, expected.free.v);
+        AGREE_EQ(m, s.untouched.v, expected.untouched.v);
     }
 }
 
-static void regions_agree(struct pmm_model *m)
+static void regions_agree(struct pmm_model *m, const struct census *c)
 {
     struct pmm_region_stats s;
     uint64_t last = 0;
-    size_t count = 0;
+    size_t index = 0;
     for (uint64_t block = m->first / PMM_BLOCK_FRAMES; block < m->end / PMM_BLOCK_FRAMES && m->ok; block++) {
         uint64_t number = model_region(m, block);
         if (number != 0 && number != last) {
-            region_agrees(m, count++, number, block);
+            region_agrees(m, c, index++, block);
         }
         last = number;
     }
-    AGREE_EQ(m, pmm_stats(&m->bed->pmm).regions, count);
-    AGREE(m, !pmm_region_stats(&m->bed->pmm, count, &s));
+    AGREE_EQ(m, pmm_stats(&m->bed->pmm).regions, c->regions);
+    AGREE(m, !pmm_region_stats(&m->bed->pmm, c->regions, &s));
 }
 
 static void owners_agree(struct pmm_model *m, const struct census *c)
@@ -225,7 +237,7 @@ bool model_agrees(struct pmm_model *m)
     }
     blocks_agree(m, &census);
     if (m->ok) {
-        regions_agree(m);
+        regions_agree(m, &census);
         owners_agree(m, &census);
     }
     if (!broken && m->ok) {

@@ -6,7 +6,7 @@ static void promise_all(struct play *p)
 {
     struct pmm_model *m = p->model;
     uint64_t n = model_for_all(m) - (model_for_all(m) > 0 ? model_out_of_reach(m) : 0);
-    if (!dice_one_in(&p->dice, 6) || model_is_broken(m) || n > model_for_all(m)) {
+    if (!dice_one_in(&p->dice, 3) || model_is_broken(m) || n > model_for_all(m)) {
         return;
     }
     play_calls(p, CALLS_TO_FREE);
@@ -50,13 +50,13 @@ static void fill_waiting_list(struct play *p)
 void play_mark_bad(struct play *p)
 {
     struct dice *d = &p->dice;
-    if (dice_one_in(d, 24)) {
+    if (dice_one_in(d, 12)) {
         fill_waiting_list(p);
         return;
     }
     promise_all(p);
-    static const enum model_kind kinds[] = {MODEL_FREE, MODEL_USED, MODEL_USED, MODEL_RUN, MODEL_RESERVED,
-                                            MODEL_BAD,  MODEL_ZERO, MODEL_METADATA};
+    static const enum model_kind kinds[] = {MODEL_FREE, MODEL_FREE, MODEL_FREE, MODEL_USED, MODEL_USED,
+                                            MODEL_RUN,  MODEL_RESERVED, MODEL_BAD, MODEL_ZERO, MODEL_METADATA};
     uint64_t frame = play_find(p, kinds[dice_below(d, ARRAY_LEN(kinds))]);
     mark_one(p, frame == MODEL_NO_FRAME || dice_one_in(d, 8) ? play_anywhere(p) : frame);
 }

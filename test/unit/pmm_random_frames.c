@@ -65,7 +65,8 @@ void play_reference_limit(struct play *p)
     struct pmm_model *m = p->model;
     uint64_t frame = play_find(p, MODEL_USED), retains = 0, releases = 0;
     bool fits = frame != MODEL_NO_FRAME && model_references(m, frame) == 1 && model_marks(m, frame) == 0;
-    if (p->limit_was_tried || p->is_traced || !fits || dice_below(&p->dice, 4) != 0) {
+    bool again = dice_one_in(&p->dice, 8) || p->tally->seen[CALL_RETAIN][STATUS_LIMIT] == 0;
+    if (p->limit_was_tried || p->is_traced || !fits || !again) {
         return;
     }
     p->limit_was_tried = true;
@@ -94,7 +95,7 @@ void play_zero_frame(struct play *p)
     if (is_set) {
         AGREE_EQ(m, zero.v, m->zero_frame);
     }
-    if (!dice_one_in(&p->dice, 4)) {
+    if (!dice_one_in(&p->dice, 2)) {
         return;
     }
     uint64_t frame = play_in_use(p);
@@ -148,6 +149,9 @@ void play_give_back(struct play *p)
     struct dice *d = &p->dice;
     uint64_t first = dice_below(d, 4) != 0 ? play_find(p, MODEL_RESERVED) : play_anywhere(p);
     first = first == MODEL_NO_FRAME ? play_anywhere(p) : first;
+    for (uint64_t steps = dice_below(d, 6); steps > 0 && model_kind(m, first + 1) == MODEL_RESERVED; steps--) {
+        first++; /* into the middle of a hold: it is split there */
+    }
     uint64_t frames = 1 + dice_below(d, 3);
     if (bed->hold_count > 0 && dice_below(d, 3) == 0) {
         struct frame_hold h = bed->given_holds[dice_below(d, bed->hold_count)];

@@ -50,8 +50,8 @@ static void draw_rest(struct pmm_bed *bed, struct dice *d)
     bed_with_zero_pool(bed, pools[dice_below(d, ARRAY_LEN(pools))]);
     size_t room = dice_below(d, 4);
     bed_with_room(bed, bed->run_count + room <= BED_RUNS_MAX ? room : 0);
-    if (dice_below(d, 3) == 0) {
-        bed->hold_capacity = bed->hold_count + dice_below(d, 3);
+    if (dice_below(d, 2) == 0) {
+        bed->hold_capacity = bed->hold_count + dice_below(d, 2);
     }
     if (dice_below(d, 6) == 0) {
         size_t needed = pmm_count_descriptors(bed->runs, bed->run_count) + 2 * bed->node_range_count;

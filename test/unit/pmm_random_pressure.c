@@ -102,7 +102,7 @@ void play_lows_after(struct play *p, unsigned flags, uint64_t avail_before, enum
             test_note("callback %lu: threshold %lu, %lu available before and %lu after; called %lu times", i,
                       low->low.threshold.v, avail_before, avail, low->calls);
         }
-        if (s == STATUS_OK && avail >= low->low.threshold.v) {
+        if (s == STATUS_OK && calls == 0 && avail >= low->low.threshold.v) {
             low->was_called = false; /* it will be told again */
         }
     }

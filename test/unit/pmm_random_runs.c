@@ -249,6 +249,7 @@ void play_split_run(struct play *p)
 {
     uint64_t first, n;
     draw_range(p, &first, &n);
+    n += dice_one_in(&p->dice, 4) ? dice_below(&p->dice, PMM_BLOCK_FRAMES) : 0;
     unsigned may = model_split_run(p->model, first, n);
     play_calls(p, CALLS_NOBODY);
     if (play_answers(p, CALL_SPLIT_RUN, pmm_split_run(p->pmm, pfn(first), npages(n)), may)) {
