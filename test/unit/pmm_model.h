@@ -129,6 +129,7 @@ bool model_must_serve(struct pmm_model *m, unsigned flags, uint64_t n);
 /* Are the flags themselves wrong for `n` calls of pmm_alloc? */
 bool model_flags_wrong(const struct pmm_model *m, unsigned flags, uint64_t n);
 uint64_t model_kept_by_zones(const struct pmm_model *m, unsigned flags); /* from such a request, at most */
+enum pmm_zone model_highest_zone(unsigned flags); /* that may serve it */
 bool model_has_reserves(const struct pmm_model *m);
 /* May such a request take `n` frames of this zone, whatever lies in magazines? */
 bool model_zone_leaves(const struct pmm_model *m, enum pmm_zone zone, unsigned flags, uint64_t n);
@@ -163,6 +164,8 @@ bool model_run_fits(const struct pmm_model *m, struct model_wish wish, uint64_t 
 void model_run_taken(struct pmm_model *m, uint64_t first, uint64_t n);
 unsigned model_free_run(const struct pmm_model *m, uint64_t first, uint64_t n);  /* a set of statuses */
 unsigned model_split_run(const struct pmm_model *m, uint64_t first, uint64_t n); /* a set of statuses */
+/* Is this block handed out whole, and the one below in the same run? */
+bool model_continues_run(const struct pmm_model *m, uint64_t frame);
 void model_run_freed(struct pmm_model *m, uint64_t first, uint64_t n);
 void model_split(struct pmm_model *m, uint64_t first, uint64_t n);
 

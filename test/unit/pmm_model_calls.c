@@ -3,7 +3,7 @@
 
 /* ---- Who may have frames ---- */
 
-static enum pmm_zone highest_zone(unsigned flags)
+enum pmm_zone model_highest_zone(unsigned flags)
 {
     return (flags & PMM_BELOW_1M) != 0    ? PMM_ZONE_1M
            : (flags & PMM_BELOW_16M) != 0 ? PMM_ZONE_16M
@@ -14,7 +14,7 @@ static enum pmm_zone highest_zone(unsigned flags)
 uint64_t model_limit(unsigned flags)
 {
     static const uint64_t ends[] = {MIB, 16 * MIB, 4 * GIB};
-    enum pmm_zone zone = highest_zone(flags);
+    enum pmm_zone zone = model_highest_zone(flags);
     return zone == PMM_ZONE_HIGH ? UINT64_MAX : bytes_to_pages_down(ends[zone]).v;
 }
 
@@ -58,7 +58,7 @@ static uint64_t less(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint64_t room(const struct pmm_model *m, unsigned flags)
 {
     struct zone_frames zones = count_zones(m);
-    enum pmm_zone limit = highest_zone(flags);
+    enum pmm_zone limit = model_highest_zone(flags);
     uint64_t sum = 0;
     for (enum pmm_zone z = PMM_ZONE_1M; z <= limit; z++) {
         bool may_empty = z == limit || (flags & (PMM_EMERGENCY | PMM_PROMISED)) != 0;
@@ -75,7 +75,7 @@ uint64_t model_kept_by_zones(const struct pmm_model *m, unsigned flags)
         return 0;
     }
     struct zone_frames zones = count_zones(m);
-    enum pmm_zone limit = highest_zone(flags);
+    enum pmm_zone limit = model_highest_zone(flags);
     uint64_t sum = 0;
     for (enum pmm_zone z = PMM_ZONE_1M; z <= limit; z++) {
         bool asked_for = z == limit && limit != PMM_ZONE_HIGH;
@@ -86,7 +86,8 @@ uint64_t model_kept_by_zones(const struct pmm_model *m, unsigned flags)
 
 bool model_zone_leaves(const struct pmm_model *m, enum pmm_zone zone, unsigned flags, uint64_t n)
 {
-    if (zone == highest_zone(flags) || m->zone_reserve[zone] == 0 || (flags & (PMM_EMERGENCY | PMM_PROMISED)) != 0) {
+    if (zone == model_highest_zone(flags) || m->zone_reserve[zone] == 0 ||
+        (flags & (PMM_EMERGENCY | PMM_PROMISED)) != 0) {
         return true;
     }
     struct zone_frames zones = count_zones(m);
@@ -103,7 +104,7 @@ static uint64_t budget(struct pmm_model *m, unsigned flags)
 
 bool model_may_serve(struct pmm_model *m, unsigned flags, uint64_t n)
 {
-    bool limited = highest_zone(flags) != PMM_ZONE_HIGH || model_has_reserves(m);
+    bool limited = model_highest_zone(flags) != PMM_ZONE_HIGH || model_has_reserves(m);
     /* What was in a magazine was taken from its zone before. */
     return n <= budget(m, flags) && (!limited || n <= room(m, flags) + m->cached);
 }
@@ -119,7 +120,7 @@ bool model_must_serve(struct pmm_model *m, unsigned flags, uint64_t n)
         return false;
     }
     /* What metadata will take may be taken from just this zone. */
-    return highest_zone(flags) == PMM_ZONE_HIGH || n + model_earmarked(m) <= room(m, flags);
+    return model_highest_zone(flags) == PMM_ZONE_HIGH || n + model_earmarked(m) <= room(m, flags);
 }
 
 uint64_t model_for_all(struct pmm_model *m)

@@ -118,6 +118,12 @@ void model_run_taken(struct pmm_model *m, uint64_t first, uint64_t n)
     }
 }
 
+bool model_continues_run(const struct pmm_model *m, uint64_t frame)
+{
+    return frame > m->first && model_kind(m, frame) == MODEL_RUN && model_kind(m, frame - 1) == MODEL_RUN &&
+           run_of(m, frame) == run_of(m, frame - 1);
+}
+
 static bool range_is_wrong(uint64_t first, uint64_t n) { return n == 0 || first + n < first; }
 
 /* What the frames of [first, first + n) allow: all in use (`once`: exactly once). */

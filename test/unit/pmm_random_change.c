@@ -2,11 +2,11 @@
 #include "unit/pmm_random_ops.h"
 
 /* All that is available is promised: what takes memory away must fail now. Most of it comes back by play_promise. */
-static void promise_all(struct play *p)
+void play_promise_all(struct play *p)
 {
     struct pmm_model *m = p->model;
-    uint64_t n = model_for_all(m) - (model_for_all(m) > 0 ? model_out_of_reach(m) : 0);
-    if (!dice_one_in(&p->dice, 3) || model_is_broken(m) || n > model_for_all(m)) {
+    uint64_t all = model_for_all(m), beyond = model_out_of_reach(m), n = all > beyond ? all - beyond : 0;
+    if (model_is_broken(m)) {
         return;
     }
     play_calls(p, CALLS_TO_FREE);
@@ -54,10 +54,17 @@ void play_mark_bad(struct play *p)
         fill_waiting_list(p);
         return;
     }
-    promise_all(p);
+    if (dice_one_in(d, 3)) {
+        play_promise_all(p);
+    }
     static const enum model_kind kinds[] = {MODEL_FREE, MODEL_FREE, MODEL_FREE, MODEL_USED, MODEL_USED,
                                             MODEL_RUN,  MODEL_RESERVED, MODEL_BAD, MODEL_ZERO, MODEL_METADATA};
     uint64_t frame = play_find(p, kinds[dice_below(d, ARRAY_LEN(kinds))]);
+    for (unsigned i = 0; i < 8 && p->bed->owner_capacity > 0 && frame != MODEL_NO_FRAME; i++) {
+        if (model_kind(p->model, frame) == MODEL_USED && play_owner_of(p, frame) == 0) {
+            frame = play_find(p, MODEL_USED); /* in a block of its own, if there is one */
+        }
+    }
     mark_one(p, frame == MODEL_NO_FRAME || dice_one_in(d, 8) ? play_anywhere(p) : frame);
 }
 
@@ -210,7 +217,9 @@ void play_region_remove(struct play *p)
     do { /* one where nothing is in the way, if there are any */
         e = look_at_region(p, m->first / PMM_BLOCK_FRAMES + dice_below(d, (m->end - m->first) / PMM_BLOCK_FRAMES));
     } while (++tries < 8 && (e.number == 0 || e.way.first.v != MODEL_NO_FRAME) && dice_below(d, 6) != 0);
-    promise_all(p);
+    if (dice_one_in(d, 3)) {
+        play_promise_all(p);
+    }
     bool by_ram = dice_below(d, 4) != 0 && e.ram != MODEL_NO_FRAME;
     uint64_t first = by_ram ? e.ram : e.first_block * PMM_BLOCK_FRAMES;
     uint64_t frames = (by_ram ? e.ram_end : e.end_block * PMM_BLOCK_FRAMES) - first;

@@ -13,7 +13,8 @@ static void dice_map(struct pmm_bed *bed, struct dice *d)
         uint64_t frames = 1 + dice_below(d, longest[dice_below(d, ARRAY_LEN(longest))]);
         frames = frames < end - at ? frames : end - at;
         bed_run(bed, at, frames);
-        for (uint64_t held_end = at; dice_below(d, 3) == 0 && held_end < at + frames;) {
+        for (uint64_t held_end = at;
+             dice_below(d, 3) == 0 && held_end < at + frames && bed->hold_count < BED_HOLDS_MAX / 2;) {
             uint64_t first = held_end + dice_below(d, at + frames - held_end), left = at + frames - first;
             uint64_t held = 1 + dice_below(d, dice_below(d, 2) == 0 && left > 4 ? 4 : left);
             bed_hold(bed, first, held, (enum hold_kind)dice_below(d, HOLD_BAD + 1));
@@ -139,6 +140,9 @@ bool play_begin(struct play *p, struct bed_arena *arena, struct play_tally *tall
         p->bed->model = NULL;
         p->bed = NULL;
         return false;
+    }
+    if (dice_below(&p->dice, 4) != 0) { /* small owners have blocks of their own */
+        pmm_policy_set(p->pmm, (struct pmm_policy){npages(2), 0});
     }
     return model_note_ok(p->model, bed_sound(p->bed)) && model_agrees(p->model);
 }

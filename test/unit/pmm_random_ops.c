@@ -40,6 +40,7 @@ void play_calls(struct play *p, enum play_callbacks callbacks)
     p->model->cached = pmm_stats(p->pmm).cached.v;
     p->callbacks = callbacks;
     p->has_swapped = false;
+    p->backs = p->bed->backs;
     for (size_t i = 0; i < PLAY_LOWS; i++) {
         p->lows[i].calls = 0;
     }
@@ -90,6 +91,17 @@ bool play_served(struct play *p, enum play_call call, unsigned flags, uint64_t n
     return ok;
 }
 
+void play_zone_is_kept(struct play *p, unsigned flags, enum pmm_zone zone)
+{
+    struct pmm_model *m = p->model;
+    struct pmm_zone_stats s = pmm_stats(p->pmm).zones[zone];
+    bool may_draw = (flags & (PMM_PROMISED | PMM_EMERGENCY)) != 0 || zone == model_highest_zone(flags);
+    /* What lay in a magazine was taken before; and metadata comes from anywhere. */
+    if (m->cached == 0 && !p->has_swapped && !may_draw && p->backs == p->bed->backs) {
+        AGREE(m, s.free.v >= m->zone_reserve[zone]);
+    }
+}
+
 void play_took(struct play *p, unsigned flags, pfn_t frame)
 {
     struct pmm_model *m = p->model;
@@ -98,6 +110,7 @@ void play_took(struct play *p, unsigned flags, pfn_t frame)
     AGREE(m, frame.v < model_limit(flags));
     AGREE(m, q.state == PMM_STATE_USED && q.references == 1 && (q.owner == 0 || q.owner == owner));
     model_allocated(m, frame.v);
+    play_zone_is_kept(p, flags, q.zone);
     p->to_trace += p->is_traced;
     AGREE(m, frame.v != p->zeroing);
     if (owner != 0) {
@@ -209,6 +222,7 @@ static const struct operation {
     {play_policy, "policy", {1, 1, 1}, false}, {play_mark_bad, "mark_bad", {1, 2, 1}, false},
     {play_region_add, "region_add", {2, 2, 1}, true}, {play_region_remove, "region_remove", {1, 2, 4}, true},
     {play_lows, "lows", {2, 2, 2}, false}, {play_reserves, "reserves", {1, 2, 2}, true},
+    {play_squeeze, "squeeze", {0, 1, 1}, true},
     {play_alloc_zeroed, "alloc_zeroed", {4, 4, 2}, false}, {play_zero_fill, "zero_fill", {1, 2, 2}, true},
     {play_drain, "drain", {1, 1, 1}, false}, {play_trace, "trace", {1, 1, 1}, false},
 };

@@ -56,6 +56,7 @@ struct play {
     unsigned callbacks;    /* enum play_callbacks, of the call in progress */
     bool reclaims;         /* a callback is being called */
     bool has_swapped;      /* callbacks have allocated in this call, not only freed */
+    uint64_t backs;        /* calls of back() before the call in progress */
     uint64_t zeroing;      /* the frame that is being zeroed, or MODEL_NO_FRAME */
     uint64_t zeroed;       /* frames, in the filling in progress */
     bool is_traced;
@@ -97,6 +98,8 @@ bool play_answers(struct play *p, enum play_call call, enum status s, unsigned m
 /* The statuses of a request: before what it did is written down. */
 bool play_served(struct play *p, enum play_call call, unsigned flags, uint64_t n, enum status s);
 void play_took(struct play *p, unsigned flags, pfn_t frame); /* one frame of a request that was OK */
+/* After a request that got frames of this zone: is what the zone keeps left there? */
+void play_zone_is_kept(struct play *p, unsigned flags, enum pmm_zone zone);
 
 uint64_t play_find(struct play *p, enum model_kind kind); /* any frame of that kind, or MODEL_NO_FRAME */
 uint64_t play_anywhere(struct play *p);                   /* in use, anywhere in the window, or wild */
@@ -135,6 +138,7 @@ void play_uncharge(struct play *p);
 void play_policy(struct play *p);
 
 /* pmm_random_change.c */
+void play_promise_all(struct play *p);
 void play_mark_bad(struct play *p);
 void play_region_add(struct play *p);
 void play_region_remove(struct play *p);
@@ -144,6 +148,7 @@ void play_lows(struct play *p);
 /* After a request for frames: were those called that must be? */
 void play_lows_after(struct play *p, unsigned flags, uint64_t avail_before, enum status s);
 void play_reserves(struct play *p);
+void play_squeeze(struct play *p);
 void play_alloc_zeroed(struct play *p);
 void play_zero_fill(struct play *p);
 void play_drain(struct play *p);

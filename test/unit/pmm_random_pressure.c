@@ -137,6 +137,29 @@ void play_reserves(struct play *p)
     }
 }
 
+/* All is promised, and the emergency reserve drawn on: what becomes free fills it up again. */
+void play_squeeze(struct play *p)
+{
+    struct pmm_model *m = p->model;
+    uint64_t n = 1 + dice_below(&p->dice, 30);
+    play_calls(p, CALLS_NOBODY);
+    enum status s = pmm_emergency_reserve(p->pmm, npages(n));
+    if (!play_answers(p, CALL_EMERGENCY_RESERVE, s, MAY(STATUS_OK) | MAY(STATUS_NOMEM))) {
+        return;
+    }
+    m->emergency = m->emergency_wanted = n;
+    m->came_free = 0;
+    play_promise_all(p);
+    for (uint64_t draws = dice_below(&p->dice, n + 1); draws > 0 && m->ok && s == STATUS_OK; draws--) {
+        pfn_t frame;
+        play_calls(p, CALLS_NOBODY);
+        s = pmm_alloc(p->pmm, PMM_EMERGENCY | PMM_NO_RECLAIM, &frame);
+        if (play_served(p, CALL_ALLOC, PMM_EMERGENCY | PMM_NO_RECLAIM, 1, s)) {
+            play_took(p, PMM_EMERGENCY | PMM_NO_RECLAIM, frame);
+        }
+    }
+}
+
 /* ---- Frames zeroed ahead ---- */
 
 void play_alloc_zeroed(struct play *p)

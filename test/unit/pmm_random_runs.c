@@ -140,6 +140,7 @@ static enum status ask_for_run(struct play *p, struct run_request r)
     bool ok = play_answers(p, CALL_ALLOC_RUN, s, run_answers(p, r, wish, s));
     if (ok && AGREE(m, model_run_fits(m, wish, first.v))) {
         model_run_taken(m, first.v, r.n);
+        play_zone_is_kept(p, r.flags, model_zone(first.v));
         p->to_trace += p->is_traced ? r.n : 0;
         p->drawn += (r.flags & PMM_EMERGENCY) != 0 ? r.n : 0;
     } else if (s != STATUS_OK) {
@@ -195,27 +196,35 @@ void play_largest_run(struct play *p)
 
 /* ---- Back ---- */
 
-/* A run in use or a part of it, frames in use side by side, or anything. */
+/* Frames in use from `at` on, one after the other, at most `most`; a block handed out whole counts. */
+static uint64_t in_use_from(const struct pmm_model *m, uint64_t at, uint64_t most)
+{
+    uint64_t n = 0;
+    while (n < most && (model_kind(m, at + n) == MODEL_RUN || model_free_one(m, at + n) == STATUS_OK)) {
+        n++;
+    }
+    return n;
+}
+
+/* A run in use or a part of it, or more than it, frames in use side by side, or anything. */
 static void draw_range(struct play *p, uint64_t *first, uint64_t *n)
 {
-    const struct pmm_model *m = p->model;
     struct dice *d = &p->dice;
     enum model_kind kind = dice_below(d, 2) == 0 ? MODEL_RUN : MODEL_USED;
     uint64_t at = dice_one_in(d, 12) ? MODEL_NO_FRAME : play_find(p, kind);
+    uint64_t most = dice_below(d, 3) == 0 ? 600 : 6;
     if (at == MODEL_NO_FRAME) {
         at = play_anywhere(p);
-    }
-    uint64_t most = dice_below(d, 3) == 0 ? 4 * PMM_BLOCK_FRAMES : dice_below(d, 3) == 0 ? 600 : 6;
-    while (most > 6 && at > m->first && model_kind(m, at - 1) == kind && dice_below(d, 600) != 0) {
-        at--; /* to its start, most of the time */
-    }
-    uint64_t end = at;
-    while (end < at + most && (model_kind(m, end) == MODEL_RUN || model_free_one(m, end) == STATUS_OK)) {
-        end++;
+    } else if (kind == MODEL_RUN && dice_below(d, 4) != 0) { /* whole blocks, most of the time */
+        at -= at % PMM_BLOCK_FRAMES;
+        most = (1 + dice_below(d, 3)) * PMM_BLOCK_FRAMES + dice_below(d, 2) * dice_below(d, PMM_BLOCK_FRAMES);
+        while (model_continues_run(p->model, at) && dice_below(d, 4) != 0) {
+            at -= PMM_BLOCK_FRAMES;
+        }
     }
     *first = at;
-    *n = end - at;
-    if (*n > 1 && dice_below(d, 3) == 0) {
+    *n = in_use_from(p->model, at, most);
+    if (*n > 1 && dice_below(d, 4) == 0) {
         *n = 1 + dice_below(d, *n);
     }
     if (dice_one_in(d, 20)) {
