@@ -24,6 +24,7 @@ set(CAIRN_PMM_SOURCES
     src/pmm/block.c
     src/pmm/blocks_check.c
     src/pmm/claim.c
+    src/pmm/codes.c
     src/pmm/earmark.c
     src/pmm/free.c
     src/pmm/holds.c
@@ -195,6 +196,7 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/pmm_emergency_test.c
     test/unit/pmm_hotplug_more_test.c
     test/unit/pmm_hotplug_test.c
+    test/unit/pmm_loose_test.c
     test/unit/pmm_magazine_test.c
     test/unit/pmm_misuse_calls_test.c
     test/unit/pmm_misuse_test.c

@@ -34,7 +34,7 @@ static enum status init_one(struct bench_work *w, uint64_t ops)
 
 /* ---- On a PMM of its own: no magazines, and nothing that must be backed ---- */
 
-enum { OWN_RUNS = 2, OWN_HOLDS = 4, OWN_REGIONS = 4 };
+enum { OWN_RUNS = 3, OWN_HOLDS = 4, OWN_REGIONS = 4 };
 
 /* In kernel pages: large for a stack. */
 struct own {
@@ -176,14 +176,18 @@ enum status bench_mark(const struct bench *bench, struct bench_result *result)
 
 /* ---- Bring-up ---- */
 
-/* The machine that is brought up: a PC's map with a hole, the first page and an image reserved, tables in use. */
+/*
+ * The machine that is brought up: a PC's map with its holes, most of it above 4 GiB, so that machines of all sizes have
+ * the same regions (a border of a zone inside makes one more); the first page and an image reserved, tables in use.
+ */
 enum { INIT_LOW = 160, INIT_IMAGE = 256, INIT_USED = 16, INIT_METADATA = 4 };
 
 static void init_lists(struct own *own, npages_t ram)
 {
     uint64_t mib = bytes_to_pages_down(MIB).v;
     own->runs[0] = (struct frame_run){pfn(0), npages(INIT_LOW)};
-    own->runs[1] = (struct frame_run){pfn(mib), npages(ram.v - mib)};
+    own->runs[1] = (struct frame_run){pfn(mib), npages(15 * mib)};
+    own->runs[2] = (struct frame_run){paddr_to_pfn(paddr(4 * GIB)), npages(ram.v - 16 * mib)};
     own->holds[0] = (struct frame_hold){pfn(0), 1, HOLD_RESERVED};
     own->holds[1] = (struct frame_hold){pfn(mib), INIT_IMAGE, HOLD_RESERVED};
     own->holds[2] = (struct frame_hold){pfn(2 * mib), INIT_USED, HOLD_USED};
@@ -193,9 +197,13 @@ static void init_lists(struct own *own, npages_t ram)
     memset(own->regions, 0, sizeof own->regions);
 }
 
-/* Pages of address space for the arrays of 16 TiB: states, then descriptors. Only the first page of each is there. */
-static npages_t init_states(void) { return bytes_to_pages_up(bytes_to_pages_up(16 * TIB).v * sizeof(uint16_t)); }
-static npages_t init_blocks(void) { return bytes_to_pages_up(16 * TIB / (2 * MIB) * PMM_BLOCK_BYTES); }
+/* Pages of address space for the arrays of such 16 TiB: states, then descriptors. Only the first page of each is there.
+ */
+static npages_t init_states(void)
+{
+    return bytes_to_pages_up(bytes_to_pages_up(4 * GIB + 16 * TIB).v * sizeof(uint16_t));
+}
+static npages_t init_blocks(void) { return bytes_to_pages_up((4 * GIB + 16 * TIB) / (2 * MIB) * PMM_BLOCK_BYTES); }
 
 static enum status measure_init(struct own *own, npages_t ram, vaddr_t states, struct bench_result *result)
 {

@@ -108,7 +108,6 @@ __attribute__((always_inline)) static inline bool alloc_on(struct pmm *pmm, stru
             if (__builtin_expect(code_get(pmm, taken) == CODE_CACHED, 1)) {
                 code_set(pmm, taken, 1);
                 magazine_count_set(m, count - 1);
-                counter_step(&cpu->allocated);
                 cpu_leave(cpu);
                 *frame = pfn(taken);
                 return true;

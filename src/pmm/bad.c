@@ -2,7 +2,7 @@
  * Frames that are broken (pmm_change.h). A free one leaves its block at once; one in use gets a code that sends it away
  * when it is freed; one with several users keeps its count, and waits in a short list.
  */
-#include "pmm/internal.h"
+#include "pmm/account.h"
 
 bool bad_is_waiting(const struct pmm *pmm, uint64_t frame)
 {
@@ -30,8 +30,7 @@ static enum status free_frame_goes_bad(struct pmm *pmm, struct pmm_block *b, uin
         return STATUS_NOMEM;
     }
     pmm->spare--;
-    block_make_holed(pmm, b);
-    block_take_range(pmm, b, frame, frame + 1);
+    block_take_range(pmm, b, frame, frame + 1, NULL);
     code_set(pmm, frame, CODE_BAD);
     b->usable--;
     pmm->reserved++;
@@ -46,7 +45,7 @@ static enum status used_frame_goes_bad(struct pmm *pmm, struct pmm_block *b, uin
         if (code == CODE_BAD_ONCE) {
             return STATUS_EXISTS;
         }
-        b->retained = (uint16_t)(b->retained + (code == 1));
+        b->retained = (b->retained + (unsigned)(code == 1)) & PMM_COUNT_MASK;
         code_set(pmm, frame, CODE_BAD_ONCE);
         return STATUS_OK;
     }
@@ -65,15 +64,15 @@ static enum status open_frame_goes_bad(struct pmm *pmm, struct pmm_block *b, uin
     if (block_is_run(b)) {
         block_split(pmm, b);
     }
-    bool beyond = index_in_block(frame) >= b->carved && b->mode != PMM_BLOCK_HOLED;
-    unsigned code = beyond ? (unsigned)CODE_NEVER : code_get(pmm, frame);
-    if (code_is_free(code) && b->mode != PMM_BLOCK_CLOSED) {
+    bool beyond = b->mode == PMM_BLOCK_OPEN && index_in_block(frame) >= b->carved;
+    unsigned code = beyond ? (unsigned)CODE_FREE : code_get(pmm, frame);
+    if (code_is_link(code) && b->mode != PMM_BLOCK_CLOSED) {
         return free_frame_goes_bad(pmm, b, frame);
     }
     if (code_is_count(code) || code == CODE_SHARED_ONCE || code == CODE_BAD_ONCE) {
         return used_frame_goes_bad(pmm, b, frame, code);
     }
-    if (code == CODE_RESERVED || code == CODE_LOST || code_is_free(code)) { /* it is counted as reserved already */
+    if (code == CODE_RESERVED || code == CODE_LOST || code_is_link(code)) { /* it is counted as reserved already */
         code_set(pmm, frame, CODE_BAD);
         pmm->bad++;
         pmm->lost -= code != CODE_RESERVED;

@@ -2,63 +2,112 @@
  * One block: the stack of its free frames, and what else can become of its frames. Nothing here looks at other blocks,
  * and nothing here counts `spare`.
  */
-#include "pmm/internal.h"
-
-/* Four codes at once; the array is of uint16_t. */
-typedef uint64_t __attribute__((may_alias)) four_codes;
-
-static four_codes *codes_at(const struct pmm *pmm, uint64_t frame) { return (four_codes *)(void *)&pmm->states[frame]; }
+#include "pmm/codes.h"
 
 /* ---- Frames out ---- */
 
-/* The next frames from the carve mark on. In a plain block they are free whatever their codes say. */
+/* The next frames from the carve mark on: they are free whatever their codes say. */
 static unsigned carve(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code)
 {
     uint64_t first = block_first(pmm, b);
-    unsigned index = b->carved, limit = part_limit(pmm, b), got = 0;
-    if (b->mode == PMM_BLOCK_OPEN) {
-        got = n < limit - index ? n : limit - index;
-        for (unsigned i = 0; i < got; i++) {
-            code_set(pmm, first + index + i, code);
-            frames[got - 1 - i] = first + index + i;
-        }
-        carved_set(b, index + got);
-        return got;
-    }
-    uint64_t taken[PMM_MAGAZINE_FRAMES];
-    for (; index < limit && got < n && got < ARRAY_LEN(taken); index++) {
-        if (code_get(pmm, first + index) == CODE_NEVER) {
-            code_set(pmm, first + index, code);
-            taken[got++] = first + index;
-        }
-    }
-    carved_set(b, index);
+    unsigned index = b->carved, limit = part_limit(pmm, b);
+    unsigned got = n < limit - index ? n : limit - index;
     for (unsigned i = 0; i < got; i++) {
-        frames[got - 1 - i] = taken[i];
+        code_set(pmm, first + index + i, code);
+        frames[got - 1 - i] = first + index + i;
     }
+    carved_set(b, index + got);
+    return got;
+}
+
+/* The eighths that are this descriptor's: block 0 shares its frames with `low`. */
+static unsigned eighths_of(const struct pmm *pmm, const struct pmm_block *b)
+{
+    static_assert(PMM_BLOCK_FRAMES / EIGHTH_FRAMES == 8, "a bit each");
+    return b == &pmm->low ? 0x0F : b == pmm->blocks ? 0xF0 : 0xFF;
+}
+
+unsigned block_free_eighths(const struct pmm *pmm, const struct pmm_block *b, unsigned among)
+{
+    uint64_t first = block_first(pmm, b);
+    unsigned eighths = 0;
+    for (unsigned left = eighths_of(pmm, b) & among; left != 0; left &= left - 1) {
+        unsigned q = (unsigned)__builtin_ctz(left), end = (q + 1) * EIGHTH_FRAMES;
+        if (end <= b->carved) {
+            eighths |= (unsigned)eighth_has_free(pmm, first + q * EIGHTH_FRAMES) << q;
+            continue;
+        }
+        for (unsigned i = q * EIGHTH_FRAMES; i < b->carved && (eighths >> q & 1) == 0; i++) {
+            eighths |= (unsigned)code_is_link(code_get(pmm, first + i)) << q;
+        }
+    }
+    return eighths;
+}
+
+enum { LOOSE_VISITS_MAX = 2 }; /* eighths that one call looks for loose frames in: bounds its cost */
+
+/* Loose frames of one eighth, lowest first; `top` is 0. Its bit goes with the last of them. */
+static unsigned take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code)
+{
+    unsigned q = (unsigned)__builtin_ctz(b->loose), got = 0;
+    uint64_t at = block_first(pmm, b) + q * EIGHTH_FRAMES;
+    uint64_t end = at + EIGHTH_FRAMES, mark = block_first(pmm, b) + b->carved;
+    end = end < mark ? end : mark;
+    for (const code_word *w = codes_at(pmm, at); at < end; at += 4 * CODES_A_WORD, w += 4) {
+        if (n == 1 && free_in_four(w) == 0) {
+            continue;
+        }
+        unsigned map = codes_map_16(w) & (end - at < 16 ? (1U << (end - at)) - 1 : ~0U);
+        for (; map != 0; map &= map - 1) {
+            if (got == n) {
+                return got; /* and there are more */
+            }
+            uint64_t frame = at + (unsigned)__builtin_ctz(map);
+            code_set(pmm, frame, code);
+            frames[got++] = frame;
+        }
+    }
+    b->loose = (b->loose & ~(1U << q)) & 0xFFU;
+    return got;
+}
+
+enum { STACK_END = PMM_BLOCK_FRAMES }; /* no index */
+
+/*
+ * Pop up to n frames, from `*top` on, which is where the stack goes on afterwards: STACK_END, or the frame at which it
+ * was found broken if less than n were had. Out of line: it keeps all that the loop needs in registers.
+ */
+__attribute__((noinline)) static unsigned pop_links(uint16_t *codes, uint64_t first, unsigned carved, uint64_t *top,
+                                                    uint64_t *frames, unsigned n, unsigned code)
+{
+    uint64_t index = *top;
+    unsigned got = 0;
+    while (got < n && index < carved) {
+        unsigned below = __atomic_load_n(&codes[index], __ATOMIC_RELAXED);
+        if (__builtin_expect(!code_is_link(below), 0)) {
+            break;
+        }
+        __atomic_store_n(&codes[index], (uint16_t)code, __ATOMIC_RELAXED);
+        frames[got++] = first + index;
+        below -= CODE_LINK;
+        index = below == index ? (unsigned)STACK_END : below; /* which ends the loop: no mark is higher */
+    }
+    *top = index;
     return got;
 }
 
 /* Pop up to n frames; frames found corrupt close the block, and what was popped before stays popped. */
 static unsigned pop(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code)
 {
-    uint64_t base = block_first(pmm, b) - CODE_LINK;
-    unsigned top = b->top, carved = b->carved, got = 0;
-    while (got < n && top != 0) {
-        unsigned below = top < CODE_LINK || top - CODE_LINK >= carved ? 0 : code_get(pmm, base + top);
-        if (__builtin_expect(!code_is_link(below), 0)) {
-            b->top = 0;
-            b->free = (uint16_t)(b->free - got);
-            count_free_in(pmm, b, -(int64_t)got);
-            bool is_frame = top >= CODE_LINK && top - CODE_LINK < carved;
-            block_close(pmm, b, "the stack of free frames is broken", top, is_frame ? base + top : FRAME_NONE);
-            return got;
-        }
-        code_set(pmm, base + top, code);
-        frames[got++] = base + top;
-        top = below == top ? 0 : below;
+    uint64_t start = block_first(pmm, b), index = b->top - (unsigned)CODE_LINK;
+    unsigned got = pop_links(&pmm->states[start], start, b->carved, &index, frames, n, code);
+    b->top = index == STACK_END ? 0 : (uint16_t)(index + CODE_LINK);
+    if (__builtin_expect(got < n && b->top != 0, 0)) {
+        b->free = (uint16_t)(b->free - got);
+        count_free_in(pmm, b, -(int64_t)got);
+        block_close(pmm, b, "the stack of free frames is broken", b->top,
+                    index < b->carved ? start + index : FRAME_NONE);
     }
-    b->top = (uint16_t)top;
     return got;
 }
 
@@ -72,140 +121,76 @@ unsigned block_take(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsi
             return got;
         }
     }
-    if (got < n) {
-        got += carve(pmm, b, frames + got, n - got, code);
+    for (unsigned visits = 0; got < n && b->loose != 0 && (got == 0 || visits < LOOSE_VISITS_MAX); visits++) {
+        got += take_loose(pmm, b, frames + got, n - got, code);
     }
-    if (__builtin_expect(got < n && got < PMM_MAGAZINE_FRAMES, 0)) {
-        b->free = (uint16_t)(b->free - got);
-        count_free_in(pmm, b, -(int64_t)got);
-        block_close(pmm, b, "it counts more free frames than it has", b->free, FRAME_NONE);
-        return got;
+    bool is_all = b->loose == 0; /* that it has, where it gives less than it was asked for */
+    if (got < n && is_all) {
+        got += carve(pmm, b, frames + got, n - got, code);
     }
     b->free = (uint16_t)(b->free - got);
     count_free_in(pmm, b, -(int64_t)got);
+    if (__builtin_expect(got < n && is_all, 0)) {
+        block_close(pmm, b, "it counts more free frames than it has", b->free, FRAME_NONE);
+    }
     return got;
 }
 
 /* ---- Given frames ---- */
 
-/* Frames [carved, index) that are free go on the stack, the lowest on top. */
-static void carve_up_to(struct pmm *pmm, struct pmm_block *b, uint64_t first, unsigned index)
+uint64_t block_first_not_free(const struct pmm *pmm, const struct pmm_block *b, uint64_t first, uint64_t end)
 {
-    unsigned top = b->top;
-    for (unsigned i = index; i > b->carved; i--) {
-        if (b->mode == PMM_BLOCK_OPEN || code_get(pmm, first + i - 1) == CODE_NEVER) {
-            unsigned code = CODE_LINK + i - 1;
-            code_set(pmm, first + i - 1, top == 0 ? code : top);
-            top = code;
-        }
-    }
-    b->top = (uint16_t)top;
-    if (index > b->carved) {
-        carved_set(b, index);
-    }
+    uint64_t mark = block_first(pmm, b) + b->carved;
+    uint64_t to = end < mark ? end : mark;
+    uint64_t found = first < to ? codes_first_not_free(pmm, first, to) : to;
+    return found < to ? found : end;
 }
 
-/* Unlink one frame: its predecessor is the frame whose code is its link. A few instructions for four frames. */
-static void unlink_one(struct pmm *pmm, struct pmm_block *b, uint64_t first, unsigned index)
+/* Eighths with free frames in the map that are not among [low, high). */
+static unsigned eighths_in_map(const struct block_map *map, unsigned low, unsigned high)
 {
-    unsigned code = CODE_LINK + index, below = code_get(pmm, first + index);
-    below = below == code ? 0 : below;
-    code_set(pmm, first + index, 1); /* at once: it may name the next one to be unlinked */
-    if (b->top == code) {
-        b->top = (uint16_t)below;
-        return;
+    unsigned eighths = 0;
+    for (unsigned w = 0; w < ARRAY_LEN(map->word); w++) {
+        unsigned from = w * EIGHTH_FRAMES, stop = from + EIGHTH_FRAMES;
+        uint64_t taken = (low <= from ? ~0ULL : low < stop ? ~0ULL << (low - from) : 0)
+                         & (high >= stop ? ~0ULL : high > from ? ~(~0ULL << (high - from)) : 0);
+        eighths |= (unsigned)((map->word[w] & ~taken) != 0) << w;
     }
-    uint64_t pattern = code * 0x0001000100010001ULL;
-    const four_codes *words = codes_at(pmm, first);
-    for (unsigned w = 0; w * 4 < b->carved; w++) {
-        uint64_t x = __atomic_load_n(&words[w], __ATOMIC_RELAXED) ^ pattern;
-        /* Some lane of x may be 0: at least then the borrow of the subtraction shows in its top bit. */
-        if (((x - 0x0001000100010001ULL) & ~x & 0x8000800080008000ULL) == 0) {
-            continue;
-        }
-        for (unsigned i = w * 4; i < w * 4 + 4; i++) {
-            if (i != index && i < b->carved && code_get(pmm, first + i) == code) {
-                code_set(pmm, first + i, below == 0 ? CODE_LINK + i : below);
-                return;
-            }
-        }
-    }
+    return eighths;
 }
 
-/* Unlink the frames [low, low + n), all on the stack: one walk over it, up to the last of them. */
-static void unlink_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, unsigned low, unsigned n)
+void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end, const struct block_map *map)
 {
-    uint64_t base = first - CODE_LINK;
-    unsigned from = CODE_LINK + low, above = 0, left = n;
-    for (unsigned code = b->top; code != 0 && left > 0;) {
-        unsigned below = code_get(pmm, base + code);
-        if (code - from < n) {
-            unsigned next = below == code ? 0 : below;
-            if (above == 0) {
-                b->top = (uint16_t)next;
-            } else {
-                code_set(pmm, base + above, next == 0 ? above : next);
-            }
-            left--;
-            code = next;
-        } else {
-            above = code;
-            code = below == code ? 0 : below;
-        }
-    }
-}
-
-void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end)
-{
-    enum { FEW = 2 };
     uint64_t start = block_first(pmm, b);
-    unsigned low = (unsigned)(first - start), high = (unsigned)(end - start);
-    if (low > b->carved) {
-        carve_up_to(pmm, b, start, low);
+    unsigned low = (unsigned)(first - start), high = (unsigned)(end - start), carved = b->carved;
+    codes_fill(pmm, first, end, 1);
+    if (low > carved) {
+        codes_fill(pmm, start + carved, first, CODE_FREE);
+        b->loose = (b->loose | eighths_touched(carved, low)) & 0xFFU;
     }
-    unsigned linked = high < b->carved ? high : b->carved; /* [low, linked) is on the stack */
-    if (linked > low && linked - low <= FEW) {
-        for (unsigned i = low; i < linked; i++) {
-            unlink_one(pmm, b, start, i);
-        }
-    } else if (linked > low) {
-        unlink_range(pmm, b, start, low, linked - low);
-    }
-    for (uint64_t f = first; f < end; f++) {
-        code_set(pmm, f, 1);
-    }
-    if (high > b->carved) {
+    if (high > carved) {
         carved_set(b, high);
+    }
+    if (low < carved) { /* some were on the stack, which nobody can tell from loose ones: now all are loose */
+        b->top = 0;
+        unsigned taken = eighths_from_to((low + EIGHTH_FRAMES - 1) / EIGHTH_FRAMES, high / EIGHTH_FRAMES);
+        bool is_carved = map != NULL && b->carved == PMM_BLOCK_FRAMES; /* all that the map has free is loose then */
+        b->loose = (is_carved ? eighths_in_map(map, low, high) : block_free_eighths(pmm, b, ~taken)) & 0xFFU;
     }
     b->free = (uint16_t)(b->free - (high - low));
     count_free_in(pmm, b, -(int64_t)(high - low));
     block_restack(pmm, b);
 }
 
-void block_make_holed(struct pmm *pmm, struct pmm_block *b)
-{
-    if (b->mode != PMM_BLOCK_OPEN) {
-        return;
-    }
-    uint64_t first = block_first(pmm, b);
-    for (unsigned i = b->carved; i < PMM_BLOCK_FRAMES; i++) {
-        code_set(pmm, first + i, CODE_NEVER);
-    }
-    b->mode = PMM_BLOCK_HOLED;
-}
-
 /* ---- Blocks handed out whole ---- */
 
 void block_split(struct pmm *pmm, struct pmm_block *b)
 {
-    four_codes *words = codes_at(pmm, block_first(pmm, b));
-    for (unsigned w = 0; w < PMM_BLOCK_FRAMES / 4; w += 8) {
-        for (unsigned i = w; i < w + 8; i++) {
-            __atomic_store_n(&words[i], 0x0001000100010001ULL, __ATOMIC_RELAXED);
-        }
-    }
+    uint64_t first = block_first(pmm, b);
+    codes_fill(pmm, first, first + PMM_BLOCK_FRAMES, 1);
     b->mode = PMM_BLOCK_OPEN;
     b->top = 0;
+    b->loose = 0;
     carved_set(b, PMM_BLOCK_FRAMES);
 }
 
@@ -214,11 +199,9 @@ void block_split(struct pmm *pmm, struct pmm_block *b)
 /* Free frames as the codes have them. */
 static uint64_t count_free_codes(const struct pmm *pmm, const struct pmm_block *b)
 {
-    uint64_t first = block_first(pmm, b), free = 0;
-    for (unsigned i = 0; i < part_limit(pmm, b); i++) {
-        unsigned code = code_get(pmm, first + i);
-        bool carved = i < b->carved;
-        free += carved ? code_is_link(code) : b->mode == PMM_BLOCK_OPEN || code == CODE_NEVER;
+    uint64_t first = block_first(pmm, b), free = part_limit(pmm, b) - b->carved;
+    for (unsigned i = b == pmm->blocks ? (unsigned)frames_below_1m() : 0; i < b->carved; i++) {
+        free += code_is_link(code_get(pmm, first + i));
     }
     return free;
 }
@@ -242,7 +225,7 @@ void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t
         for (unsigned class = 0; class < PMM_CLASSES; class++) {
             if (pmm->current[node][class] == b) {
                 pmm->current[node][class] = &pmm->none;
-                pmm->currents--;
+                pmm->currents = (uint16_t)(pmm->currents & ~current_bit(node, class));
             }
         }
     }
@@ -262,6 +245,7 @@ void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t
     pmm->reserved += lost;
     pmm->lost += lost;
     b->free = b->top = b->usable = 0; /* nothing can be pushed any more */
+    b->loose = 0;
     b->owner = 0;
     b->mode = PMM_BLOCK_CLOSED;
     lane_set(b, b->lane | (unsigned)LANE_DIRECT);
@@ -277,44 +261,20 @@ void block_lose_frame(struct pmm *pmm, uint64_t frame)
 
 /* ---- The map of free frames ---- */
 
-/* Bit i of the result: lane i of the word is a link code, its seven top bits all ones. */
-static unsigned link_lanes(uint64_t word)
-{
-    uint64_t other = (~word & 0xFE00FE00FE00FE00ULL) >> 1;                     /* 0 in the lanes of links */
-    uint64_t marks = ~(other + 0x7F007F007F007F00ULL) & 0x8000800080008000ULL; /* no carry leaves a lane */
-    return (unsigned)((marks >> 15) * 0x0001000200040008ULL >> 48) & 0xFU;
-}
-
 struct block_map block_free_map(const struct pmm *pmm, const struct pmm_block *b)
 {
     struct block_map map = {{0}};
     if (!block_has_stack(b)) {
         return map;
     }
+    unsigned from = b == pmm->blocks ? (unsigned)frames_below_1m() / 64 : 0, carved = b->carved;
     uint64_t first = block_first(pmm, b);
-    const four_codes *words = codes_at(pmm, first);
-    for (unsigned w = 0; w * 4 < b->carved; w++) {
-        uint64_t lanes = link_lanes(__atomic_load_n(&words[w], __ATOMIC_RELAXED));
-        map.word[w / 16] |= lanes << (w % 16 * 4);
+    for (unsigned w = from; w < carved / 64; w++) {
+        map.word[w] = codes_map_64(codes_at(pmm, first + w * 64));
     }
-    for (unsigned w = 0; first == 0 && b != &pmm->low && w < frames_below_1m() / 64; w++) {
-        map.word[w] = 0; /* these are `low`'s */
-    }
-    if (b->mode == PMM_BLOCK_OPEN) { /* all ones from the mark on */
-        unsigned word = b->carved / 64;
-        if (word < ARRAY_LEN(map.word)) {
-            uint64_t beyond = ~0ULL << (b->carved % 64);
-            map.word[word] |= beyond;
-            while (++word < ARRAY_LEN(map.word)) {
-                map.word[word] = ~0ULL;
-            }
-        }
-        return map;
-    }
-    for (unsigned i = b->carved; i < part_limit(pmm, b); i++) {
-        uint64_t bit = 1ULL << (i % 64);
-        bool free = code_get(pmm, first + i) == CODE_NEVER;
-        map.word[i / 64] = free ? map.word[i / 64] | bit : map.word[i / 64] & ~bit;
+    for (unsigned w = carved / 64; w < part_limit(pmm, b) / 64; w++) { /* free from the mark on */
+        uint64_t beyond = w * 64 < carved ? ~0ULL << (carved % 64) : ~0ULL;
+        map.word[w] = beyond | (beyond == ~0ULL ? 0 : codes_map_64(codes_at(pmm, first + w * 64)));
     }
     return map;
 }

@@ -2,31 +2,38 @@
  * The validator's look at one block: its descriptor against its frames' codes.
  */
 #include "pmm/check.h"
+#include "pmm/codes.h"
 
 struct tally { /* frames of a block, by what their codes say */
     uint64_t links, never, used, metadata, reserved, bad, cached, lost, retained;
+    uint64_t links_of[PMM_BLOCK_FRAMES / EIGHTH_FRAMES];
 };
 
-/* PMM-I2: walk the stack, marking frames; returns its depth, or SIZE_MAX when it is broken. */
-static size_t stack_depth(struct check *c, const struct pmm_block *b, uint64_t start)
+/* What a walk over the stack found. */
+struct depth {
+    size_t all, of[PMM_BLOCK_FRAMES / EIGHTH_FRAMES];
+};
+
+/* PMM-I2: walk the stack, marking frames. => false: it is broken. */
+static bool stack_depth(struct check *c, const struct pmm_block *b, uint64_t start, struct depth *depth)
 {
     uint64_t seen[PMM_BLOCK_FRAMES / 64] = {0};
-    size_t depth = 0;
-    for (unsigned code = b->top; code != 0; depth++) {
+    for (unsigned code = b->top; code != 0; depth->all++) {
         unsigned index = code - CODE_LINK;
         if (!code_is_link(code) || index >= b->carved || !code_is_link(code_get(c->pmm, start + index))) {
             wrong(c, "PMM-I2: block %#lx: code %#x on the stack is no free carved frame", block_of(start), code);
-            return SIZE_MAX;
+            return false;
         }
         if ((seen[index / 64] >> (index % 64) & 1) != 0) {
             wrong(c, "PMM-I2: block %#lx: frame %u is on the stack twice", block_of(start), index);
-            return SIZE_MAX;
+            return false;
         }
         seen[index / 64] |= 1ULL << (index % 64);
+        depth->of[index / EIGHTH_FRAMES]++;
         unsigned below = code_get(c->pmm, start + index);
         code = below == code ? 0 : below;
     }
-    return depth;
+    return true;
 }
 
 /* PMM-I3: the stack that this block belongs on. */
@@ -52,7 +59,7 @@ static unsigned stack_wanted(const struct pmm *pmm, const struct pmm_block *b)
     return (b->free - 1U) / STACK_FRAMES;
 }
 
-/* Frames whose codes mean something: those below the mark, all of them in a block with holes or closed with them. */
+/* Frames whose codes mean something: those below the mark. */
 static struct tally take_tally(struct check *c, const struct pmm_block *b, uint64_t from, uint64_t to)
 {
     const struct pmm *pmm = c->pmm;
@@ -63,11 +70,15 @@ static struct tally take_tally(struct check *c, const struct pmm_block *b, uint6
         bool carved = f - start < b->carved;
         size_t run = run_at(pmm, f);
         bool is_ram = run < pmm->run_count && pmm->runs[run].first.v <= f;
-        if (b->mode == PMM_BLOCK_OPEN && !carved) {
-            code = CODE_NEVER;
+        t.never += !carved;
+        if (!carved) {
+            if (b->mode != PMM_BLOCK_CLOSED && !is_ram) {
+                wrong(c, "PMM-I4: frame %#lx is not RAM and lies beyond the carve mark %u", f, b->carved);
+            }
+            continue;
         }
         t.links += code_is_link(code);
-        t.never += code == CODE_NEVER;
+        t.links_of[index_in_block(f) / EIGHTH_FRAMES] += code_is_link(code);
         t.used += code_is_used(code);
         t.cached += code == CODE_CACHED;
         t.metadata += code == CODE_METADATA;
@@ -75,16 +86,10 @@ static struct tally take_tally(struct check *c, const struct pmm_block *b, uint6
         t.bad += code == CODE_BAD;
         t.lost += code == CODE_LOST;
         t.retained += code_is_used(code) && code != 1 && code != CODE_ZERO;
-        if (!carved && (code_is_link(code) || code_is_used(code) || code == CODE_CACHED)) {
-            wrong(c, "PMM-I4: frame %#lx has code %#x beyond the carve mark %u", f, code, b->carved);
-        }
-        if (carved && code == CODE_NEVER && b->mode != PMM_BLOCK_CLOSED) {
-            wrong(c, "PMM-I2: frame %#lx is carved and neither on the stack nor in use", f);
-        }
         if (b->mode != PMM_BLOCK_CLOSED && (code == CODE_ABSENT) == is_ram) {
             wrong(c, "PMM-I6: frame %#lx is %s and has code %#x", f, is_ram ? "RAM" : "not RAM", code);
         }
-        if (code > CODE_LAST && !code_is_link(code) && b->mode != PMM_BLOCK_CLOSED) {
+        if ((code == CODE_UNWRITTEN || code > CODE_LAST) && !code_is_link(code) && b->mode != PMM_BLOCK_CLOSED) {
             wrong(c, "PMM-I2: frame %#lx has the unknown code %#x", f, code);
         }
     }
@@ -93,10 +98,18 @@ static struct tally take_tally(struct check *c, const struct pmm_block *b, uint6
 
 static void check_stack_of(struct check *c, const struct pmm_block *b, uint64_t start, const struct tally *t)
 {
-    size_t depth = stack_depth(c, b, start);
-    if (depth != SIZE_MAX && (depth != t->links || b->free != t->links + t->never)) {
+    struct depth depth = {0, {0}};
+    bool is_sound = stack_depth(c, b, start, &depth);
+    if (b->free != t->links + t->never) {
         wrong(c, "PMM-I2: block %#lx: %zu on the stack, %lu link codes, %lu never carved, free says %u",
-              block_of(start), depth, t->links, t->never, b->free);
+              block_of(start), depth.all, t->links, t->never, b->free);
+    }
+    for (unsigned q = 0; q < ARRAY_LEN(depth.of) && is_sound; q++) { /* what is free and not on the stack is loose */
+        bool says = (b->loose >> q & 1) != 0;
+        if ((t->links_of[q] != depth.of[q]) != says) {
+            wrong(c, "PMM-I2: block %#lx: eighth %u has %lu link codes, %zu on the stack, and its loose bit is %u",
+                  block_of(start), q, t->links_of[q], depth.of[q], says);
+        }
     }
     uint64_t usable = t->links + t->never + t->used + t->cached + t->metadata;
     if (b->usable != usable || b->retained != t->retained) {
@@ -114,7 +127,8 @@ void check_block(struct check *c, const struct pmm_block *b, uint64_t from, uint
     }
     census->on_stack[class_of(b)][b->stack <= STACK_NONE ? b->stack : (unsigned)STACK_NONE]++;
     if (block_is_run(b) || b->mode == PMM_BLOCK_CACHED) {
-        if (b->free != 0 || b->carved != 0 || b->top != 0 || b->usable != PMM_BLOCK_FRAMES || b->retained != 0) {
+        if (b->free != 0 || b->carved != 0 || b->top != 0 || b->usable != PMM_BLOCK_FRAMES || b->retained != 0 ||
+            b->loose != 0) {
             wrong(c, "PMM-I4: block %#lx is handed out whole and counts free %u, carved %u, top %#x, usable %u",
                   block_of(start), b->free, b->carved, b->top, b->usable);
         }

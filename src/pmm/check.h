@@ -2,7 +2,7 @@
 #ifndef CAIRN_PMM_CHECK_H
 #define CAIRN_PMM_CHECK_H
 
-#include "pmm/internal.h"
+#include "pmm/block.h"
 
 struct check {
     const struct pmm *pmm;
@@ -16,7 +16,7 @@ struct check {
 /* What one region's blocks say, to be compared with its lists. */
 struct census {
     uint64_t on_stack[PMM_CLASSES][STACK_NONE + 1];
-    uint64_t free, opened, never;
+    uint64_t free, opened, never, fresh_whole;
 };
 
 /* Say what is wrong, and count it. */

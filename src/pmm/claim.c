@@ -1,7 +1,7 @@
 /*
  * Given frames: claim them, or give back reserved ones. Both look at everything first and then do what cannot fail.
  */
-#include "pmm/internal.h"
+#include "pmm/account.h"
 
 /* The region whose frames can be handed out that `frame` is in, or null. */
 static struct pmm_region *region_of(struct pmm *pmm, uint64_t frame)
@@ -40,12 +40,9 @@ static enum status claim_look(struct pmm *pmm, uint64_t first, uint64_t end, uin
         if (!block_has_stack(b)) {
             return STATUS_EXISTS;
         }
-        uint64_t mark = b->mode == PMM_BLOCK_OPEN ? block_first(pmm, b) + b->carved : stop; /* free from there on */
-        for (uint64_t f = at; f < stop && f < mark; f++) {
-            unsigned code = code_get(pmm, f);
-            if (!code_is_free(code)) {
-                return code == CODE_ABSENT ? STATUS_ABSENT : STATUS_EXISTS;
-            }
+        uint64_t other = block_first_not_free(pmm, b, at, stop);
+        if (other < stop) {
+            return code_get(pmm, other) == CODE_ABSENT ? STATUS_ABSENT : STATUS_EXISTS;
         }
     }
     return STATUS_OK;
@@ -63,7 +60,7 @@ static void claim_take(struct pmm *pmm, uint64_t first, uint64_t end)
             if (b->owner != 0) {
                 owner_lose_block(pmm, b); /* not all that is in use in it is its owner's from now on */
             }
-            block_take_range(pmm, b, at, stop);
+            block_take_range(pmm, b, at, stop, NULL);
         } else {
             untouched_sub(pmm, r, stop - at, false);
         }
@@ -151,13 +148,8 @@ static bool is_left_out(struct pmm *pmm, uint64_t frame)
 static void give_in_block(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end)
 {
     for (uint64_t f = first; f < end; f++) {
-        b->usable = (uint16_t)(b->usable + (b->mode != PMM_BLOCK_CLOSED));
-        if (b->mode == PMM_BLOCK_CLOSED) {
-            code_set(pmm, f, CODE_LOST);
-        } else if (index_in_block(f) >= b->carved) {
-            code_set(pmm, f, CODE_NEVER);
-            b->free++;
-        } else if (!block_push(pmm, b, f)) {
+        b->usable = (b->usable + (unsigned)(b->mode != PMM_BLOCK_CLOSED)) & PMM_COUNT_MASK;
+        if (b->mode == PMM_BLOCK_CLOSED || !block_push(pmm, b, f)) {
             code_set(pmm, f, CODE_LOST);
         }
     }
@@ -191,6 +183,8 @@ static enum status give_locked(struct pmm *pmm, uint64_t first, uint64_t end, ui
             give_in_block(pmm, block_find(pmm, at), at, stop);
         } else {
             untouched_add(pmm, r, stop - at);
+            pmm->low_untouched += at < frames_below_1m() ? stop - at : 0;
+            fresh_whole_change(pmm, r, (int64_t)whole_count(pmm, block_of(at), block_of(at) + 1));
             pmm->reserved -= stop - at;
             pmm->spare += stop - at;
         }

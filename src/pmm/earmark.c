@@ -168,7 +168,7 @@ static void leave_out(struct pmm *pmm, struct piece_group g)
         r->left_out = 1;
         pmm->untouched -= r->untouched;
         count_free(pmm, r, -(int64_t)r->free);
-        r->untouched = 0;
+        r->untouched = r->fresh_whole = 0;
     }
 }
 

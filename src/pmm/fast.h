@@ -4,7 +4,7 @@
 #ifndef CAIRN_PMM_FAST_H
 #define CAIRN_PMM_FAST_H
 
-#include "pmm/internal.h"
+#include "pmm/account.h"
 
 /*
  * The fast paths' way into this CPU's magazines. A CPU that is inside already was interrupted there: who interrupts it
@@ -30,6 +30,14 @@ static inline void cpu_knows(const struct pmm *pmm, struct pmm_cpu *cpu)
 {
     __atomic_store_n(&cpu->known_first, pmm->known_first, __ATOMIC_RELAXED);
     __atomic_store_n(&cpu->known_count, pmm->known_count, __ATOMIC_RELAXED);
+}
+static inline struct pmm_cpu *cpu_or_null(const struct pmm *pmm) /* this CPU's, where magazines can be used right now */
+{
+    if (pmm->cpu_count == 0) {
+        return NULL;
+    }
+    struct pmm_cpu *cpu = &pmm->cpus[pmm->cpu_count > 1 ? arch_cpu() : 0];
+    return cpu->inside != 0 ? NULL : cpu;
 }
 static inline bool cpu_enter(struct pmm_cpu *cpu)
 {

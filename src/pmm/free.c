@@ -6,7 +6,6 @@
 /* Its block loses it for good. */
 static void goes_bad(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
 {
-    block_make_holed(pmm, b);
     code_set(pmm, frame, CODE_BAD);
     b->usable--;
     pmm->reserved++;
@@ -20,7 +19,9 @@ static void goes_bad(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
 void free_once(struct pmm *pmm, struct pmm_block *b, uint64_t frame, bool may_cache)
 {
     unsigned code = code_get(pmm, frame);
-    b->retained = (uint16_t)(b->retained - (code != 1));
+    if (code != 1) {
+        b->retained--;
+    }
     struct pmm_cpu *cpu = may_cache ? cpu_or_null(pmm) : NULL;
     if (b->mode == PMM_BLOCK_CLOSED) {
         block_lose_frame(pmm, frame);
@@ -45,7 +46,7 @@ void free_once(struct pmm *pmm, struct pmm_block *b, uint64_t frame, bool may_ca
     }
 }
 
-enum status free_locked(struct pmm *pmm, uint64_t frame)
+__attribute__((always_inline)) static inline enum status free_one(struct pmm *pmm, uint64_t frame)
 {
     struct pmm_block *b = block_find(pmm, frame);
     if (b == NULL || index_in_block(frame) >= b->carved || !code_is_once(code_get(pmm, frame))) {
@@ -56,11 +57,13 @@ enum status free_locked(struct pmm *pmm, uint64_t frame)
     return STATUS_OK;
 }
 
+enum status free_locked(struct pmm *pmm, uint64_t frame) { return free_one(pmm, frame); }
+
 __attribute__((noinline)) static enum status free_slow(struct pmm *pmm, const char *call, uint64_t frame,
                                                        const void *caller)
 {
     lock_take(&pmm->lock);
-    enum status s = free_locked(pmm, frame);
+    enum status s = free_one(pmm, frame);
     lock_drop(&pmm->lock);
     if (s == STATUS_MISUSE) {
         return pmm_complain(pmm, call, frame, "not a frame in use exactly once", caller);
@@ -74,7 +77,7 @@ __attribute__((always_inline)) static inline bool free_on(struct pmm *pmm, struc
     if (__builtin_expect(cpu_enter(cpu), 1)) {
         if (__builtin_expect(block - known_get(&cpu->known_first) < known_get(&cpu->known_count), 1)) {
             const struct pmm_block *b = &pmm->blocks[block];
-            unsigned class = lane_get(b) ^ (unsigned)cpu->lane;
+            unsigned class = lane_get(b) ^ cpu->lane;
             /* The descriptor first: below the carve mark of a block that is not handed out whole a code is true. */
             if (__builtin_expect(class <= LANE_CLASS && index_in_block(frame.v) < carved_get(b)
                                  && code_get(pmm, frame.v) == 1, 1)) {

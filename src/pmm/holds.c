@@ -7,68 +7,85 @@
 
 size_t run_at(const struct pmm *pmm, uint64_t frame)
 {
-    size_t low = 0, high = pmm->run_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (run_end(pmm->runs[middle]) > frame) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
+    const struct frame_run *at = pmm->runs;
+    size_t n = pmm->run_count;
+    while (n > 0) { /* it is one of the n from `at` on, or the one behind them */
+        size_t half = n / 2;
+        bool behind = run_end(at[half]) <= frame;
+        at = behind ? at + half + 1 : at;
+        n = behind ? n - half - 1 : half;
     }
-    return low;
+    return (size_t)(at - pmm->runs);
 }
 
 size_t hold_at(const struct pmm *pmm, uint64_t frame)
 {
-    size_t low = 0, high = pmm->hold_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (hold_end(pmm->holds[middle]) > frame) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
+    const struct frame_hold *at = pmm->holds;
+    size_t n = pmm->hold_count;
+    while (n > 0) {
+        size_t half = n / 2;
+        bool behind = hold_end(at[half]) <= frame;
+        at = behind ? at + half + 1 : at;
+        n = behind ? n - half - 1 : half;
     }
-    return low;
+    return (size_t)(at - pmm->holds);
 }
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-uint64_t usable_next(const struct pmm *pmm, uint64_t from, uint64_t end, uint64_t *stop)
+struct stretch stretch_from(const struct pmm *pmm, uint64_t from)
 {
-    while (from < end) {
-        size_t run = run_at(pmm, from);
-        if (run == pmm->run_count || pmm->runs[run].first.v >= end) {
-            return end;
+    return (struct stretch){from, from, run_at(pmm, from), hold_at(pmm, from)};
+}
+
+bool stretch_next(const struct pmm *pmm, struct stretch *s, uint64_t end)
+{
+    for (uint64_t at = s->stop; at < end;) {
+        while (s->run < pmm->run_count && run_end(pmm->runs[s->run]) <= at) {
+            s->run++;
         }
-        from = pmm->runs[run].first.v > from ? pmm->runs[run].first.v : from;
-        size_t hold = hold_at(pmm, from);
-        uint64_t hold_first = hold < pmm->hold_count ? pmm->holds[hold].first.v : FRAME_NONE;
-        if (hold_first <= from) {
-            from = hold_end(pmm->holds[hold]);
-        } else if (from == 0) {
-            from = 1;
-        } else if (from >= pmm->claim_first && from < pmm->claim_end) {
-            from = pmm->claim_end;
+        if (s->run == pmm->run_count || pmm->runs[s->run].first.v >= end) {
+            return false;
+        }
+        at = pmm->runs[s->run].first.v > at ? pmm->runs[s->run].first.v : at;
+        while (s->hold < pmm->hold_count && hold_end(pmm->holds[s->hold]) <= at) {
+            s->hold++;
+        }
+        uint64_t hold_first = s->hold < pmm->hold_count ? pmm->holds[s->hold].first.v : FRAME_NONE;
+        if (hold_first <= at) {
+            at = hold_end(pmm->holds[s->hold]);
+        } else if (at == 0) {
+            at = 1;
+        } else if (at >= pmm->claim_first && at < pmm->claim_end) {
+            at = pmm->claim_end;
         } else {
-            if (stop != NULL) {
-                uint64_t claim = pmm->claim_first > from ? pmm->claim_first : FRAME_NONE;
-                *stop = least(least(run_end(pmm->runs[run]), hold_first), least(claim, end));
-            }
-            return from;
+            uint64_t claim = pmm->claim_first > at ? pmm->claim_first : FRAME_NONE;
+            s->first = at;
+            s->stop = least(least(run_end(pmm->runs[s->run]), hold_first), least(claim, end));
+            return true;
         }
     }
-    return end;
+    return false;
+}
+
+uint64_t usable_next(const struct pmm *pmm, uint64_t from, uint64_t end, uint64_t *stop)
+{
+    struct stretch s = stretch_from(pmm, from);
+    if (from >= end || !stretch_next(pmm, &s, end)) {
+        return end;
+    }
+    if (stop != NULL) {
+        *stop = s.stop;
+    }
+    return s.first;
 }
 
 uint64_t usable_count(const struct pmm *pmm, uint64_t from, uint64_t end)
 {
     uint64_t count = 0;
-    uint64_t stop = from;
-    for (from = usable_next(pmm, from, end, &stop); from < end;) {
-        count += stop - from;
-        from = stop < end ? usable_next(pmm, stop, end, &stop) : end;
+    struct stretch s = stretch_from(pmm, from);
+    while (stretch_next(pmm, &s, end)) {
+        count += s.stop - s.first;
     }
     return count;
 }

@@ -3,7 +3,7 @@
  * they go: pages once backed are metadata for good, and serve again when the memory comes back.
  */
 #include "lib/string.h"
-#include "pmm/internal.h"
+#include "pmm/account.h"
 
 enum { PIECES_MAX = 3 }; /* memory that crosses 16 MiB and 4 GiB */
 
@@ -54,10 +54,10 @@ static void forget_known(struct pmm *pmm)
 static void place_insert(struct pmm *pmm, uint16_t slot)
 {
     size_t at = pmm->region_count++;
-    for (; at > 0 && pmm->regions[pmm->regions[at - 1].sorted].base > pmm->regions[slot].base; at--) {
-        pmm->regions[at].sorted = pmm->regions[at - 1].sorted;
+    for (; at > 0 && region_at(pmm, at - 1)->base > pmm->regions[slot].base; at--) {
+        pmm->places[at] = pmm->places[at - 1];
     }
-    pmm->regions[at].sorted = slot;
+    pmm->places[at] = (struct pmm_place){(uint32_t)region_end(&pmm->regions[slot]), slot, 0};
 }
 
 static void place_remove(struct pmm *pmm, const struct pmm_region *r)
@@ -67,7 +67,7 @@ static void place_remove(struct pmm *pmm, const struct pmm_region *r)
         at++;
     }
     for (pmm->region_count--; at < pmm->region_count; at++) {
-        pmm->regions[at].sorted = pmm->regions[at + 1].sorted;
+        pmm->places[at] = pmm->places[at + 1];
     }
 }
 
@@ -186,6 +186,7 @@ static enum status add_locked(struct pmm *pmm, uint64_t first, uint64_t frames, 
     earmark_set(pmm, earmark, units);
     for (size_t i = 0; i < p.count; i++) {
         untouched_add(pmm, &pmm->regions[slots[i]], block_start(p.end[i] - p.first[i]));
+        fresh_whole_change(pmm, &pmm->regions[slots[i]], (int64_t)(p.end[i] - p.first[i]));
     }
     regions_renumber(pmm);
     emergency_top_up(pmm);
@@ -269,6 +270,7 @@ static void region_close(struct pmm *pmm, struct pmm_region *r)
     }
     if (r->base == 0) {
         pmm->low = (struct pmm_block){.stack = STACK_NONE};
+        pmm->low_untouched = 0;
     }
     pmm->untouched -= r->untouched;
     count_free(pmm, r, -(int64_t)r->free);

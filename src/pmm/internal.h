@@ -14,7 +14,7 @@
 
 /* ---- Frame codes ---- */
 enum pmm_code {
-    CODE_NEVER = 0,                      /* never carved: free, if its block is open */
+    CODE_UNWRITTEN = 0,                  /* what fresh memory says: means nothing anywhere */
     CODE_COUNT_MAX = PMM_REFERENCES_MAX, /* 1 .. this: references */
     CODE_METADATA,
     CODE_RESERVED,
@@ -27,6 +27,7 @@ enum pmm_code {
     CODE_LOST,        /* freed into a closed block */
     CODE_LAST = CODE_LOST,
     CODE_LINK = 0xFE00, /* + i: free; frame i of the block is below it on the stack, or it is i itself: bottom */
+    CODE_FREE = 0xFFFF, /* free, and loose; so is any link of a frame that is not on the stack */
 };
 static_assert(CODE_LINK + PMM_BLOCK_FRAMES == 0x10000, "links are the top of the range");
 static_assert((int)CODE_LAST < (int)CODE_LINK, "no code is a link");
@@ -58,8 +59,12 @@ static inline uint64_t pmm_free_frames(const struct pmm *pmm) /* in blocks, and 
 {
     return pmm->spare + pmm->promised + pmm->emergency;
 }
+static inline unsigned link_to(uint64_t frame) /* CODE_LINK + its index: the bits above that are ones */
+{
+    static_assert((CODE_LINK & (PMM_BLOCK_FRAMES - 1)) == 0, "or is plus");
+    return (uint16_t)(frame | (unsigned)CODE_LINK);
+}
 static inline bool code_is_link(unsigned code) { return code >= CODE_LINK; }
-static inline bool code_is_free(unsigned code) { return code == CODE_NEVER || code_is_link(code); }
 static inline bool code_is_count(unsigned code) { return code - 1 < CODE_COUNT_MAX; }
 static inline bool code_is_used(unsigned code)
 {
@@ -100,8 +105,7 @@ static inline bool block_is_run(const struct pmm_block *b)
 }
 static inline bool block_has_stack(const struct pmm_block *b)
 {
-    static_assert(PMM_BLOCK_OPEN == 1 && PMM_BLOCK_HOLED == 2, "one comparison");
-    return b->mode - 1U <= 1U;
+    return b->mode == PMM_BLOCK_OPEN;
 }
 
 /* ---- regions_start.c ---- */
@@ -120,6 +124,16 @@ size_t hold_at(const struct pmm *pmm, uint64_t frame); /* the same of the holds 
  */
 uint64_t usable_next(const struct pmm *pmm, uint64_t from, uint64_t end, uint64_t *stop);
 uint64_t usable_count(const struct pmm *pmm, uint64_t from, uint64_t end);
+/* The same, one after the other: [first, stop) is one of them. O(1) each, O(log runs + log holds) for the first. */
+struct stretch {
+    uint64_t first, stop;
+    size_t run, hold; /* indices, of those that end behind it */
+};
+struct stretch stretch_from(const struct pmm *pmm, uint64_t from);
+bool stretch_next(const struct pmm *pmm, struct stretch *s, uint64_t end); /* false: none before `end` */
+/* First block that lies wholly in the stretch, and the one behind the last such; first >= end: there is none. */
+static inline uint64_t whole_first(const struct stretch *s) { return block_of(s->first + PMM_BLOCK_FRAMES - 1); }
+static inline uint64_t whole_end(const struct stretch *s) { return block_of(s->stop); }
 /*
  * State of a frame of RAM or absent in a never-used block: ABSENT, RESERVED, BAD or UNTOUCHED; *stop: the state is the
  * same up to there.
@@ -129,10 +143,10 @@ enum pmm_state unopened_state(const struct pmm *pmm, uint64_t frame, uint64_t *s
 enum status holds_trim(struct pmm *pmm, uint64_t first, uint64_t end);
 
 /* ---- region.c: regions, their lists, their never-used extents ---- */
-/* The slot of the region at this place by address. */
+/* The region at this place by address. */
 static inline struct pmm_region *region_at(const struct pmm *pmm, size_t place)
 {
-    return &pmm->regions[pmm->regions[place].sorted];
+    return &pmm->regions[pmm->places[place].slot];
 }
 struct pmm_region *region_find(const struct pmm *pmm, uint64_t block); /* null: none */
 enum pmm_zone zone_of_block(uint64_t block);
@@ -145,9 +159,19 @@ bool block_is_open(const struct pmm *pmm, const struct pmm_region *r, uint64_t b
 uint64_t unopened_end(const struct pmm *pmm, const struct pmm_region *r, uint64_t block);
 /* The open block (or `low`) that `frame` is in; null: none. Remembers what it found. */
 struct pmm_block *block_find(struct pmm *pmm, uint64_t frame);
+static inline unsigned nodes_with(const struct pmm *pmm, unsigned zone, unsigned kind) /* a bit each */
+{
+    return (uint8_t)(pmm->nodes_with[zone] >> (kind * 8));
+}
 void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind, bool has);
-/* Lowest never-used block of r whose 512 frames are all usable; FRAME_NONE. O(runs + holds + gaps of the region). */
-uint64_t fresh_whole_block(const struct pmm *pmm, const struct pmm_region *r);
+/*
+ * A never-used block of r whose 512 frames are all usable, the lowest of the last extent, else of a gap; FRAME_NONE.
+ * O(stretches between it and the one found before).
+ */
+uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r);
+/* So many blocks more (or fewer) are never used and could be used wholly. */
+void fresh_whole_change(struct pmm *pmm, struct pmm_region *r, int64_t blocks);
+uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_block); /* such, by the lists alone */
 /* Lowest never-used block of r with a usable frame, in the last extent, else in a gap; FRAME_NONE: there is none. */
 uint64_t fresh_block(const struct pmm *pmm, const struct pmm_region *r);
 void extent_take(struct pmm *pmm, struct pmm_region *r, uint64_t block); /* its descriptor is backed; it is open now */
@@ -168,86 +192,21 @@ static inline void count_free_in(struct pmm *pmm, const struct pmm_block *b, int
     count_free(pmm, &pmm->regions[b->region], frames);
 }
 
-/* ---- block.c: one block's frames ---- */
-static inline uint64_t block_first(const struct pmm *pmm, const struct pmm_block *b)
-{
-    return b == &pmm->low ? 0 : block_start((uint64_t)(b - pmm->blocks));
-}
-
-/* Frames [start, end) of the block are the descriptor's. */
-static inline unsigned part_limit(const struct pmm *pmm, const struct pmm_block *b)
-{
-    return b == &pmm->low ? (unsigned)frames_below_1m() : PMM_BLOCK_FRAMES;
-}
-
-/* The end of the part (a block, or its frames below 1 MiB) that `frame` is in, at most `end`. */
-static inline uint64_t part_end(uint64_t frame, uint64_t end)
-{
-    uint64_t stop = frame < frames_below_1m() ? frames_below_1m() : block_start(block_of(frame) + 1);
-    return stop < end ? stop : end;
-}
-
-/*
- * Frames leave the block's stack, then come from its carve mark on; their codes become `code`. At most n, into
- * frames[]: the last written is the lowest where they were carved. Counts block and region, neither `spare` nor stacks.
- * => how many: 0 when the block has none, or was found corrupt and is closed now.
- */
-unsigned block_take(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code);
-/*
- * What is free in it is lost; nothing comes from it any more. Reported with `why` and `value`. `suspect`: a frame of
- * its stack whose code is no link, or FRAME_NONE.
- */
-void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t value, uint64_t suspect);
-/* Push a frame whose code says that it is nobody's. Counts the block only. false: the block is corrupt, closed now. */
-static inline bool block_push(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
-{
-    unsigned code = CODE_LINK + index_in_block(frame), top = b->top;
-    if (__builtin_expect((uint16_t)(top - 1) < CODE_LINK - 1 || b->free >= b->usable, 0)) { /* 0 wraps: it is sound */
-        block_close(pmm, b, top != 0 && !code_is_link(top) ? "the top of its stack is no link" : "it is full already",
-                    top, FRAME_NONE);
-        return false;
-    }
-    code_set(pmm, frame, top == 0 ? code : top);
-    b->top = (uint16_t)code;
-    b->free++;
-    return true;
-}
-/* Frames [first, end), all free, become used once. */
-void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end);
-/* Every code means what it says from now on. */
-void block_make_holed(struct pmm *pmm, struct pmm_block *b);
-/* A block handed out whole becomes frames used once each. It still is a part of its run, until all of it is free. */
-void block_split(struct pmm *pmm, struct pmm_block *b);
-/* A frame of a closed block is freed: it is lost. */
-void block_lose_frame(struct pmm *pmm, uint64_t frame);
-struct block_map { uint64_t word[PMM_BLOCK_FRAMES / 64]; };
-struct block_map block_free_map(const struct pmm *pmm, const struct pmm_block *b); /* bit i: frame i is free */
-
-/* ---- stack.c: the stacks that blocks lie on ---- */
-void block_restack(struct pmm *pmm, struct pmm_block *b); /* put it where its counts say */
-void block_unstack(struct pmm *pmm, struct pmm_block *b);
-/* After a push: the counts at which a block must move. */
-static inline bool block_must_move(const struct pmm_block *b)
-{
-    return (b->free - 1U) % STACK_FRAMES == 0 || b->free == b->usable;
-}
-void current_retire(struct pmm *pmm, unsigned node, unsigned class); /* back to its stack */
-void currents_retire(struct pmm *pmm);                               /* all of them */
-void current_set(struct pmm *pmm, struct pmm_block *b, unsigned node, unsigned class);
-struct pmm_block *stack_first(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind);
-
 /* ---- opening.c: a block's first codes ---- */
 /*
  * Write the codes of a block just backed and set its descriptor (and `low`) up; frames in [paid, paid_end) that are
- * usable are metadata.
+ * usable are metadata. => frames of it that are free now.
  */
-void block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
-                 uint64_t paid_end);
+unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
+                     uint64_t paid_end);
 
 /* ---- metadata.c: opening blocks ---- */
 npages_t open_cost(const struct pmm *pmm, uint64_t block); /* frames that opening it takes now */
 /* Open this block, or, where it cannot be paid, at least one other. The region is kept. => OK; CORRUPT. */
 enum status block_open(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class);
+/* The same; *opened: this block, which lies on no stack yet; null: others were opened, or none. */
+enum status block_open_off_stack(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class,
+                                 struct pmm_block **opened);
 /* A current or stacked block of this class with a free frame, or null. */
 struct pmm_block *partly_free(struct pmm *pmm, unsigned class);
 
@@ -277,34 +236,32 @@ void count_units(struct pmm *pmm, bool strict);
 bool arrays_are_apart(const struct pmm *pmm, uint64_t first_block, uint64_t end_block);
 
 /* ---- take.c: which block serves a request ---- */
-/* May a request with these flags take n frames of this zone, and leave there what is kept for others? */
-bool zone_leaves(const struct pmm *pmm, enum pmm_zone zone, unsigned flags, uint64_t n);
 /* Frames free in the zones that may serve a request with these flags, without what is kept there for others. */
 uint64_t zones_hold(const struct pmm *pmm, unsigned flags);
 /* The frames below 1 MiB can be looked into afterwards. => OK; NOMEM: none is free there; CORRUPT. */
 enum status open_below_1m(struct pmm *pmm);
-/* What may pay for `n` frames of a request with these flags: a counter that is at least n, or null. */
-uint64_t *account_for(struct pmm *pmm, unsigned flags, uint64_t n);
-/* Frames that a request of these flags may take of `spare`: less than all of it where zones keep reserves. */
-uint64_t available(const struct pmm *pmm, unsigned flags);
 /*
  * Up to `n` frames of one block for a request with these flags, from the zone and node that come first; opens blocks.
  * Counts blocks and regions, not `spare`. *got > 0 for OK. => OK; NOMEM: nothing that may serve it; CORRUPT.
  */
 enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsigned n, unsigned code, unsigned *got);
+/* Are there blocks of this class, or of none, beside the current ones? */
+bool class_has_more(const struct pmm *pmm, unsigned class);
 /* Give frames that nobody uses back to their blocks, whatever their code was. Counts regions and `spare`. */
 void put_frame(struct pmm *pmm, struct pmm_block *b, uint64_t frame);
-unsigned home_node(const struct pmm *pmm);
-/* The account pays for n frames; where a block was closed meanwhile, what else there is. */
-void account_pay(struct pmm *pmm, uint64_t *account, uint64_t n);
+static inline unsigned home_node(const struct pmm *pmm)
+{
+    if (pmm->node_count == 1) {
+        return 0;
+    }
+    size_t cpu = pmm->cpu_count > 1 ? arch_cpu() : 0;
+    return cpu < pmm->cpu_count ? pmm->cpus[cpu].lane >> LANE_NODE_SHIFT : 0;
+}
 /* A wholly free block for a request with these flags, on no stack; opens one. Null: none, or (*s) the backing failed.
  */
 struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s);
-enum pmm_zone zone_limit(unsigned flags); /* the highest zone that may serve it */
-uint64_t zone_free(const struct pmm *pmm, enum pmm_zone zone); /* frames in exactly this zone */
 
 /* ---- magazine.c ---- */
-struct pmm_cpu *cpu_or_null(const struct pmm *pmm); /* this CPU's, where magazines can be used right now */
 /* A frame from this CPU's magazine, refilled where need be. Code 1. => OK; NOMEM, CORRUPT: try the blocks. */
 enum status magazine_take(struct pmm *pmm, struct pmm_cpu *cpu, unsigned flags, uint64_t *frame);
 /* Room for a frame of this class: afterwards loaded[class] is not full. */
@@ -325,30 +282,37 @@ void free_once(struct pmm *pmm, struct pmm_block *b, uint64_t frame, bool may_ca
 enum status free_locked(struct pmm *pmm, uint64_t frame); /* MISUSE is not reported yet */
 
 /* ---- owner.c ---- */
-struct pmm_owner *owner_find(const struct pmm *pmm, unsigned owner); /* null: no such owner is open */
+static inline struct pmm_owner *owner_find(const struct pmm *pmm, unsigned owner) /* null: no such owner is open */
+{
+    bool exists = owner - 1 < pmm->owner_capacity && pmm->owners[owner - 1].is_open != 0;
+    return exists ? &pmm->owners[owner - 1] : NULL;
+}
 /* A frame for this owner: from a block of its own where it has or gets one. => as take_frames. */
 enum status owner_take(struct pmm *pmm, unsigned owner, unsigned flags, uint64_t *frame);
 /* Its own block leaves its lists for good, and is an ordinary one of the user class. */
 void owner_lose_block(struct pmm *pmm, struct pmm_block *b);
 /* Make one block of some owner that has free frames ordinary. false: there is none. */
 bool owners_give_block(struct pmm *pmm);
+/* The same; the block lies on no stack yet. Null: there is none. */
+struct pmm_block *owners_yield_block(struct pmm *pmm);
 void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack);
 void owner_list_remove(struct pmm *pmm, struct pmm_block *b);
 
 /* ---- run.c, run_search.c, run_free.c ---- */
 /* A block that was handed out whole, or cached so, is wholly free: counts region and `spare`. */
 void block_make_whole(struct pmm *pmm, struct pmm_block *b);
-/* What is behind a block that is wholly free now is no run's continuation. */
-void part_becomes_head(struct pmm *pmm, uint64_t block);
+/* What is behind a block of r that is wholly free now is no run's continuation; no run leaves its region. */
+void part_becomes_head(struct pmm *pmm, const struct pmm_region *r, uint64_t block);
+struct block_map { uint64_t word[PMM_BLOCK_FRAMES / 64]; };
 struct run_wish {
     uint64_t frames, align, boundary, end; /* all in frames; boundary 0: none; all lies below `end` */
 };
+/* The first frame of a run that meets the wish in [from, stop), all free; FRAME_NONE. */
+uint64_t fit_in_stretch(uint64_t from, uint64_t stop, const struct run_wish *wish);
 /* First index where the map of a block that starts at `start` has a run that meets the wish; 512: none. */
 unsigned map_find(const struct block_map *map, uint64_t start, const struct run_wish *wish);
 /* First block of `blocks` wholly free ones in r that meet the wish; FRAME_NONE. Uses and renews the hint. */
 uint64_t region_find_blocks(struct pmm *pmm, struct pmm_region *r, uint64_t blocks, const struct run_wish *wish);
-/* Frames of the longest run inside a block, all below `limit`. O(512) an opened block. */
-uint64_t largest_in_blocks(const struct pmm *pmm, uint64_t limit);
 /* Frames of the longest stretch of wholly free blocks of r, cut off at `limit`. */
 uint64_t region_largest_extent(struct pmm *pmm, struct pmm_region *r, uint64_t limit);
 
@@ -358,7 +322,6 @@ uint64_t region_largest_extent(struct pmm *pmm, struct pmm_region *r, uint64_t l
  * `wanted` frames are available for these flags. Without the lock. false: nobody gave anything. */
 bool low_reclaim(struct pmm *pmm, unsigned flags, uint64_t wanted, unsigned *rounds);
 void low_look(struct pmm *pmm, unsigned flags); /* without the lock: tell those whose threshold was crossed */
-void emergency_top_up(struct pmm *pmm);
 
 /* ---- zero_pool.c ---- */
 void zero_pool_drain(struct pmm *pmm);

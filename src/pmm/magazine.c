@@ -8,16 +8,11 @@
  */
 #include "pmm/fast.h"
 
-enum { REFILL_BLOCKS_MAX = 4 }; /* blocks that one refill draws from: bounds its cost */
-
-struct pmm_cpu *cpu_or_null(const struct pmm *pmm)
-{
-    if (pmm->cpu_count == 0) {
-        return NULL;
-    }
-    struct pmm_cpu *cpu = &pmm->cpus[pmm->cpu_count > 1 ? arch_cpu() : 0];
-    return cpu->inside != 0 ? NULL : cpu;
-}
+/*
+ * A refill draws from one block, and half a magazine from a second where the first gave little and there is one for
+ * the taking: that bounds its cost.
+ */
+enum { REFILL_BLOCKS_MAX = 2, REFILL_ENOUGH = PMM_MAGAZINE_FRAMES / 4, REFILL_MORE = PMM_MAGAZINE_FRAMES / 2 };
 
 /* A frame that takes longer: its block becomes wholly free, lies elsewhere, or cannot take it, or it is none. */
 __attribute__((noinline)) static void put_oddly(struct pmm *pmm, uint64_t frame)
@@ -28,7 +23,6 @@ __attribute__((noinline)) static void put_oddly(struct pmm *pmm, uint64_t frame)
         return;
     }
     if (b != NULL && block_has_stack(b)) { /* somebody wrote over its code: nobody knows whose it is */
-        block_make_holed(pmm, b);
         code_set(pmm, frame, CODE_LOST);
         b->usable--;
         block_restack(pmm, b);
@@ -47,35 +41,46 @@ static void count_pushed(struct pmm *pmm, uint32_t frames)
     }
 }
 
-/* The frames go to their blocks: put_frame for each, with what is the same for most of one region done once. */
-static void empty(struct pmm *pmm, struct pmm_magazine *m)
+/* What a flush may cost, in frames that take no longer than usual; others count as so many more. */
+enum { FLUSH_BUDGET = PMM_MAGAZINE_FRAMES, ODD_COST = 8, MOVE_COST = 4 };
+
+/*
+ * The frames go to their blocks, the last ones first, until `budget` is used up: put_frame for each, with what is the
+ * same for most of one region done once.
+ */
+static void empty(struct pmm *pmm, struct pmm_cpu *cpu, struct pmm_magazine *m, unsigned budget)
 {
     uint64_t known_first = pmm->known_first, known_count = pmm->known_count;
     uint32_t pushed = 0;
-    for (const uint64_t *at = m->frames, *end = at + m->count; at < end; at++) {
-        uint64_t frame = *at, block = block_of(frame);
+    const uint64_t *at = m->frames + m->count, *stop = m->count > budget ? at - budget : m->frames;
+    while (at > stop) {
+        uint64_t frame = *--at, block = block_of(frame);
         struct pmm_block *b = &pmm->blocks[block];
         /* block_push, but that a block that is wholly free then, or corrupt, is left to put_oddly. */
-        unsigned code = CODE_LINK + index_in_block(frame), top = b->top, free = b->free + 1U;
         if (__builtin_expect(block - known_first >= known_count || code_get(pmm, frame) != CODE_CACHED
-                             || (uint16_t)(top - 1) < CODE_LINK - 1 || free >= b->usable, 0)) {
+                             || (uint16_t)(b->top - 1) < CODE_LINK - 1 || b->free + 1U >= b->usable, 0)) {
             count_pushed(pmm, pushed);
             pushed = 0;
             put_oddly(pmm, frame);
             known_first = pmm->known_first;
             known_count = pmm->known_count;
+            stop += at - stop > ODD_COST ? ODD_COST : at - stop;
             continue;
         }
+        unsigned code = link_to(frame), top = b->top, free = b->free + 1U;
         code_set(pmm, frame, top == 0 ? code : top);
         b->top = (uint16_t)code;
         b->free = (uint16_t)free;
         pushed++;
         if (__builtin_expect(free % STACK_FRAMES == 1, 0)) {
             block_restack(pmm, b);
+            stop += at - stop > MOVE_COST ? MOVE_COST : at - stop;
         }
     }
     count_pushed(pmm, pushed);
-    magazine_count_set(m, 0);
+    unsigned left = (unsigned)(at - m->frames);
+    cpu->moved -= m->count - left;
+    magazine_count_set(m, left);
 }
 
 static void whole_empty(struct pmm *pmm, struct pmm_cpu *cpu)
@@ -83,6 +88,7 @@ static void whole_empty(struct pmm *pmm, struct pmm_cpu *cpu)
     while (cpu->whole_count > 0) {
         struct pmm_block *b = &pmm->blocks[cpu->whole[cpu->whole_count - 1]];
         whole_count_set(cpu, cpu->whole_count - 1);
+        cpu->moved -= PMM_BLOCK_FRAMES;
         block_make_whole(pmm, b);
     }
 }
@@ -100,7 +106,9 @@ static uint64_t drain_cpu(struct pmm *pmm, struct pmm_cpu *cpu)
     for (unsigned i = 0; i < PMM_CLASSES * 2; i++) {
         struct pmm_magazine *m = &cpu->magazines[i / 2][i % 2];
         frames += m->count;
-        empty(pmm, m);
+        while (m->count > 0) {
+            empty(pmm, cpu, m, FLUSH_BUDGET);
+        }
     }
     frames += block_start(cpu->whole_count);
     whole_empty(pmm, cpu);
@@ -115,18 +123,24 @@ static void obey(struct pmm *pmm, struct pmm_cpu *cpu)
     }
 }
 
-static enum status refill(struct pmm *pmm, unsigned class, struct pmm_magazine *m)
+static enum status refill(struct pmm *pmm, struct pmm_cpu *cpu, unsigned class, struct pmm_magazine *m)
 {
     uint64_t most = available(pmm, class);
     unsigned room = most < PMM_MAGAZINE_FRAMES ? (unsigned)most : (unsigned)PMM_MAGAZINE_FRAMES;
     enum status s = STATUS_NOMEM;
-    for (unsigned i = 0; i < REFILL_BLOCKS_MAX && m->count < room; i++) {
+    for (unsigned i = 0; i < REFILL_BLOCKS_MAX && m->count < room && m->count < REFILL_ENOUGH; i++) {
         unsigned got;
-        s = take_frames(pmm, class, &m->frames[m->count], room - m->count, CODE_CACHED, &got);
+        if (i > 0 && !class_has_more(pmm, class)) {
+            break;
+        }
+        unsigned wanted = room - m->count;
+        wanted = i > 0 && wanted > REFILL_MORE ? (unsigned)REFILL_MORE : wanted;
+        s = take_frames(pmm, class, &m->frames[m->count], wanted, CODE_CACHED, &got);
         if (s != STATUS_OK) {
             break;
         }
         magazine_count_set(m, m->count + got);
+        cpu->moved += got;
         account_pay(pmm, &pmm->spare, got);
     }
     pmm->refills++;
@@ -142,7 +156,7 @@ enum status magazine_take(struct pmm *pmm, struct pmm_cpu *cpu, unsigned flags, 
     }
     struct pmm_magazine *m = cpu->loaded[class];
     if (m->count == 0) {
-        enum status s = refill(pmm, class, m);
+        enum status s = refill(pmm, cpu, class, m);
         if (s != STATUS_OK) {
             return s;
         }
@@ -154,7 +168,6 @@ enum status magazine_take(struct pmm *pmm, struct pmm_cpu *cpu, unsigned flags, 
     }
     magazine_count_set(m, m->count - 1);
     code_set(pmm, *frame, 1);
-    counter_step(&cpu->allocated);
     return STATUS_OK;
 }
 
@@ -165,7 +178,7 @@ void magazine_make_room(struct pmm *pmm, struct pmm_cpu *cpu, unsigned class)
         return;
     }
     if (cpu->second[class]->count > 0) {
-        empty(pmm, cpu->second[class]);
+        empty(pmm, cpu, cpu->second[class], FLUSH_BUDGET);
         pmm->flushes++;
     }
     swap(cpu, class);
@@ -174,6 +187,9 @@ void magazine_make_room(struct pmm *pmm, struct pmm_cpu *cpu, unsigned class)
 uint64_t drain_locked(struct pmm *pmm)
 {
     uint64_t frames = pmm->zero_count;
+    if (pmm->cpu_count <= 1 && cached_frames(pmm) == 0) {
+        return 0;
+    }
     zero_pool_drain(pmm);
     for (size_t i = 0; i < pmm->cpu_count; i++) {
         __atomic_store_n(&pmm->cpus[i].wants_drain, 1, __ATOMIC_RELAXED);
@@ -186,14 +202,16 @@ uint64_t drain_locked(struct pmm *pmm)
     return frames;
 }
 
+static uint64_t count_of(const struct pmm_magazine *m) { return __atomic_load_n(&m->count, __ATOMIC_RELAXED); }
+
 uint64_t cached_frames(const struct pmm *pmm)
 {
+    static_assert(PMM_CLASSES == 2, "four magazines a CPU");
     uint64_t frames = pmm->zero_count;
-    for (size_t i = 0; i < pmm->cpu_count; i++) {
-        for (unsigned k = 0; k < PMM_CLASSES * 2; k++) {
-            frames += __atomic_load_n(&pmm->cpus[i].magazines[k / 2][k % 2].count, __ATOMIC_RELAXED);
-        }
-        frames += block_start(__atomic_load_n(&pmm->cpus[i].whole_count, __ATOMIC_RELAXED));
+    for (const struct pmm_cpu *cpu = pmm->cpus, *end = cpu + pmm->cpu_count; cpu < end; cpu++) {
+        frames += count_of(&cpu->magazines[0][0]) + count_of(&cpu->magazines[0][1]) +
+                  count_of(&cpu->magazines[1][0]) + count_of(&cpu->magazines[1][1]) +
+                  block_start(__atomic_load_n(&cpu->whole_count, __ATOMIC_RELAXED));
     }
     return frames;
 }

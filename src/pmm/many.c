@@ -1,7 +1,7 @@
 /*
  * Arrays of frames: many at once, past the magazines, in as few visits to blocks as there are blocks.
  */
-#include "pmm/internal.h"
+#include "pmm/account.h"
 
 enum {
     FLAGS_MANY = PMM_USER | PMM_PROMISED | PMM_BELOW_1M | PMM_BELOW_16M | PMM_BELOW_4G | PMM_EMERGENCY | PMM_NO_RECLAIM,

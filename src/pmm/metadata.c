@@ -1,7 +1,7 @@
 /*
  * Opening a block: paying for the pages behind its descriptor and its states (see pmm.c, sections 5 and 6).
  */
-#include "pmm/internal.h"
+#include "pmm/block.h"
 
 /* The never-used frames that pay: usable ones of never-used blocks in [start, next), ascending. */
 struct payer {
@@ -23,37 +23,33 @@ npages_t open_cost(const struct pmm *pmm, uint64_t block)
     return npages(cost);
 }
 
-struct pmm_block *partly_free(struct pmm *pmm, unsigned class)
+/* A block of the first region that gives such, or null. */
+static struct pmm_block *first_of(struct pmm *pmm, enum pmm_supply kind)
 {
-    for (unsigned node = 0; node < pmm->node_count; node++) {
-        if (pmm->current[node][class]->free > 0) {
-            return pmm->current[node][class];
-        }
-    }
     for (unsigned zone = PMM_ZONES; zone-- > 0;) {
-        for (unsigned node = 0; node < pmm->node_count; node++) {
-            uint16_t region = pmm->supply[class][zone][node];
-            if (region != PMM_NO_REGION) {
-                return stack_first(pmm, &pmm->regions[region], (enum pmm_supply)class);
-            }
+        unsigned nodes = nodes_with(pmm, zone, kind);
+        if (nodes != 0) {
+            return stack_first(pmm, &pmm->regions[pmm->supply[kind][zone][__builtin_ctz(nodes)]], kind);
         }
     }
     return NULL;
 }
 
-static struct pmm_block *idle_block(struct pmm *pmm)
+struct pmm_block *partly_free(struct pmm *pmm, unsigned class)
 {
-    for (enum pmm_supply kind = PMM_SUPPLY_HOLED; kind <= PMM_SUPPLY_WHOLE; kind++) {
-        for (unsigned zone = PMM_ZONES; zone-- > 0;) {
-            for (unsigned node = 0; node < pmm->node_count; node++) {
-                uint16_t region = pmm->supply[kind][zone][node];
-                if (region != PMM_NO_REGION) {
-                    return stack_first(pmm, &pmm->regions[region], kind);
-                }
-            }
+    for (unsigned bits = pmm->currents & CURRENTS_OF_CLASS << class; bits != 0; bits &= bits - 1) {
+        struct pmm_block *b = pmm->current[(unsigned)__builtin_ctz(bits) / PMM_CLASSES][class];
+        if (b->free > 0) {
+            return b;
         }
     }
-    return NULL;
+    return first_of(pmm, (enum pmm_supply)class);
+}
+
+static struct pmm_block *idle_block(struct pmm *pmm)
+{
+    struct pmm_block *b = first_of(pmm, PMM_SUPPLY_HOLED);
+    return b != NULL ? b : first_of(pmm, PMM_SUPPLY_WHOLE);
 }
 
 /* Any opened block with a free frame that is not of the kernel class: idle, user, an owner's, last below 1 MiB. */
@@ -144,24 +140,21 @@ static enum status back_page(struct pmm *pmm, uint64_t block, const void *page, 
     return STATUS_OK;
 }
 
-static enum status open_one(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, struct payer *payer)
+/* `costs`: pages are missing. */
+static enum status open_one(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, bool costs,
+                            struct payer *payer)
 {
-    enum status s = back_page(pmm, block, descriptor_page(pmm, block), payer);
-    if (s == STATUS_OK) {
-        s = back_page(pmm, block, states_page(pmm, block), payer);
+    enum status s = STATUS_OK;
+    if (costs) {
+        s = back_page(pmm, block, descriptor_page(pmm, block), payer);
+        s = s == STATUS_OK ? back_page(pmm, block, states_page(pmm, block), payer) : s;
     }
     if (s != STATUS_OK) {
         return s;
     }
-    uint64_t start = block_start(block), end = block_start(block + 1);
-    uint64_t usable = usable_count(pmm, start, end);
-    uint64_t paid = payer->start > start ? payer->start : start;
-    uint64_t paid_end = payer->next < end ? payer->next : end;
-    usable -= usable_count(pmm, paid, paid_end);
-    block_write(pmm, r, block, class, payer->start, payer->next);
+    unsigned free = block_write(pmm, r, block, class, payer->start, payer->next);
     extent_take(pmm, r, block);
-    untouched_sub(pmm, r, usable, true);
-    block_restack(pmm, &pmm->blocks[block]);
+    untouched_sub(pmm, r, free, true);
     return STATUS_OK;
 }
 
@@ -178,28 +171,47 @@ static enum status open_together(struct pmm *pmm, unsigned class)
     struct payer payer = {at, at};
     do {
         uint64_t block = block_of(at);
-        enum status s = open_one(pmm, region_find(pmm, block), block, class, &payer);
+        enum status s = open_one(pmm, region_find(pmm, block), block, class, true, &payer);
         if (s != STATUS_OK) {
             return s;
         }
+        block_restack(pmm, &pmm->blocks[block]);
         at = unopened_next(pmm, block_start(block + 1));
     } while (at < payer.next);
     return STATUS_OK;
 }
 
-enum status block_open(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class)
+enum status block_open_off_stack(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class,
+                                 struct pmm_block **opened)
 {
+    *opened = NULL;
     if (pmm->broken) {
         return STATUS_CORRUPT;
     }
-    uint64_t opened = pmm_free_frames(pmm) + pmm->earmarked - pmm->untouched;
+    uint64_t there = pmm_free_frames(pmm) + pmm->earmarked - pmm->untouched; /* free frames of opened blocks */
     uint64_t start = block_start(block), end = block_start(block + 1);
     uint64_t cost = open_cost(pmm, block).v;
-    if (block == 0 && opened + usable_count(pmm, frames_below_1m(), end) >= cost) {
+    bool claims = pmm->claim_first != pmm->claim_end;
+    if (class != 0 && cost > 0 && !claims && partly_free(pmm, 0) == NULL) {
+        class = 0; /* user blocks do not pay while others can: this one is for the kernel then */
+    }
+    if (block == 0 && (there >= cost || there + usable_count(pmm, frames_below_1m(), end) >= cost)) {
         start = frames_below_1m(); /* memory below 1 MiB is for those who need it there */
-    } else if (opened + usable_count(pmm, start, end) < cost) {
+    } else if (there < cost && there + usable_count(pmm, start, end) < cost) {
         return open_together(pmm, class);
     }
     struct payer payer = {start, start};
-    return open_one(pmm, r, block, class, &payer);
+    enum status s = open_one(pmm, r, block, class, cost > 0, &payer);
+    *opened = s == STATUS_OK ? &pmm->blocks[block] : NULL;
+    return s;
+}
+
+enum status block_open(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class)
+{
+    struct pmm_block *opened;
+    enum status s = block_open_off_stack(pmm, r, block, class, &opened);
+    if (opened != NULL) {
+        block_restack(pmm, opened);
+    }
+    return s;
 }

@@ -1,80 +1,105 @@
 /*
  * What a block just backed says at first: its codes, as the run and hold lists have it, and its descriptor.
  */
-#include "pmm/internal.h"
+#include "pmm/codes.h"
 
-static void fill(struct pmm *pmm, uint64_t from, uint64_t to, unsigned code)
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+/* A block's frames as the lists have them, lowest first: a step is a stretch of frames whose codes are the same. */
+struct steps {
+    const struct pmm *pmm;
+    size_t run, hold;         /* the first ones that end behind `at` */
+    uint64_t paid, paid_end;  /* frames there that nobody holds are metadata */
+    uint64_t at, stop, end;   /* this step is [at, stop) */
+    unsigned code;            /* of its frames */
+};
+
+/* Where [first, end) begins, if that is behind `at`; else far away. */
+static uint64_t begins(uint64_t first, uint64_t end, uint64_t at)
 {
-    for (; from < to; from++) {
-        code_set(pmm, from, code);
-    }
+    return first > at && first < end ? first : FRAME_NONE;
 }
 
-static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
-{
-    return value < low ? low : value > high ? high : value;
-}
+static bool covers(uint64_t first, uint64_t end, uint64_t at) { return at - first < end - first && first < end; }
 
-/* All RAM, and nothing held, claimed or paid: then no code needs to be written. */
-static bool is_plain(const struct pmm *pmm, uint64_t start, uint64_t end, uint64_t paid, uint64_t paid_end)
-{
-    size_t run = run_at(pmm, start), hold = hold_at(pmm, start);
-    bool is_ram = run < pmm->run_count && pmm->runs[run].first.v <= start && run_end(pmm->runs[run]) >= end;
-    bool is_held = hold < pmm->hold_count && pmm->holds[hold].first.v < end;
-    return start != 0 && is_ram && !is_held && !ranges_overlap(start, end, paid, paid_end)
-           && !ranges_overlap(start, end, pmm->claim_first, pmm->claim_end);
-}
-
-static void write_codes(struct pmm *pmm, uint64_t start, uint64_t end)
+static void step_find(struct steps *s)
 {
     static const uint16_t code_of_kind[] = {[HOLD_RESERVED] = CODE_RESERVED, [HOLD_USED] = 1,
                                             [HOLD_METADATA] = CODE_METADATA, [HOLD_BAD] = CODE_BAD};
-    fill(pmm, start, end, CODE_NEVER);
-    uint64_t at = start;
-    for (size_t i = run_at(pmm, start); i < pmm->run_count && pmm->runs[i].first.v < end; i++) {
-        fill(pmm, at, clamp(pmm->runs[i].first.v, start, end), CODE_ABSENT);
-        at = clamp(run_end(pmm->runs[i]), start, end);
+    const struct pmm *pmm = s->pmm;
+    uint64_t run_first = s->run < pmm->run_count ? pmm->runs[s->run].first.v : FRAME_NONE;
+    if (run_first > s->at) {
+        s->code = CODE_ABSENT;
+        s->stop = least(run_first, s->end);
+        return;
     }
-    fill(pmm, at, end, CODE_ABSENT);
-    for (size_t i = hold_at(pmm, start); i < pmm->hold_count && pmm->holds[i].first.v < end; i++) {
-        struct frame_hold h = pmm->holds[i];
-        fill(pmm, clamp(h.first.v, start, end), clamp(hold_end(h), start, end), code_of_kind[h.kind]);
+    uint64_t hold_first = s->hold < pmm->hold_count ? pmm->holds[s->hold].first.v : FRAME_NONE;
+    s->stop = least(run_end(pmm->runs[s->run]), s->end);
+    if (hold_first <= s->at) {
+        s->code = code_of_kind[pmm->holds[s->hold].kind];
+        s->stop = least(hold_end(pmm->holds[s->hold]), s->stop);
+        return;
     }
-    if (start == 0 && code_get(pmm, 0) == CODE_NEVER) {
-        code_set(pmm, 0, CODE_RESERVED); /* frame 0 is never handed out */
+    s->stop = least(hold_first, s->stop);
+    s->code = CODE_FREE;
+    if (s->at == 0) {
+        s->code = CODE_RESERVED; /* frame 0 is never handed out */
+        s->stop = 1;
+    } else if (covers(pmm->claim_first, pmm->claim_end, s->at)) {
+        s->code = 1;
+        s->stop = least(pmm->claim_end, s->stop);
+    } else if (covers(s->paid, s->paid_end, s->at)) {
+        s->code = CODE_METADATA;
+        s->stop = least(least(s->paid_end, begins(pmm->claim_first, pmm->claim_end, s->at)), s->stop);
+    } else {
+        uint64_t next = least(begins(pmm->claim_first, pmm->claim_end, s->at), begins(s->paid, s->paid_end, s->at));
+        s->stop = least(next, s->stop);
     }
-    fill(pmm, clamp(pmm->claim_first, start, end), clamp(pmm->claim_end, start, end), 1);
 }
 
-/* Descriptor of frames [from, to) whose codes are written. PMM-I4: no count beyond the mark, and below it links only.
- */
-static void set_up(struct pmm *pmm, struct pmm_block *b, uint64_t from, uint64_t to)
+static void step_on(struct steps *s)
 {
-    unsigned usable = 0, free = 0, carved = index_in_block(from), top = 0;
-    for (uint64_t f = from; f < to; f++) {
-        unsigned code = code_get(pmm, f);
-        bool is_count = code_is_count(code);
-        usable += code == CODE_NEVER || is_count || code == CODE_METADATA;
-        free += code == CODE_NEVER;
-        carved = is_count ? index_in_block(f) + 1 : carved;
+    s->at = s->stop;
+    while (s->run < s->pmm->run_count && run_end(s->pmm->runs[s->run]) <= s->at) {
+        s->run++;
     }
-    uint64_t start = from - index_in_block(from);
-    for (unsigned i = carved; i > index_in_block(from); i--) {
-        if (code_get(pmm, start + i - 1) == CODE_NEVER) {
-            unsigned code = CODE_LINK + i - 1;
-            code_set(pmm, start + i - 1, top == 0 ? code : top);
-            top = code;
-        }
+    while (s->hold < s->pmm->hold_count && hold_end(s->pmm->holds[s->hold]) <= s->at) {
+        s->hold++;
     }
-    b->mode = PMM_BLOCK_HOLED;
-    b->free = (uint16_t)free;
-    b->usable = (uint16_t)usable;
-    b->top = (uint16_t)top;
-    carved_set(b, carved);
+    if (s->at < s->end) {
+        step_find(s);
+    }
 }
 
-void block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
-                 uint64_t paid_end)
+/* By the lists alone: what whole_count counted. */
+static bool is_whole(const struct steps *s)
+{
+    const struct pmm *pmm = s->pmm;
+    bool is_ram = s->run < pmm->run_count && pmm->runs[s->run].first.v <= s->at && run_end(pmm->runs[s->run]) >= s->end;
+    return is_ram && s->at != 0 && (s->hold == pmm->hold_count || pmm->holds[s->hold].first.v >= s->end);
+}
+
+/* The codes and the counts of one part of a block, up to `end`. What is free in it is loose. */
+static void write_part(struct pmm *pmm, struct pmm_block *b, struct steps *s, uint64_t end)
+{
+    unsigned usable = 0, free = 0, loose = 0;
+    for (s->end = end, step_find(s); s->at < end; step_on(s)) {
+        unsigned frames = (unsigned)(s->stop - s->at);
+        codes_fill(pmm, s->at, s->stop, s->code);
+        if (s->code == CODE_FREE) {
+            free += frames;
+            loose |= eighths_touched(index_in_block(s->at), index_in_block(s->stop - 1) + 1);
+        }
+        usable += s->code == CODE_FREE || s->code == CODE_METADATA || s->code == 1 ? frames : 0;
+    }
+    b->free = (uint16_t)free;
+    b->usable = usable & PMM_COUNT_MASK;
+    carved_set(b, part_limit(pmm, b));
+    b->loose = loose & 0xFFU;
+}
+
+unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
+                     uint64_t paid_end)
 {
     uint64_t start = block_start(block), end = block_start(block + 1);
     struct pmm_block *b = &pmm->blocks[block];
@@ -84,26 +109,26 @@ void block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned
                             .lane = (uint8_t)(class | (unsigned)r->node << LANE_NODE_SHIFT | direct),
                             .stack = STACK_NONE, .next = PMM_NO_BLOCK, .prev = PMM_NO_BLOCK, .gap_next = PMM_NO_BLOCK};
     trace(pmm, PMM_EVENT_OPEN_BLOCK, start, PMM_BLOCK_FRAMES);
+    struct steps s = {pmm, run_at(pmm, start), hold_at(pmm, start), paid, paid_end, start, start, end, CODE_FREE};
+    if (is_whole(&s)) {
+        fresh_whole_change(pmm, r, -1);
+    }
     if (pmm->claim_whole && pmm->claim_first <= start && end <= pmm->claim_end) {
         b->mode = PMM_BLOCK_RUN_PART; /* found wholly free before; no code means anything */
         b->free = 0;
-        return;
+        return 0;
     }
-    if (is_plain(pmm, start, end, paid, paid_end)) {
-        return;
+    step_find(&s);
+    if (s.code == CODE_FREE && s.stop == end) {
+        return PMM_BLOCK_FRAMES; /* all RAM, and nothing held, claimed or paid: no code needs to be written */
     }
-    write_codes(pmm, start, end);
-    for (uint64_t f = clamp(paid, start, end); f < paid_end && f < end; f++) {
-        if (code_get(pmm, f) == CODE_NEVER) {
-            code_set(pmm, f, CODE_METADATA);
-        }
-    }
-    uint64_t from = start;
+    unsigned low_free = 0;
     if (block == 0) {
         pmm->low = *b;
         pmm->low.lane |= LANE_DIRECT;
-        from = frames_below_1m();
-        set_up(pmm, &pmm->low, 0, from);
+        write_part(pmm, &pmm->low, &s, frames_below_1m());
+        low_free = pmm->low.free;
     }
-    set_up(pmm, b, from, end);
+    write_part(pmm, b, &s, end);
+    return low_free + b->free;
 }

@@ -3,13 +3,7 @@
  * through next and prev, so that it can be found when the owner goes; owners with a partly free block are a list
  * themselves, so that their frames can be found when memory is short.
  */
-#include "pmm/internal.h"
-
-struct pmm_owner *owner_find(const struct pmm *pmm, unsigned owner)
-{
-    bool exists = owner - 1 < pmm->owner_capacity && pmm->owners[owner - 1].is_open != 0;
-    return exists ? &pmm->owners[owner - 1] : NULL;
-}
+#include "pmm/account.h"
 
 /* ---- Lists ---- */
 
@@ -40,6 +34,7 @@ void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack)
     struct pmm_owner *o = owner_find(pmm, b->owner);
     uint32_t *head = stack == STACK_OWNER_PARTLY ? &o->partly : &o->full;
     b->stack = (uint8_t)(stack & 0xFU);
+    pmm->owned_partly[pmm->regions[b->region].zone] += stack == STACK_OWNER_PARTLY;
     b->next = *head;
     b->prev = PMM_NO_BLOCK;
     *head = (uint32_t)(b - pmm->blocks);
@@ -55,6 +50,7 @@ void owner_list_remove(struct pmm *pmm, struct pmm_block *b)
     struct pmm_owner *o = owner_find(pmm, b->owner);
     unsigned stack = b->stack;
     b->stack = STACK_NONE;
+    pmm->owned_partly[pmm->regions[b->region].zone] -= stack == STACK_OWNER_PARTLY;
     if (b->next != PMM_NO_BLOCK) {
         pmm->blocks[b->next].prev = b->prev;
     }
@@ -77,7 +73,8 @@ static void own(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b)
     o->blocks++;
 }
 
-void owner_lose_block(struct pmm *pmm, struct pmm_block *b)
+/* It leaves its owner's lists, is an ordinary one of the user class, and lies on no stack. */
+static void disown(struct pmm *pmm, struct pmm_block *b)
 {
     struct pmm_owner *o = owner_find(pmm, b->owner);
     uint64_t used = (uint64_t)b->usable - b->free;
@@ -89,16 +86,31 @@ void owner_lose_block(struct pmm *pmm, struct pmm_block *b)
     if (pmm->regions[b->region].zone >= pmm->cache_zone) {
         lane_set(b, b->lane & ~(unsigned)LANE_DIRECT);
     }
+}
+
+void owner_lose_block(struct pmm *pmm, struct pmm_block *b)
+{
+    disown(pmm, b);
     block_restack(pmm, b);
+}
+
+struct pmm_block *owners_yield_block(struct pmm *pmm)
+{
+    if (pmm->owners_partly == 0) {
+        return NULL;
+    }
+    struct pmm_block *b = &pmm->blocks[pmm->owners[pmm->owners_partly - 1].partly];
+    disown(pmm, b);
+    return b;
 }
 
 bool owners_give_block(struct pmm *pmm)
 {
-    if (pmm->owners_partly == 0) {
-        return false;
+    struct pmm_block *b = owners_yield_block(pmm);
+    if (b != NULL) {
+        block_restack(pmm, b);
     }
-    owner_lose_block(pmm, &pmm->blocks[pmm->owners[pmm->owners_partly - 1].partly]);
-    return true;
+    return b != NULL;
 }
 
 /* Does the policy give this owner a block of its own now? */
@@ -115,9 +127,8 @@ static bool deserves_block(const struct pmm *pmm, const struct pmm_owner *o)
 /* A frame of its own blocks. => OK; ABSENT: it has and gets none; CORRUPT. */
 static enum status take_own(struct pmm *pmm, struct pmm_owner *o, unsigned flags, uint64_t *frame)
 {
-    uint64_t *account = account_for(pmm, flags, 1);
     enum status s = STATUS_OK;
-    while (account != NULL && s == STATUS_OK) {
+    while (s == STATUS_OK) {
         struct pmm_block *b = o->partly != PMM_NO_BLOCK ? &pmm->blocks[o->partly] : NULL;
         if (b == NULL && deserves_block(pmm, o)) {
             b = take_whole_block(pmm, flags, &s);
@@ -126,6 +137,11 @@ static enum status take_own(struct pmm *pmm, struct pmm_owner *o, unsigned flags
             }
         }
         if (b == NULL) {
+            break;
+        }
+        uint64_t *account = account_for(pmm, flags, 1);
+        if (account == NULL) {
+            block_restack(pmm, b); /* one that it just got goes back */
             break;
         }
         unsigned got = block_take(pmm, b, frame, 1, 1);
@@ -180,7 +196,7 @@ static void take_back(struct pmm *pmm, struct pmm_block *b)
 {
     uint64_t used = (uint64_t)b->usable - b->free, first = block_first(pmm, b);
     if (b->usable == PMM_BLOCK_FRAMES) {
-        b->free = b->usable;
+        b->free = PMM_BLOCK_FRAMES;
     } else {
         for (unsigned i = 0; i < b->carved && b->free < b->usable; i++) {
             if (code_get(pmm, first + i) == 1 && !block_push(pmm, b, first + i)) {

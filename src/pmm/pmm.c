@@ -7,27 +7,32 @@
  *    its stack. Class: kernel or user; blocks are drawn from by one class at a time.
  *
  * 2. Data. states[frame], one u16:
- *        0              never carved                    65001..65009  what is no link and no count (internal.h)
- *        1..65000       in use, that many references    0xFE00 + i    free; frame i is below it, or is it: bottom
- *    blocks[block], 32 bytes; a zeroed one was never used. The mode is read first: in an open (plain) block a code
- *    means something below the carve mark only, so that a block that is wholly free forgets its stack in one step; in
- *    one handed out whole none does; in one with holes all do. Both arrays lie at computed addresses and are backed a
- *    page at a time: a page of states serves 4 blocks, a page of descriptors 128. Frames below 1 MiB have a descriptor
- *    of their own in struct pmm. A region is cut at 16 MiB, at 4 GiB and at borders of nodes; each piece has 8 stacks
- *    a class of partly free blocks by free count (fullest first, a mask finds it), stacks of blocks with nothing in
- *    use, and extents of never-used blocks (region.c). The pieces that can give something are listed by what, zone and
- *    node.
+ *        1..65000       in use, that many references    65001..65009  what is no link and no count (internal.h)
+ *        0xFE00 + i     free; if it is on its block's stack, frame i is below it, or is it: bottom
+ *    blocks[block], 32 bytes; a zeroed one was never used. The mode is read first: in an open block a code means
+ *    something below the carve mark only, so that a block that is wholly free forgets its stack in one step; in one
+ *    handed out whole none does. A block with holes is carved to its end. A free frame below the mark is on the stack
+ *    or *loose*: its code says no more than that it is free, and its descriptor names the eighth of the block that it
+ *    is in. So a range is taken out of the middle of a stack by forgetting the stack (block.c), and all searches look
+ *    at four codes at once (codes.h). See docs/design/0013-loose-frames.md. Both arrays lie at computed addresses and
+ *    are backed a page at a time: a page of states serves 4 blocks, a page of descriptors 128. Frames below 1 MiB
+ *    have a descriptor of their own in struct pmm. A region is cut at 16 MiB, at 4 GiB and at borders of nodes; each
+ *    piece has 8 stacks a class of partly free blocks by free count (fullest first, a mask finds it), stacks of
+ *    blocks with nothing in use, and extents of never-used blocks (region.c). The pieces that can give something are
+ *    listed by what, zone and node.
  *
- * 3. Alloc: from this CPU's magazine (section 10). Else pop the current block's top frame, or carve the next. Block
- *    exhausted: nodes by distance, in each HIGH before 4G, then 16M the same way: the fullest partly free block of the
- *    class, a block with nothing in use, a block never used. Then an owner's block becomes everybody's; then the other
- *    class's blocks; then memory below 1 MiB (take.c). All list heads: O(1), plus O(log runs + log holds) for each
- *    block opened, plus one step for each gap that holds nothing usable.
+ * 3. Alloc: from this CPU's magazine (section 10). Else pop the current block's top frame, take a loose one, or carve
+ *    the next. Block exhausted: nodes by distance, in each HIGH before 4G, then 16M the same way: the fullest partly
+ *    free block of the class, a block with nothing in use, a block never used. Then another CPU's current block; then
+ *    an owner's block becomes everybody's, and the other class's blocks (for the kernel these come first); then memory
+ *    below 1 MiB (take.c). Which nodes have what is a word of bits a zone. A list that gets its first entry only says
+ *    that there are news: the next alloc looks whether its current block is outdone. O(1), plus O(log runs + log holds
+ *    + stretches in the block) for each block opened, plus one step for each gap that holds nothing usable.
  *
  * 4. Free: the code must say once, below the mark of a block with a stack, else the caller is wrong. To the magazine,
- *    or push; at a few counts the block moves up one stack (stack.c). Finding the block is O(1) in the stretch last
- *    used, else O(log regions). Allocating and freeing by turns at any count moves nothing: a current block lies on no
- *    stack.
+ *    or push; at a few counts the block moves up one stack (stack.c). Finding the block is O(1): its descriptor is at a
+ *    computed address, and the backing says whether it is there. Allocating and freeing by turns at any count moves
+ *    nothing: a current block lies on no stack.
  *
  * 5. Metadata. Opening a block backs up to two pages, each with up to `table_levels` tables. The frames come from open
  *    kernel blocks, else from the new block itself, else from any open block. For a user block a kernel block is
@@ -78,7 +83,7 @@
  * itself (a scan).
  */
 #include "lib/string.h"
-#include "pmm/internal.h"
+#include "pmm/block.h"
 
 enum {
     CACHE_ZONE_SHARE = 4,         /* 1/this of memory in a zone and above makes it the one of the magazines */
@@ -279,7 +284,7 @@ static void set_up_cpus(struct pmm *pmm, const struct pmm_config *c)
     for (size_t i = 0; i < c->cpu_count; i++) {
         struct pmm_cpu *cpu = &c->cpus[i];
         memset(cpu, 0, sizeof *cpu);
-        cpu->lane = (uint8_t)(c->cpu_nodes == NULL ? 0 : c->cpu_nodes[i] % PMM_NODES_MAX << LANE_NODE_SHIFT);
+        cpu->lane = c->cpu_nodes == NULL ? 0U : c->cpu_nodes[i] % (unsigned)PMM_NODES_MAX << LANE_NODE_SHIFT;
         for (unsigned class = 0; class < PMM_CLASSES; class++) {
             cpu->loaded[class] = &cpu->magazines[class][0];
             cpu->second[class] = &cpu->magazines[class][1];
@@ -294,6 +299,7 @@ static void take_config(struct pmm *pmm, const struct pmm_config *c)
     pmm->blocks = c->blocks;
     pmm->regions = c->regions;
     pmm->region_capacity = c->region_capacity;
+    pmm->places = (struct pmm_place *)(c->regions + c->region_capacity);
     pmm->runs = c->runs;
     pmm->run_count = c->run_count;
     pmm->run_capacity = c->run_capacity == 0 ? c->run_count : c->run_capacity;
@@ -343,8 +349,11 @@ enum status pmm_init(struct pmm *pmm, const struct pmm_config *config)
         return s;
     }
     pmm->node_ranges = NULL;
+    const struct pmm_region *first = region_at(pmm, 0);
+    pmm->low_untouched = first->base == 0 && !first->left_out ? usable_count(pmm, 0, frames_below_1m()) : 0;
     for (size_t i = 0; i < pmm->region_count; i++) {
         supply_update(pmm, &pmm->regions[i], PMM_SUPPLY_FRESH, pmm->regions[i].untouched > 0);
+        supply_update(pmm, &pmm->regions[i], PMM_SUPPLY_FRESH_WHOLE, pmm->regions[i].fresh_whole > 0);
     }
     s = adopt(pmm);
     if (s == STATUS_OK) {

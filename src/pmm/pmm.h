@@ -16,9 +16,10 @@
  *
  * Invariants, checked by pmm_check() and tested by name in test/unit/:
  *   PMM-I1  ram = free + used + metadata + earmarked + reserved, in total and recounted from states
- *   PMM-I2  a block's stack holds exactly its `free` carved frames, each once, each with a link code
+ *   PMM-I2  a block's free frames are those on its stack, each once, those carved that are loose, in the eighths that
+ *           its descriptor names, and those never carved; the codes of the former two are links
  *   PMM-I3  a block is on the stack that its free count says, and on no other
- *   PMM-I4  no frame of a block beyond its carve mark is in use (a plain block's codes there mean nothing)
+ *   PMM-I4  from a block's carve mark on all its frames are RAM that is free (codes there mean nothing)
  *   PMM-I5  metadata + earmarked = the pages that all blocks of all regions need, tables included
  *   PMM-I6  every frame that is not RAM is ABSENT in an opened block
  *   PMM-I7  reserved frames are those that the opened blocks' states and the holds of never-used blocks say
@@ -80,7 +81,7 @@ struct pmm_region;
 struct pmm_cpu;
 /* One owner's books; private to src/pmm/. */
 struct pmm_owner;
-enum { PMM_BLOCK_BYTES = 32, PMM_REGION_BYTES = 160 };
+enum { PMM_BLOCK_BYTES = 32, PMM_REGION_BYTES = 168 };
 
 /* Frames [first, first + frames) lie in this node. A block belongs to the node of its first frame. */
 struct pmm_node_range {

@@ -56,6 +56,7 @@ static void check_stacks(struct check *c, const struct pmm_region *r, const stru
     gives[PMM_SUPPLY_HOLED] = r->holed != PMM_NO_BLOCK;
     gives[PMM_SUPPLY_WHOLE] = r->whole != PMM_NO_BLOCK;
     gives[PMM_SUPPLY_FRESH] = r->untouched > 0;
+    gives[PMM_SUPPLY_FRESH_WHOLE] = r->fresh_whole > 0;
     for (unsigned i = 0; i < PMM_SUPPLIES; i++) {
         if ((r->listed >> i & 1U) != gives[i]) {
             wrong(c, "PMM-I3: region %zu: on the lists %#x, wrong at %u", (size_t)(r - c->pmm->regions), r->listed, i);
@@ -97,6 +98,7 @@ static void count_unopened(struct check *c, const struct pmm_region *r, uint64_t
                            struct census *census)
 {
     uint64_t stop;
+    census->fresh_whole += r->left_out ? 0 : whole_count(c->pmm, first, end);
     for (uint64_t at = block_start(first); at < block_start(end); at = stop) {
         enum pmm_state state = unopened_state(c->pmm, at, &stop);
         stop = stop < block_start(end) ? stop : block_start(end);
@@ -146,6 +148,10 @@ static void check_region(struct check *c, const struct pmm_region *r)
     count_unopened(c, r, r->watermark, region_end(r), &census);
     check_extents(c, r, &census);
     check_stacks(c, r, &census);
+    if (r->fresh_whole != census.fresh_whole) {
+        wrong(c, "PMM-I8: region %zu: %u blocks never used can be used wholly, recounted %lu", index, r->fresh_whole,
+              census.fresh_whole);
+    }
     if (r->free != census.free || r->untouched != c->untouched - untouched_before) {
         wrong(c, "PMM-I1: region %zu: free %lu and never used %lu, recounted %lu and %lu", index, r->free, r->untouched,
               census.free, c->untouched - untouched_before);
@@ -169,7 +175,8 @@ static void check_supply(struct check *c, unsigned kind, unsigned zone, unsigned
         }
         prev = at;
     }
-    if (seen != listed) {
+    bool says = (nodes_with(pmm, zone, kind) >> node & 1) != 0;
+    if (seen != listed || says != (listed > 0)) {
         wrong(c, "PMM-I3: the list of regions that give %u in zone %u of node %u holds %zu, %zu say so", kind, zone,
               node, seen, listed);
     }

@@ -1,7 +1,7 @@
 /*
  * Everything in text, for the fire: no locks, no allocation, every list bounded.
  */
-#include "pmm/internal.h"
+#include "pmm/block.h"
 
 static void dump_block(const struct pmm *pmm, const struct pmm_block *b, struct sink *out)
 {

@@ -21,13 +21,13 @@ enum pmm_supply {
     PMM_SUPPLY_HOLED,  /* opened blocks with nothing in use, but fewer than 512 frames */
     PMM_SUPPLY_WHOLE,  /* opened blocks with all 512 frames free */
     PMM_SUPPLY_FRESH,  /* free frames in blocks never used */
+    PMM_SUPPLY_FRESH_WHOLE, /* such blocks with 512 of them */
     PMM_SUPPLIES,
 };
 
 enum pmm_mode {
     PMM_BLOCK_NEVER = 0, /* so that a zeroed descriptor is a block never used */
-    PMM_BLOCK_OPEN,      /* plain: all 512 frames can be used; a code means something below the carve mark only */
-    PMM_BLOCK_HOLED,     /* all codes mean what they say; beyond the carve mark 0 is a free frame */
+    PMM_BLOCK_OPEN,      /* a code means something below the carve mark only; from there on all frames are free */
     PMM_BLOCK_RUN_HEAD,  /* handed out whole; no code means anything */
     PMM_BLOCK_RUN_PART,  /* the same, and the block below belongs to the same run */
     PMM_BLOCK_CACHED,      /* wholly free, ready for one CPU; no code means anything */
@@ -40,22 +40,28 @@ enum pmm_mode {
  */
 struct pmm_block {
     uint16_t top;      /* link code of the stack's top frame; 0: the stack is empty */
-    uint16_t free;     /* frames: on the stack, and never carved */
+    uint16_t free;     /* frames: on the stack, loose, and never carved */
     uint16_t carved;   /* index of the first frame never carved */
-    uint16_t usable;   /* frames of RAM that are neither reserved nor bad; nothing is in use when free == usable */
-    uint16_t retained; /* frames that are or were shared since they were allocated, or go bad when freed */
     uint16_t owner;    /* whose own block it is; 0: nobody's */
     uint16_t region;   /* slot */
     uint8_t lane;      /* bit 0: class (0 kernel, 1 user); bits 1-3: node; bit 7: past the magazines */
     uint8_t mode : 4;  /* enum pmm_mode */
     uint8_t stack : 4; /* enum pmm_stack: where it lies */
+    uint32_t usable : 12;   /* frames of RAM that are neither reserved nor bad; nothing is in use when free == usable */
+    uint32_t retained : 12; /* frames that are or were shared since they were allocated, or go bad when freed */
+    uint32_t loose : 8;     /* bit per eighth: carved frames of it are free and not on the stack */
     uint32_t next, prev;  /* on its stack; prev of the first is PMM_NO_BLOCK */
     uint32_t gap_blocks;  /* never-used blocks right below this one that the watermark has passed */
     uint32_t gap_next;    /* next block of the region with a gap below; valid while in that list */
 };
 static_assert(sizeof(struct pmm_block) == PMM_BLOCK_BYTES, "128 descriptors a page");
+enum { PMM_COUNT_MASK = 2 * PMM_BLOCK_FRAMES - 1 }; /* what `usable` and `retained` can hold */
 
-/* Descriptors lie in slots that do not move; the slot of the i-th by address is regions[i].sorted. */
+struct pmm_link {
+    uint16_t next, prev;
+};
+
+/* Descriptors lie in slots that do not move; their order by address is that of the places. */
 struct pmm_region {
     uint32_t base, blocks; /* blocks [base, base + blocks) */
     uint32_t watermark;    /* blocks from here on were never used: the last extent */
@@ -63,11 +69,10 @@ struct pmm_region {
     uint32_t absent;       /* frames that are not RAM; at most 1022 a run */
     uint32_t stacks[PMM_CLASSES][PMM_STACKS]; /* [class][i]: blocks with i * 64 + 1 .. i * 64 + 64 free frames */
     uint32_t holed, whole; /* stacks of blocks with nothing in use: fewer than 512 frames usable, and all 512 */
+    uint32_t fresh_whole;  /* blocks never used that are RAM and not held, all 512 frames */
+    uint32_t fresh_whole_from; /* of the last extent: none of them lies below this block */
     uint32_t hint, hint_blocks; /* wholly free blocks [hint, hint + hint_blocks), when last looked */
-    struct { uint16_t next, prev; } links[PMM_SUPPLIES];
-    uint16_t sorted;       /* slot of the region that is at this place by address; of places, not of this region */
-    uint16_t shown;        /* at this place by address: index of the region that users see; borders of zones and nodes
-                              cut one into several descriptors */
+    struct pmm_link links[PMM_SUPPLIES];
     uint8_t masks[PMM_CLASSES]; /* bit i: stacks[class][i] is not empty */
     uint8_t listed;        /* bit per enum pmm_supply: on that list */
     uint8_t left_out;      /* 1: costs more than it holds, nothing is ever handed out */
@@ -76,7 +81,15 @@ struct pmm_region {
     uint64_t free;         /* frames, physically free, not cached */
     uint64_t untouched;    /* the part of `free` in blocks never used */
 };
-static_assert(sizeof(struct pmm_region) <= PMM_REGION_BYTES, "the contract of pmm.h");
+
+/* The i-th region by address: what a search looks at, close together. They lie behind the descriptors. */
+struct pmm_place {
+    uint32_t end;   /* first block behind it */
+    uint16_t slot;  /* of its descriptor */
+    uint16_t
+        shown; /* index of the region that users see; borders of zones and nodes cut one into several descriptors */
+};
+static_assert(sizeof(struct pmm_region) + sizeof(struct pmm_place) == PMM_REGION_BYTES, "the contract of pmm.h");
 
 /* Frames ready for one CPU; their code is CACHED. */
 struct pmm_magazine {
@@ -87,11 +100,12 @@ struct pmm_magazine {
 /* Written by its own CPU only, `wants_drain` excepted. */
 struct pmm_cpu {
     uint8_t inside;       /* 1: this CPU is in a magazine; who interrupts it goes to the blocks. 2: kept shut (trace) */
-    uint8_t lane;         /* of its node, class 0 */
     uint8_t wants_drain;  /* another CPU asks for it; done at the next refill or flush */
+    uint32_t lane;        /* of its node, class 0 */
     struct pmm_magazine *loaded[PMM_CLASSES], *second[PMM_CLASSES];
     uint64_t known_first, known_count; /* blocks [first, first + count) have descriptors and are RAM's or never used */
-    uint64_t allocated, freed;         /* frames through the magazines */
+    uint64_t freed; /* frames, to the magazines and whole blocks here */
+    uint64_t moved; /* frames that came from the blocks, less those that went there: the others were allocated */
     uint32_t whole_count;
     uint64_t whole[PMM_WHOLE_CACHED];  /* blocks, ready to be handed out whole */
     struct pmm_magazine magazines[PMM_CLASSES][2];
@@ -121,19 +135,23 @@ struct pmm {
     size_t cpu_count;
     struct lock lock; /* of all below, and of all blocks, regions and owners */
     struct pmm_block *current[PMM_NODES_MAX][PMM_CLASSES]; /* drawn from now; &none when there is none */
-    unsigned currents;         /* blocks that are current */
+    uint16_t currents;                                     /* bit node * 2 + class: it has a current block */
+    uint16_t news;  /* bit home * 2 + class: a better place than its current block's may have something now */
     uint64_t spare; /* frames: free in the blocks (never-used ones too), not promised, not kept for emergencies */
     uint64_t promised, emergency, emergency_wanted; /* frames */
     uint64_t cached;           /* frames in the zero pool (those in magazines: their counts) */
     uint64_t allocated, freed; /* frames, past the magazines */
     struct pmm_region *regions;
+    struct pmm_place *places;
     uint64_t known_first, known_count; /* as a CPU's; all in one region, in this slot: */
     uint16_t known_region;
 
     struct pmm_block low;  /* the frames below 1 MiB, once block 0 is open */
     struct pmm_block none; /* always empty */
     uint16_t supply[PMM_SUPPLIES][PMM_ZONES][PMM_NODES_MAX]; /* first region of each list */
+    uint64_t nodes_with[PMM_ZONES]; /* byte per kind of supply, in it a bit per node: that list is not empty */
     size_t region_count, region_capacity, shown_count;
+    uint64_t first_block, end_block; /* of all regions */
     uint64_t ram, reserved, metadata, earmarked; /* frames */
     uint64_t debt;             /* frames that a closed block took from those that were to pay the earmark */
     uint64_t bad, lost;        /* frames, parts of reserved */
@@ -141,6 +159,8 @@ struct pmm {
     uint64_t untouched;        /* frames: the sum over the regions */
     uint64_t zone_free[PMM_ZONES]; /* frames: the sum over the regions of the zone; 1M is part of 16M here */
     uint64_t zone_reserve[PMM_ZONES];
+    bool zones_reserve;        /* one of them is not 0 */
+    uint64_t low_untouched;    /* usable frames below 1 MiB, while block 0 was never used */
     uint64_t whole_blocks;     /* on stacks of wholly free blocks */
     uint64_t whole_total;      /* blocks of the regions not left out */
     uint64_t units; /* pages and tables behind all descriptors and states of the regions that are not left out */
@@ -158,6 +178,7 @@ struct pmm {
 
     struct pmm_owner *owners; /* owner n is owners[n - 1] */
     size_t owner_capacity, owner_count;
+    uint32_t owned_partly[PMM_ZONES]; /* such blocks */
     uint32_t owners_partly;   /* first owner of the list of those with a partly free block; 0: none */
     uint64_t owner_threshold; /* policy */
     unsigned owner_guard;

@@ -1,7 +1,7 @@
 /*
  * Memory runs short: who is asked for some, and what is kept for whom (pmm_pressure.h); promises.
  */
-#include "pmm/internal.h"
+#include "pmm/account.h"
 
 enum { ROUNDS_MAX = 16 }; /* of callbacks for one request: who frees and allocates by turns must not keep it for ever */
 
@@ -118,14 +118,6 @@ void low_look(struct pmm *pmm, unsigned flags)
 
 /* ---- Reserves ---- */
 
-void emergency_top_up(struct pmm *pmm)
-{
-    uint64_t lack = pmm->emergency_wanted - pmm->emergency;
-    uint64_t part = lack < pmm->spare ? lack : pmm->spare;
-    pmm->emergency += part;
-    pmm->spare -= part;
-}
-
 enum status pmm_emergency_reserve(struct pmm *pmm, npages_t n)
 {
     lock_take(&pmm->lock);
@@ -152,6 +144,10 @@ enum status pmm_zone_reserve(struct pmm *pmm, enum pmm_zone zone, npages_t n)
     }
     lock_take(&pmm->lock);
     pmm->zone_reserve[zone] = n.v;
+    pmm->zones_reserve = false;
+    for (unsigned z = 0; z < PMM_ZONES; z++) {
+        pmm->zones_reserve = pmm->zones_reserve || pmm->zone_reserve[z] > 0;
+    }
     lock_drop(&pmm->lock);
     return STATUS_OK;
 }

@@ -2,7 +2,7 @@
  * Questions: one frame, the totals, a region, all of memory in stretches. Nothing here changes anything.
  */
 #include "lib/string.h"
-#include "pmm/internal.h"
+#include "pmm/account.h"
 
 const char *pmm_state_name(enum pmm_state s)
 {
@@ -30,7 +30,7 @@ enum pmm_state state_of_code(unsigned code)
         [CODE_BAD_ONCE - CODE_METADATA] = PMM_STATE_USED,     [CODE_ZERO - CODE_METADATA] = PMM_STATE_ZERO,
         [CODE_LOST - CODE_METADATA] = PMM_STATE_LOST,
     };
-    if (code_is_free(code)) {
+    if (code_is_link(code)) {
         return PMM_STATE_FREE;
     }
     if (code_is_count(code)) {
@@ -84,7 +84,7 @@ struct pmm_frame query_locked(const struct pmm *pmm, uint64_t frame)
     }
     uint64_t stop;
     f.state = state_at(pmm, r, frame, &stop);
-    f.region = pmm->regions[region_place(pmm, r)].shown;
+    f.region = pmm->places[region_place(pmm, r)].shown;
     f.node = r->node;
     if (r->left_out || !block_is_open(pmm, r, block_of(frame))) {
         return f;
@@ -115,8 +115,7 @@ struct pmm_frame pmm_frame_state(const struct pmm *pmm, paddr_t address)
 
 static const char *mode_name(const struct pmm *pmm, const struct pmm_region *r, uint64_t frame)
 {
-    static const char *const names[] = {"never used", "open",   "open with holes", "a run's first",
-                                        "a run's",    "cached", "closed"};
+    static const char *const names[] = {"never used", "open", "a run's first", "a run's", "cached", "closed"};
     if (r == NULL || r->left_out || !block_is_open(pmm, r, block_of(frame))) {
         return r == NULL ? "none" : r->left_out ? "left out" : names[PMM_BLOCK_NEVER];
     }

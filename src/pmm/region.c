@@ -9,24 +9,19 @@
  * usable); the opened block D right above each gap says how long it is and links to the next such D. So any number of
  * extents costs no memory, and the usual region has none.
  */
-#include "pmm/internal.h"
+#include "pmm/block.h"
 
 struct pmm_region *region_find(const struct pmm *pmm, uint64_t block)
 {
-    size_t low = 0, high = pmm->region_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (region_end(region_at(pmm, middle)) > block) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
+    const struct pmm_place *at = pmm->places;
+    uint32_t wanted = block < PMM_NO_BLOCK ? (uint32_t)block : PMM_NO_BLOCK;
+    for (size_t n = pmm->region_count; n > 1;) { /* it is one of the n from `at` on, or there is none */
+        size_t half = n / 2;
+        at = at[half - 1].end <= wanted ? at + half : at;
+        n -= half;
     }
-    if (low == pmm->region_count) {
-        return NULL;
-    }
-    struct pmm_region *r = region_at(pmm, low);
-    return r->base <= block ? r : NULL;
+    struct pmm_region *r = &pmm->regions[at->slot];
+    return pmm->region_count > 0 && block - r->base < r->blocks ? r : NULL;
 }
 
 enum pmm_zone zone_of_block(uint64_t block)
@@ -69,77 +64,47 @@ uint64_t unopened_end(const struct pmm *pmm, const struct pmm_region *r, uint64_
     return end < r->watermark ? end : r->watermark;
 }
 
+/* Can this descriptor be read? Within the regions nothing but descriptors is ever there, and pages stay once backed. */
+static bool has_descriptor(const struct pmm *pmm, uint64_t block)
+{
+    return block - pmm->first_block < pmm->end_block - pmm->first_block
+           && pmm->backing.missing(pmm->backing.ctx, descriptor_page(pmm, block)).v == 0;
+}
+
+/* Where the blocks around this open one have descriptors too: without gaps up to the watermark, else in this page. */
+static void remember(struct pmm *pmm, uint64_t block)
+{
+    uint16_t region = pmm->blocks[block].region;
+    const struct pmm_region *r = &pmm->regions[region];
+    uint64_t first = r->base + (r->base == 0 && block != 0), end = r->watermark; /* block 0 is always looked for */
+    if (r->gaps != PMM_NO_BLOCK) {
+        uint64_t page_blocks = PAGE_BYTES / PMM_BLOCK_BYTES, page_first = block - block % page_blocks;
+        first = page_first > first ? page_first : first;
+        end = page_first + page_blocks < end ? page_first + page_blocks : end;
+    }
+    pmm->known_first = first;
+    pmm->known_count = end - first;
+    pmm->known_region = region;
+}
+
 struct pmm_block *block_find(struct pmm *pmm, uint64_t frame)
 {
     uint64_t block = block_of(frame);
-    if (block - pmm->known_first >= pmm->known_count) {
-        const struct pmm_region *r = region_find(pmm, block);
-        if (r == NULL || !block_is_open(pmm, r, block)) {
-            return NULL;
-        }
-        /* Without gaps all descriptors up to the watermark are backed; with gaps the ones in this page are. */
-        uint64_t first = r->base, end = r->watermark;
-        first += first == 0 && block != 0; /* block 0 is two descriptors: always looked for */
-        if (r->gaps != PMM_NO_BLOCK) {
-            uint64_t page_blocks = PAGE_BYTES / PMM_BLOCK_BYTES;
-            uint64_t page_first = block - block % page_blocks;
-            first = page_first > first ? page_first : first; /* block 0's page: from block 1 on, as above */
-            end = page_first + page_blocks < end ? page_first + page_blocks : end;
-        }
-        if (block != 0) {
-            pmm->known_first = first;
-            pmm->known_count = end - first;
-            pmm->known_region = (uint16_t)(r - pmm->regions);
-        }
+    bool is_known = block - pmm->known_first < pmm->known_count;
+    if (!is_known && !has_descriptor(pmm, block)) {
+        return NULL;
     }
     struct pmm_block *b = &pmm->blocks[block];
     if (b->mode == PMM_BLOCK_NEVER) {
         return NULL;
     }
+    if (!is_known && block != 0) {
+        remember(pmm, block);
+    }
     return frame < frames_below_1m() ? &pmm->low : b;
 }
 
 /* ---- The lists: doubly linked, newest first ---- */
-
-static unsigned distance_rank(const struct pmm *pmm, unsigned home, unsigned node)
-{
-    unsigned rank = 0;
-    while (pmm->node_order[home][rank] != node) {
-        rank++;
-    }
-    return rank;
-}
-
-/* Is r served before `other` to a CPU of this node? As take.c walks them. */
-static bool comes_first(const struct pmm *pmm, unsigned home, const struct pmm_region *r,
-                        const struct pmm_region *other)
-{
-    bool r_low = r->zone == PMM_ZONE_16M, other_low = other->zone == PMM_ZONE_16M;
-    if (r_low != other_low) {
-        return other_low;
-    }
-    if (r->node != other->node) {
-        return distance_rank(pmm, home, r->node) < distance_rank(pmm, home, other->node);
-    }
-    return r->zone > other->zone;
-}
-
-/* What a better place can give now is served before what a current block still has. */
-static void currents_yield(struct pmm *pmm, const struct pmm_region *r, enum pmm_supply kind)
-{
-    for (unsigned home = 0; home < pmm->node_count; home++) {
-        for (unsigned class = 0; class < PMM_CLASSES; class++) {
-            const struct pmm_block *b = pmm->current[home][class];
-            if (b == &pmm->none || b->region == (uint16_t)(r - pmm->regions)) {
-                continue;
-            }
-            bool serves = kind == (enum pmm_supply)class || kind >= PMM_SUPPLY_HOLED;
-            if (serves && b->free > 0 && comes_first(pmm, home, r, &pmm->regions[b->region])) {
-                current_retire(pmm, home, class);
-            }
-        }
-    }
-}
 
 void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind, bool has)
 {
@@ -148,28 +113,32 @@ void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind, 
         return;
     }
     r->listed = (uint8_t)(r->listed ^ bit);
-    uint16_t self = (uint16_t)(r - pmm->regions);
+    struct pmm_link *link = &r->links[kind];
     uint16_t *head = &pmm->supply[kind][r->zone][r->node];
+    uint64_t node = 1ULL << (kind * 8 + r->node);
     if (has) {
-        r->links[kind].next = *head;
-        r->links[kind].prev = PMM_NO_REGION;
-        if (*head != PMM_NO_REGION) {
-            pmm->regions[*head].links[kind].prev = self;
-        }
+        uint16_t self = (uint16_t)(r - pmm->regions), next = *head;
+        *link = (struct pmm_link){next, PMM_NO_REGION};
         *head = self;
-        if (pmm->currents > 0) {
-            currents_yield(pmm, r, kind);
+        pmm->news = UINT16_MAX; /* what a better place can give now is served before what a current block still has */
+        if (next != PMM_NO_REGION) {
+            pmm->regions[next].links[kind].prev = self;
+        } else {
+            pmm->nodes_with[r->zone] |= node;
         }
         return;
     }
-    uint16_t next = r->links[kind].next, prev = r->links[kind].prev;
+    uint16_t next = link->next, prev = link->prev;
     if (next != PMM_NO_REGION) {
         pmm->regions[next].links[kind].prev = prev;
     }
     if (prev != PMM_NO_REGION) {
         pmm->regions[prev].links[kind].next = next;
-    } else {
-        *head = next;
+        return;
+    }
+    *head = next;
+    if (next == PMM_NO_REGION) {
+        pmm->nodes_with[r->zone] &= ~node;
     }
 }
 
@@ -211,23 +180,43 @@ uint64_t fresh_block(const struct pmm *pmm, const struct pmm_region *r)
     return FRAME_NONE;
 }
 
-static uint64_t whole_block_in(const struct pmm *pmm, uint64_t from, uint64_t end)
+void fresh_whole_change(struct pmm *pmm, struct pmm_region *r, int64_t blocks)
 {
-    uint64_t stop = from;
-    for (from = usable_next(pmm, from, end, &stop); from < end; from = usable_next(pmm, stop, end, &stop)) {
-        uint64_t block = block_of(from + PMM_BLOCK_FRAMES - 1);
-        if (block_start(block + 1) <= stop) {
-            return block;
+    r->fresh_whole += (uint32_t)blocks;
+    if (blocks > 0) {
+        r->fresh_whole_from = 0;
+    }
+    supply_update(pmm, r, PMM_SUPPLY_FRESH_WHOLE, r->fresh_whole > 0);
+}
+
+uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_block)
+{
+    uint64_t count = 0;
+    struct stretch s = stretch_from(pmm, block_start(first_block));
+    while (stretch_next(pmm, &s, block_start(end_block))) {
+        count += whole_first(&s) < whole_end(&s) ? whole_end(&s) - whole_first(&s) : 0;
+    }
+    return count;
+}
+
+static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint64_t end_block)
+{
+    struct stretch s = stretch_from(pmm, block_start(first_block));
+    while (stretch_next(pmm, &s, block_start(end_block))) {
+        if (whole_first(&s) < whole_end(&s)) {
+            return whole_first(&s);
         }
     }
     return FRAME_NONE;
 }
 
-uint64_t fresh_whole_block(const struct pmm *pmm, const struct pmm_region *r)
+uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r)
 {
-    uint64_t block = whole_block_in(pmm, block_start(r->watermark), block_start(region_end(r)));
+    uint64_t from = r->fresh_whole_from > r->watermark ? r->fresh_whole_from : r->watermark;
+    uint64_t block = from < region_end(r) ? whole_block_in(pmm, from, region_end(r)) : FRAME_NONE;
+    r->fresh_whole_from = (uint32_t)(block == FRAME_NONE ? region_end(r) : block);
     for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && block == FRAME_NONE; d = pmm->blocks[d].gap_next) {
-        block = whole_block_in(pmm, block_start(d - pmm->blocks[d].gap_blocks), block_start(d));
+        block = whole_block_in(pmm, d - pmm->blocks[d].gap_blocks, d);
     }
     return block;
 }

@@ -64,16 +64,18 @@ void region_init(struct pmm_region *r, uint64_t base, uint64_t blocks, unsigned 
     *r = (struct pmm_region){.base = (uint32_t)base, .blocks = (uint32_t)blocks, .watermark = (uint32_t)base,
                              .gaps = PMM_NO_BLOCK, .holed = PMM_NO_BLOCK, .whole = PMM_NO_BLOCK,
                              .stacks = {[0 ... PMM_CLASSES - 1] = {[0 ... PMM_STACKS - 1] = PMM_NO_BLOCK}},
-                             .sorted = r->sorted, .shown = r->shown, /* of the place, not of this slot */
                              .zone = (uint8_t)zone_of_block(base), .node = (uint8_t)node};
 }
 
 void regions_renumber(struct pmm *pmm)
 {
     pmm->shown_count = 0;
+    bool is_empty = pmm->region_count == 0;
+    pmm->first_block = is_empty ? 0 : region_at(pmm, 0)->base;
+    pmm->end_block = is_empty ? 0 : pmm->places[pmm->region_count - 1].end;
     for (size_t place = 0; place < pmm->region_count; place++) {
         pmm->shown_count += !region_at(pmm, place)->joined;
-        pmm->regions[place].shown = (uint16_t)(pmm->shown_count - 1);
+        pmm->places[place].shown = (uint16_t)(pmm->shown_count - 1);
     }
 }
 
@@ -93,7 +95,8 @@ static enum status make_pieces(struct pmm *pmm, uint64_t base, uint64_t end)
         struct pmm_region *r = &pmm->regions[pmm->region_count];
         region_init(r, base, stop - base, node);
         r->joined = joined;
-        r->sorted = (uint16_t)pmm->region_count++;
+        pmm->places[pmm->region_count] = (struct pmm_place){(uint32_t)stop, (uint16_t)pmm->region_count, 0};
+        pmm->region_count++;
         joined = true;
         base = stop;
     }
@@ -127,9 +130,14 @@ enum status make_regions(struct pmm *pmm)
     s = s == STATUS_OK ? make_pieces(pmm, base, end) : s;
     pmm->untouched = 0;
     memset(pmm->zone_free, 0, sizeof pmm->zone_free);
+    struct stretch part = {0};
     for (struct pmm_region *r = pmm->regions; s == STATUS_OK && r < pmm->regions + pmm->region_count; r++) {
         uint64_t first_frame = block_start(r->base), end_frame = block_start(region_end(r));
-        r->untouched = usable_count(pmm, first_frame, end_frame);
+        while (stretch_next(pmm, &part, end_frame)) {
+            uint64_t whole = whole_first(&part), whole_stop = whole_end(&part);
+            r->untouched += part.stop - part.first;
+            r->fresh_whole += (uint32_t)(whole < whole_stop ? whole_stop - whole : 0);
+        }
         uint64_t other = end_frame - first_frame - r->untouched; /* held, or absent */
         r->absent = other == 0 ? 0 : (uint32_t)(end_frame - first_frame - ram_count(pmm, first_frame, end_frame));
         pmm->untouched += r->untouched;

@@ -8,14 +8,16 @@ enum { FLAGS_RUN = PMM_USER | PMM_BELOW_1M | PMM_BELOW_16M | PMM_BELOW_4G | PMM_
 
 /* ---- Inside a block ---- */
 
-/* A place in the part of a plain block that was never carved, without a look at a code; 512: none there. */
-static unsigned beyond_the_mark(const struct pmm_block *b, uint64_t start, const struct run_wish *wish)
+/* A place in the part of a block that was never carved, without a look at a code; 512: none there. */
+static unsigned beyond_the_mark(const struct pmm *pmm, const struct pmm_block *b, uint64_t start,
+                                const struct run_wish *wish)
 {
-    if (b->mode != PMM_BLOCK_OPEN || wish->align > PMM_BLOCK_FRAMES || wish->boundary != 0) {
+    unsigned limit = part_limit(pmm, b);
+    if (wish->align > PMM_BLOCK_FRAMES || wish->boundary != 0) {
         return PMM_BLOCK_FRAMES;
     }
     uint64_t index = (b->carved + wish->align - 1) / wish->align * wish->align;
-    bool fits = index + wish->frames <= PMM_BLOCK_FRAMES && start + index + wish->frames <= wish->end;
+    bool fits = index + wish->frames <= limit && start + index + wish->frames <= wish->end;
     return fits ? (unsigned)index : (unsigned)PMM_BLOCK_FRAMES;
 }
 
@@ -26,9 +28,11 @@ static bool take_in_block(struct pmm *pmm, struct pmm_block *b, const struct run
         return false;
     }
     uint64_t start = block_first(pmm, b);
-    unsigned index = beyond_the_mark(b, start, wish);
-    if (index == PMM_BLOCK_FRAMES) {
-        struct block_map map = block_free_map(pmm, b);
+    unsigned index = beyond_the_mark(pmm, b, start, wish);
+    struct block_map map;
+    bool has_map = index == PMM_BLOCK_FRAMES;
+    if (has_map) {
+        map = block_free_map(pmm, b);
         index = map_find(&map, start, wish);
     }
     if (index == PMM_BLOCK_FRAMES) {
@@ -39,7 +43,7 @@ static bool take_in_block(struct pmm *pmm, struct pmm_block *b, const struct run
         lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
     }
     *first = start + index;
-    block_take_range(pmm, b, *first, *first + wish->frames);
+    block_take_range(pmm, b, *first, *first + wish->frames, has_map ? &map : NULL);
     return true;
 }
 
@@ -103,17 +107,6 @@ static enum status open_claimed(struct pmm *pmm, struct pmm_region *r, uint64_t 
     }
     pmm->claim_first = pmm->claim_end = 0;
     return s;
-}
-
-/* The first frame of a run in frames [from, stop) of a never-used block; FRAME_NONE. */
-static uint64_t fit_in_stretch(uint64_t from, uint64_t stop, const struct run_wish *wish)
-{
-    uint64_t at = (from + wish->align - 1) / wish->align * wish->align;
-    if (wish->boundary != 0 && at / wish->boundary != (at + wish->frames - 1) / wish->boundary) {
-        uint64_t step = wish->boundary > wish->align ? wish->boundary : wish->align;
-        at = (at + step - 1) / step * step;
-    }
-    return at + wish->frames <= stop && at + wish->frames <= wish->end ? at : FRAME_NONE;
 }
 
 /*
@@ -241,7 +234,7 @@ static enum status take_blocks(struct pmm *pmm, struct pmm_region *r, uint64_t f
         if (stop - at == PMM_BLOCK_FRAMES) {
             hand_out_whole(pmm, b, at == first ? PMM_BLOCK_RUN_HEAD : PMM_BLOCK_RUN_PART);
         } else {
-            block_take_range(pmm, b, at, stop);
+            block_take_range(pmm, b, at, stop, NULL);
         }
     }
     pmm->claim_whole = true;
@@ -289,11 +282,34 @@ static bool cached_block(struct pmm *pmm, unsigned class, pfn_t *first)
         lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
         b->mode = PMM_BLOCK_RUN_HEAD;
         b->next = RUN_OF_ONE_BLOCK;
-        counter_add(&cpu->allocated, PMM_BLOCK_FRAMES);
         *first = pfn(block_start(block));
     }
     cpu_leave(cpu);
     return count > 0;
+}
+
+/* A whole block of any kind, past the cache: the short way of alloc_run_locked. => OK; else all is to be tried. */
+static enum status any_block(struct pmm *pmm, unsigned flags, pfn_t *first)
+{
+    uint64_t taken;
+    enum status s = STATUS_NOMEM;
+    lock_take(&pmm->lock);
+    if (available(pmm, flags) >= PMM_BLOCK_FRAMES) {
+        pmm->spare -= PMM_BLOCK_FRAMES; /* first: what opens blocks must see it gone */
+        s = one_block(pmm, flags, &taken);
+        if (s == STATUS_OK) {
+            *first = pfn(taken);
+            pmm->allocated += PMM_BLOCK_FRAMES;
+            trace(pmm, PMM_EVENT_ALLOC, taken, PMM_BLOCK_FRAMES);
+        } else {
+            pmm->spare += PMM_BLOCK_FRAMES;
+        }
+    }
+    lock_drop(&pmm->lock);
+    if (s == STATUS_OK) {
+        low_look(pmm, flags);
+    }
+    return s;
 }
 
 /* ---- The call ---- */
@@ -345,7 +361,8 @@ enum status pmm_alloc_run(struct pmm *pmm, unsigned flags, npages_t n, npages_t 
                           pfn_t *first)
 {
     if (flags <= PMM_USER && n.v == PMM_BLOCK_FRAMES && boundary.v == 0 && limit.v == UINT64_MAX
-        && align.v <= PMM_BLOCK_FRAMES && (align.v & (align.v - 1)) == 0 && cached_block(pmm, flags, first)) {
+        && align.v <= PMM_BLOCK_FRAMES && (align.v & (align.v - 1)) == 0
+        && (cached_block(pmm, flags, first) || any_block(pmm, flags, first) == STATUS_OK)) {
         return STATUS_OK;
     }
     const void *caller = __builtin_return_address(0);
@@ -374,21 +391,4 @@ enum status pmm_alloc_run(struct pmm *pmm, unsigned flags, npages_t n, npages_t 
         low_look(pmm, flags);
     }
     return s;
-}
-
-npages_t pmm_largest_run(struct pmm *pmm, pfn_t limit)
-{
-    uint64_t best = 0;
-    lock_take(&pmm->lock);
-    drain_locked(pmm);
-    currents_retire(pmm);
-    for (size_t place = 0; place < pmm->region_count; place++) {
-        uint64_t frames = region_largest_extent(pmm, region_at(pmm, place), limit.v);
-        best = frames > best ? frames : best;
-    }
-    uint64_t inside = best >= PMM_BLOCK_FRAMES ? 0 : largest_in_blocks(pmm, limit.v);
-    best = best > inside ? best : inside;
-    best = best < pmm->spare ? best : pmm->spare;
-    lock_drop(&pmm->lock);
-    return npages(best);
 }

@@ -1,6 +1,6 @@
 /*
- * Contiguous runs: giving them back, whole or in parts, and splitting them (pmm_runs.h). First a look that changes
- * nothing, then what cannot fail.
+ * Contiguous runs: giving them back, whole or in parts, splitting them, and how long one may be (pmm_runs.h). First a
+ * look that changes nothing, then what cannot fail.
  */
 #include "pmm/fast.h"
 
@@ -31,12 +31,10 @@ static uint64_t look(struct pmm *pmm, uint64_t first, uint64_t end, const char *
     return end;
 }
 
-void part_becomes_head(struct pmm *pmm, uint64_t block)
+void part_becomes_head(struct pmm *pmm, const struct pmm_region *r, uint64_t block)
 {
-    const struct pmm_region *r = region_find(pmm, block);
-    struct pmm_block *b = &pmm->blocks[block];
-    if (r != NULL && block_is_open(pmm, r, block) && b->mode == PMM_BLOCK_RUN_PART) {
-        b->mode = PMM_BLOCK_RUN_HEAD;
+    if (block < region_end(r) && block_is_open(pmm, r, block) && pmm->blocks[block].mode == PMM_BLOCK_RUN_PART) {
+        pmm->blocks[block].mode = PMM_BLOCK_RUN_HEAD;
     }
 }
 
@@ -69,6 +67,29 @@ static void free_in_block(struct pmm *pmm, struct pmm_block *b, uint64_t first, 
     block_restack(pmm, b);
 }
 
+static void freed(struct pmm *pmm, uint64_t first, uint64_t frames)
+{
+    struct pmm_cpu *cpu = cpu_or_null(pmm);
+    if (cpu != NULL) { /* for the next time */
+        cpu_knows(pmm, cpu);
+    }
+    emergency_top_up(pmm);
+    trace(pmm, PMM_EVENT_FREE, first, frames);
+}
+
+/* A block that was handed out whole, alone or in a longer run. false: it was not. */
+static bool free_block(struct pmm *pmm, uint64_t first)
+{
+    struct pmm_block *b = block_find(pmm, first);
+    if (b == NULL || !block_is_run(b)) {
+        return false;
+    }
+    block_make_whole(pmm, b);
+    pmm->freed += PMM_BLOCK_FRAMES;
+    freed(pmm, first, PMM_BLOCK_FRAMES);
+    return true;
+}
+
 static void do_free(struct pmm *pmm, uint64_t first, uint64_t end)
 {
     uint64_t stop;
@@ -85,12 +106,7 @@ static void do_free(struct pmm *pmm, uint64_t first, uint64_t end)
         }
         free_in_block(pmm, b, at, stop);
     }
-    struct pmm_cpu *cpu = cpu_or_null(pmm);
-    if (cpu != NULL) { /* for the next time */
-        cpu_knows(pmm, cpu);
-    }
-    emergency_top_up(pmm);
-    trace(pmm, PMM_EVENT_FREE, first, end - first);
+    freed(pmm, first, end - first);
 }
 
 /*
@@ -129,6 +145,10 @@ enum status pmm_free_run(struct pmm *pmm, pfn_t first, npages_t n)
     }
     const char *why;
     lock_take(&pmm->lock);
+    if (n.v == PMM_BLOCK_FRAMES && index_in_block(first.v) == 0 && free_block(pmm, first.v)) {
+        lock_drop(&pmm->lock);
+        return STATUS_OK;
+    }
     uint64_t wrong = look(pmm, first.v, end, &why);
     if (wrong == end) {
         do_free(pmm, first.v, end);
@@ -179,7 +199,7 @@ static uint64_t longest(const struct block_map *map, uint64_t limit)
     return best;
 }
 
-uint64_t largest_in_blocks(const struct pmm *pmm, uint64_t limit)
+static uint64_t largest_in_blocks(const struct pmm *pmm, uint64_t limit)
 {
     uint64_t best = 0;
     for (size_t place = 0; place < pmm->region_count; place++) {
@@ -201,10 +221,27 @@ uint64_t largest_in_blocks(const struct pmm *pmm, uint64_t limit)
             best = length > best ? length : best;
         }
     }
-    if (pmm->low.mode == PMM_BLOCK_HOLED) {
+    if (pmm->low.mode == PMM_BLOCK_OPEN) {
         struct block_map map = block_free_map(pmm, &pmm->low);
         uint64_t length = longest(&map, limit);
         best = length > best ? length : best;
     }
     return best;
+}
+
+npages_t pmm_largest_run(struct pmm *pmm, pfn_t limit)
+{
+    uint64_t best = 0;
+    lock_take(&pmm->lock);
+    drain_locked(pmm);
+    currents_retire(pmm);
+    for (size_t place = 0; place < pmm->region_count; place++) {
+        uint64_t frames = region_largest_extent(pmm, region_at(pmm, place), limit.v);
+        best = frames > best ? frames : best;
+    }
+    uint64_t inside = best >= PMM_BLOCK_FRAMES ? 0 : largest_in_blocks(pmm, limit.v);
+    best = best > inside ? best : inside;
+    best = best < pmm->spare ? best : pmm->spare;
+    lock_drop(&pmm->lock);
+    return npages(best);
 }

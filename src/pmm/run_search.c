@@ -2,18 +2,24 @@
  * Where a contiguous run is: inside a block by its map of free frames, over blocks by walking the stretches of wholly
  * free ones, with a hint for each region where the greatest was when last looked.
  */
+#include "lib/string.h"
 #include "pmm/internal.h"
 
 enum { WORD_BITS = 64, MAP_WORDS = PMM_BLOCK_FRAMES / WORD_BITS };
 
-/* Bit i becomes bit i & bit i + shift: 0 < shift < 512. */
-static void and_shifted(struct block_map *m, unsigned shift)
+/* Bit i becomes bit i & bit i + shift: 0 < shift < 512. Words from MAP_WORDS on are 0. */
+static inline void and_shifted(uint64_t m[2 * MAP_WORDS + 1], unsigned shift)
 {
-    unsigned words = shift / WORD_BITS, bits = shift % WORD_BITS;
-    for (unsigned w = 0; w < MAP_WORDS; w++) {
-        uint64_t low = w + words < MAP_WORDS ? m->word[w + words] : 0;
-        uint64_t high = w + words + 1 < MAP_WORDS ? m->word[w + words + 1] : 0;
-        m->word[w] &= bits == 0 ? low : low >> bits | high << (WORD_BITS - bits);
+    const uint64_t *from = m + shift / WORD_BITS;
+    unsigned bits = shift % WORD_BITS;
+    for (unsigned w = 0; w < MAP_WORDS; w += 2) {
+        if (bits == 0) {
+            m[w] &= from[w];
+            m[w + 1] &= from[w + 1];
+        } else {
+            m[w] &= from[w] >> bits | from[w + 1] << (WORD_BITS - bits);
+            m[w + 1] &= from[w + 1] >> bits | from[w + 2] << (WORD_BITS - bits);
+        }
     }
 }
 
@@ -22,28 +28,65 @@ static bool crosses(uint64_t first, const struct run_wish *wish)
     return wish->boundary != 0 && first / wish->boundary != (first + wish->frames - 1) / wish->boundary;
 }
 
-unsigned map_find(const struct block_map *map, uint64_t start, const struct run_wish *wish)
+/* Runs of less than a word: those of `frames` ones by doubling, then the first that meets the rest of the wish. */
+static unsigned find_short(const struct block_map *map, uint64_t start, const struct run_wish *wish)
 {
-    struct block_map m = *map; /* bit i, after the loop: `frames` free ones begin at i */
+    uint64_t m[2 * MAP_WORDS + 1] = {0}; /* bit i, after the loop: `frames` free ones begin at i */
+    memcpy(m, map->word, sizeof map->word);
     for (uint64_t have = 1; have < wish->frames;) {
         uint64_t step = wish->frames - have < have ? wish->frames - have : have;
-        and_shifted(&m, (unsigned)step);
+        and_shifted(m, (unsigned)step);
         have += step;
     }
-    uint64_t align = wish->align < PMM_BLOCK_FRAMES ? wish->align : (uint64_t)PMM_BLOCK_FRAMES;
-    if (wish->align > PMM_BLOCK_FRAMES && start % wish->align != 0) {
-        return PMM_BLOCK_FRAMES;
-    }
     for (unsigned w = 0; w < MAP_WORDS; w++) {
-        for (uint64_t bits = m.word[w]; bits != 0; bits &= bits - 1) {
+        for (uint64_t bits = m[w]; bits != 0; bits &= bits - 1) {
             unsigned index = w * WORD_BITS + (unsigned)__builtin_ctzll(bits);
             uint64_t first = start + index;
-            if (index % align == 0 && first + wish->frames <= wish->end && !crosses(first, wish)) {
+            if (index % wish->align == 0 && first + wish->frames <= wish->end && !crosses(first, wish)) {
                 return index;
             }
         }
     }
     return PMM_BLOCK_FRAMES;
+}
+
+uint64_t fit_in_stretch(uint64_t from, uint64_t stop, const struct run_wish *wish)
+{
+    uint64_t at = (from + wish->align - 1) / wish->align * wish->align;
+    if (crosses(at, wish)) {
+        uint64_t step = wish->boundary > wish->align ? wish->boundary : wish->align;
+        at = (at + step - 1) / step * step;
+    }
+    return at + wish->frames <= stop && at + wish->frames <= wish->end ? at : FRAME_NONE;
+}
+
+/* Runs of a word or more: none begins and ends within one, so a step a word is enough. */
+static unsigned find_long(const struct block_map *map, uint64_t start, const struct run_wish *wish)
+{
+    unsigned from = 0; /* a stretch of ones goes from here to the word at hand */
+    for (unsigned w = 0; w <= MAP_WORDS; w++) {
+        uint64_t zeros = w < MAP_WORDS ? ~map->word[w] : ~0ULL;
+        if (zeros == 0) {
+            continue;
+        }
+        unsigned stop = w * WORD_BITS + (unsigned)__builtin_ctzll(zeros);
+        uint64_t at = stop - from >= wish->frames ? fit_in_stretch(start + from, start + stop, wish) : FRAME_NONE;
+        if (at != FRAME_NONE) {
+            return (unsigned)(at - start);
+        }
+        from = (w + 1) * WORD_BITS - (unsigned)__builtin_clzll(zeros);
+    }
+    return PMM_BLOCK_FRAMES;
+}
+
+unsigned map_find(const struct block_map *map, uint64_t start, const struct run_wish *wish)
+{
+    if (wish->align > PMM_BLOCK_FRAMES && start % wish->align != 0) {
+        return PMM_BLOCK_FRAMES;
+    }
+    struct run_wish inside = *wish;
+    inside.align = wish->align < PMM_BLOCK_FRAMES ? wish->align : (uint64_t)PMM_BLOCK_FRAMES;
+    return wish->frames < WORD_BITS ? find_short(map, start, &inside) : find_long(map, start, &inside);
 }
 
 /* ---- Wholly free blocks ---- */

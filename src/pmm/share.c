@@ -5,7 +5,7 @@
  * its block's `retained`: who is left may not be who allocated it, so an owner's block with such a frame is not taken
  * back whole.
  */
-#include "pmm/internal.h"
+#include "pmm/block.h"
 
 /* The block of a frame that is in use and has a code of its own; a block handed out whole is split. Null: not in use.
  */
@@ -14,6 +14,7 @@ static struct pmm_block *used_block(struct pmm *pmm, uint64_t frame)
     struct pmm_block *b = block_find(pmm, frame);
     if (b != NULL && block_is_run(b)) {
         block_split(pmm, b);
+        return b;
     }
     bool below_mark = b != NULL && index_in_block(frame) < b->carved;
     return below_mark && code_is_used(code_get(pmm, frame)) ? b : NULL;
@@ -38,7 +39,7 @@ static enum status retain_locked(struct pmm *pmm, uint64_t frame)
         }
         pmm->bad_shared[pmm->bad_shared_count++] = frame;
     }
-    b->retained = (uint16_t)(b->retained + (code == 1));
+    b->retained = (b->retained + (unsigned)(code == 1)) & PMM_COUNT_MASK;
     code_set(pmm, frame, code_is_count(code) ? code + 1 : 2);
     trace(pmm, PMM_EVENT_RETAIN, frame, 1);
     return STATUS_OK;
@@ -106,7 +107,7 @@ enum status pmm_zero_frame_set(struct pmm *pmm, pfn_t frame)
         if (b->owner != 0) {
             owner_lose_block(pmm, b); /* it stays for ever */
         }
-        b->retained = (uint16_t)(b->retained - (code_get(pmm, frame.v) == CODE_SHARED_ONCE));
+        b->retained = (b->retained - (unsigned)(code_get(pmm, frame.v) == CODE_SHARED_ONCE)) & PMM_COUNT_MASK;
         code_set(pmm, frame.v, CODE_ZERO);
         pmm->zero_frame = frame.v;
     }

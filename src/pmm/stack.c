@@ -5,9 +5,11 @@
  * passes a border; nothing moves it down: frames are drawn from current blocks only (those lie nowhere), and who draws
  * from another restacks it. So a pair of alloc and free never moves a block to and fro.
  */
-#include "pmm/internal.h"
+#include "pmm/block.h"
 
-static uint32_t *stack_head(struct pmm_region *r, const struct pmm_block *b, unsigned stack)
+#define ALWAYS_INLINE __attribute__((always_inline)) static inline /* what they share is computed once */
+
+ALWAYS_INLINE uint32_t *stack_head(struct pmm_region *r, const struct pmm_block *b, unsigned stack)
 {
     if (stack == STACK_WHOLE) {
         return &r->whole;
@@ -16,7 +18,7 @@ static uint32_t *stack_head(struct pmm_region *r, const struct pmm_block *b, uns
 }
 
 /* The stack became empty or not: keep the masks and the region's lists right. */
-static void stack_changed(struct pmm *pmm, struct pmm_region *r, unsigned class, unsigned stack)
+ALWAYS_INLINE void stack_changed(struct pmm *pmm, struct pmm_region *r, unsigned class, unsigned stack)
 {
     if (stack == STACK_HOLED) {
         supply_update(pmm, r, PMM_SUPPLY_HOLED, r->holed != PMM_NO_BLOCK);
@@ -33,7 +35,7 @@ static void stack_changed(struct pmm *pmm, struct pmm_region *r, unsigned class,
 }
 
 /* `moves`: to another stack of its class at once; whether the region has such blocks does not change. */
-static void unstack(struct pmm *pmm, struct pmm_block *b, bool moves)
+ALWAYS_INLINE void unstack(struct pmm *pmm, struct pmm_block *b, bool moves)
 {
     unsigned stack = b->stack;
     if (stack == STACK_NONE || stack == STACK_CURRENT) {
@@ -63,7 +65,7 @@ static void unstack(struct pmm *pmm, struct pmm_block *b, bool moves)
 
 void block_unstack(struct pmm *pmm, struct pmm_block *b) { unstack(pmm, b, false); }
 
-static void stack_push(struct pmm *pmm, struct pmm_block *b, unsigned stack)
+ALWAYS_INLINE void stack_push(struct pmm *pmm, struct pmm_block *b, unsigned stack)
 {
     struct pmm_region *r = &pmm->regions[b->region];
     uint32_t *head = stack_head(r, b, stack);
@@ -84,14 +86,19 @@ static void stack_push(struct pmm *pmm, struct pmm_block *b, unsigned stack)
 static void start_anew(struct pmm *pmm, struct pmm_block *b)
 {
     if (b->usable == PMM_BLOCK_FRAMES) {
-        b->mode = PMM_BLOCK_OPEN;
         b->top = 0;
+        b->loose = 0;
         carved_set(b, 0);
     }
     uint64_t above = (uint64_t)(b - pmm->blocks) + 1;
     const struct pmm_region *r = &pmm->regions[b->region];
-    if (above >= r->watermark || r->gaps != PMM_NO_BLOCK || pmm->blocks[above].mode == PMM_BLOCK_RUN_PART) {
-        part_becomes_head(pmm, above); /* the usual block above is there, and is no part of a run */
+    if (above >= r->watermark) {
+        return;
+    }
+    if (r->gaps != PMM_NO_BLOCK && above % (PAGE_BYTES / PMM_BLOCK_BYTES) == 0) {
+        part_becomes_head(pmm, r, above); /* its descriptor may not be there */
+    } else if (pmm->blocks[above].mode == PMM_BLOCK_RUN_PART) {
+        pmm->blocks[above].mode = PMM_BLOCK_RUN_HEAD;
     }
 }
 
@@ -135,32 +142,49 @@ struct pmm_block *stack_first(struct pmm *pmm, struct pmm_region *r, enum pmm_su
     return &pmm->blocks[r->stacks[kind][__builtin_ctz(r->masks[kind])]];
 }
 
-void current_retire(struct pmm *pmm, unsigned node, unsigned class)
+/* The node and class have none any more. => the block that it was, lying nowhere, or `none`. */
+static struct pmm_block *current_drop(struct pmm *pmm, unsigned node, unsigned class)
 {
     struct pmm_block *b = pmm->current[node][class];
     pmm->current[node][class] = &pmm->none;
-    if (b != &pmm->none) {
-        pmm->currents--;
-        b->stack = STACK_NONE;
+    pmm->currents = (uint16_t)(pmm->currents & ~current_bit(node, class));
+    return b;
+}
+
+static void current_put(struct pmm *pmm, struct pmm_block *b, unsigned node, unsigned class)
+{
+    pmm->currents = (uint16_t)(pmm->currents | current_bit(node, class));
+    lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
+    pmm->current[node][class] = b;
+}
+
+void current_retire(struct pmm *pmm, unsigned node, unsigned class)
+{
+    struct pmm_block *b = current_drop(pmm, node, class);
+    b->stack = STACK_NONE;
+    if (b->free > 0) {
         block_restack(pmm, b);
     }
 }
 
 void currents_retire(struct pmm *pmm)
 {
-    for (unsigned node = 0; node < pmm->node_count; node++) {
-        for (unsigned class = 0; class < PMM_CLASSES; class++) {
-            current_retire(pmm, node, class);
-        }
+    for (unsigned bits = pmm->currents; bits != 0; bits &= bits - 1) {
+        unsigned bit = (unsigned)__builtin_ctz(bits);
+        current_retire(pmm, bit / PMM_CLASSES, bit % PMM_CLASSES);
     }
 }
 
 void current_set(struct pmm *pmm, struct pmm_block *b, unsigned node, unsigned class)
 {
+    for (unsigned bits = b->stack == STACK_CURRENT ? pmm->currents : 0; bits != 0; bits &= bits - 1) {
+        unsigned bit = (unsigned)__builtin_ctz(bits);
+        if (pmm->current[bit / PMM_CLASSES][bit % PMM_CLASSES] == b) {
+            current_drop(pmm, bit / PMM_CLASSES, bit % PMM_CLASSES);
+        }
+    }
     current_retire(pmm, node, class);
     block_unstack(pmm, b);
     b->stack = STACK_CURRENT;
-    pmm->currents++;
-    lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
-    pmm->current[node][class] = b;
+    current_put(pmm, b, node, class);
 }

@@ -2,7 +2,7 @@
  * Statistics: totals, zones, regions, states.
  */
 #include "lib/string.h"
-#include "pmm/internal.h"
+#include "pmm/account.h"
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
@@ -38,9 +38,11 @@ struct pmm_stats stats_locked(const struct pmm *pmm)
         .misuses = pmm->misuses,
     };
     for (size_t i = 0; i < pmm->cpu_count; i++) {
-        s.allocated += __atomic_load_n(&pmm->cpus[i].allocated, __ATOMIC_RELAXED);
-        s.freed += __atomic_load_n(&pmm->cpus[i].freed, __ATOMIC_RELAXED);
+        uint64_t cpu_freed = __atomic_load_n(&pmm->cpus[i].freed, __ATOMIC_RELAXED);
+        s.allocated += pmm->cpus[i].moved + cpu_freed;
+        s.freed += cpu_freed;
     }
+    s.allocated -= cached - pmm->zero_count;
     s.used = npages(pmm->used_at_start + s.allocated - s.freed);
     for (enum pmm_zone z = PMM_ZONE_1M; z < PMM_ZONES; z++) {
         s.zones[z] = (struct pmm_zone_stats){npages(zone_free(pmm, z)), npages(pmm->zone_reserve[z])};
@@ -62,7 +64,7 @@ static size_t place_of_shown(const struct pmm *pmm, size_t index)
     size_t low = 0, high = pmm->region_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (pmm->regions[middle].shown >= index) {
+        if (pmm->places[middle].shown >= index) {
             high = middle;
         } else {
             low = middle + 1;
@@ -82,7 +84,7 @@ bool pmm_region_stats(const struct pmm *pmm, size_t index, struct pmm_region_sta
     const struct pmm_region *r = region_at(pmm, place);
     uint64_t first = pmm->runs[run_at(pmm, block_start(r->base))].first.v, start = block_start(r->base);
     *out = (struct pmm_region_stats){.base = pfn(first > start ? first : start), .node = r->node};
-    for (; place < pmm->region_count && pmm->regions[place].shown == index; place++) {
+    for (; place < pmm->region_count && pmm->places[place].shown == index; place++) {
         r = region_at(pmm, place);
         out->frames.v += block_start(r->blocks) - r->absent;
         out->free.v += r->free;

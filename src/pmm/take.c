@@ -1,50 +1,7 @@
 /*
  * Which block serves a request, and who may have a frame at all (see pmm.c, sections 3, 6 and 11).
  */
-#include "pmm/internal.h"
-
-unsigned home_node(const struct pmm *pmm)
-{
-    size_t cpu = pmm->cpu_count > 1 ? arch_cpu() : 0;
-    return cpu < pmm->cpu_count ? pmm->cpus[cpu].lane >> LANE_NODE_SHIFT : 0;
-}
-
-enum pmm_zone zone_limit(unsigned flags)
-{
-    return (flags & PMM_BELOW_1M) != 0    ? PMM_ZONE_1M
-           : (flags & PMM_BELOW_16M) != 0 ? PMM_ZONE_16M
-           : (flags & PMM_BELOW_4G) != 0  ? PMM_ZONE_4G
-                                          : PMM_ZONE_HIGH;
-}
-
-uint64_t zone_free(const struct pmm *pmm, enum pmm_zone zone)
-{
-    if (zone == PMM_ZONE_4G || zone == PMM_ZONE_HIGH || pmm->region_count == 0) {
-        return pmm->zone_free[zone];
-    }
-    const struct pmm_region *r = region_at(pmm, 0);
-    uint64_t low = 0;
-    if (r->base == 0 && !r->left_out) {
-        low = block_is_open(pmm, r, 0) ? pmm->low.free : usable_count(pmm, 0, frames_below_1m());
-    }
-    return zone == PMM_ZONE_1M ? low : pmm->zone_free[PMM_ZONE_16M] - low;
-}
-
-bool zone_leaves(const struct pmm *pmm, enum pmm_zone zone, unsigned flags, uint64_t n)
-{
-    enum pmm_zone limit = zone_limit(flags);
-    if (zone > limit) {
-        return false;
-    }
-    bool may_empty = zone == limit || pmm->zone_reserve[zone] == 0 || (flags & (PMM_EMERGENCY | PMM_PROMISED)) != 0;
-    uint64_t free = may_empty ? 0 : zone_free(pmm, zone);
-    return may_empty || (free >= n && free - n >= pmm->zone_reserve[zone]);
-}
-
-static bool zone_serves(const struct pmm *pmm, enum pmm_zone zone, unsigned flags)
-{
-    return zone_leaves(pmm, zone, flags, 1);
-}
+#include "pmm/account.h"
 
 uint64_t zones_hold(const struct pmm *pmm, unsigned flags)
 {
@@ -57,36 +14,9 @@ uint64_t zones_hold(const struct pmm *pmm, unsigned flags)
     return held;
 }
 
-uint64_t available(const struct pmm *pmm, unsigned flags)
+void account_pay_more(struct pmm *pmm, uint64_t n)
 {
-    if ((flags & PMM_EMERGENCY) != 0) {
-        uint64_t all = pmm->spare + pmm->emergency;
-        return all > pmm->debt ? all - pmm->debt : 0;
-    }
-    uint64_t kept = pmm->debt;
-    for (enum pmm_zone z = PMM_ZONE_1M; z < zone_limit(flags); z++) {
-        if (pmm->zone_reserve[z] > 0) {
-            uint64_t free = zone_free(pmm, z);
-            kept += free < pmm->zone_reserve[z] ? free : pmm->zone_reserve[z];
-        }
-    }
-    return pmm->spare > kept ? pmm->spare - kept : 0;
-}
-
-uint64_t *account_for(struct pmm *pmm, unsigned flags, uint64_t n)
-{
-    if ((flags & PMM_PROMISED) != 0) {
-        return pmm->promised >= n ? &pmm->promised : NULL;
-    }
-    if ((flags & PMM_EMERGENCY) != 0) {
-        return available(pmm, flags) >= n ? &pmm->spare : NULL; /* account_pay goes on to the other */
-    }
-    return available(pmm, flags) >= n ? &pmm->spare : NULL;
-}
-
-void account_pay(struct pmm *pmm, uint64_t *account, uint64_t n)
-{
-    uint64_t *accounts[] = {account, &pmm->spare, &pmm->emergency, &pmm->promised};
+    uint64_t *accounts[] = {&pmm->spare, &pmm->emergency, &pmm->promised};
     for (size_t i = 0; i < ARRAY_LEN(accounts) && n > 0; i++) {
         uint64_t part = n < *accounts[i] ? n : *accounts[i];
         *accounts[i] -= part;
@@ -96,133 +26,216 @@ void account_pay(struct pmm *pmm, uint64_t *account, uint64_t n)
 
 /* ---- Blocks ---- */
 
-/*
- * Open a never-used block of r. A user block is not made to pay while another can: that one is opened first, for the
- * kernel.
- */
-static enum status open_fresh(struct pmm *pmm, struct pmm_region *r, unsigned class)
-{
-    uint64_t block = fresh_block(pmm, r);
-    ASSERT(block != FRAME_NONE); /* a region on this list has a never-used block */
-    if (block == FRAME_NONE) {
-        return STATUS_CORRUPT;
-    }
-    if (class != 0 && open_cost(pmm, block).v > 0 && partly_free(pmm, 0) == NULL) {
-        class = 0;
-    }
-    return block_open(pmm, r, block, class);
-}
+/* Kinds of supply: a byte each, all ones, as in pmm->nodes_with. */
+#define KIND(kind) (0xFFULL << ((kind) * 8))
+#define KINDS_IDLE (KIND(PMM_SUPPLY_HOLED) | KIND(PMM_SUPPLY_WHOLE) | KIND(PMM_SUPPLY_FRESH))
+static_assert(PMM_NODES_MAX == 8 && PMM_SUPPLIES <= 8, "a byte of nodes a kind, a word of kinds");
 
-/* The first region of that list, or null. */
+/* The first region of that list: there is one. */
 static struct pmm_region *supply_first(struct pmm *pmm, enum pmm_supply kind, enum pmm_zone zone, unsigned node)
 {
-    uint16_t region = pmm->supply[kind][zone][node];
-    return region == PMM_NO_REGION ? NULL : &pmm->regions[region];
+    return &pmm->regions[pmm->supply[kind][zone][node]];
+}
+
+static bool any_giving(const struct pmm *pmm, uint64_t kinds)
+{
+    const uint64_t *with = pmm->nodes_with;
+    return ((with[PMM_ZONE_HIGH] | with[PMM_ZONE_4G] | with[PMM_ZONE_16M]) & kinds) != 0;
+}
+
+bool class_has_more(const struct pmm *pmm, unsigned class) { return any_giving(pmm, KINDS_IDLE | KIND(class)); }
+
+/* Bit per node with a region in this zone that gives one of `kinds`. */
+static unsigned nodes_giving(const struct pmm *pmm, enum pmm_zone zone, unsigned zones, uint64_t kinds)
+{
+    uint64_t nodes = (zones >> zone & 1) != 0 ? pmm->nodes_with[zone] & kinds : 0;
+    nodes |= nodes >> 32;
+    nodes |= nodes >> 16;
+    return (uint8_t)(nodes | nodes >> 8);
+}
+
+static unsigned nearest(const struct pmm *pmm, unsigned home, unsigned nodes)
+{
+    const uint8_t *order = pmm->node_order[home];
+    while ((nodes >> *order & 1) == 0) {
+        order++;
+    }
+    return *order;
+}
+
+struct place {
+    enum pmm_zone zone;
+    unsigned node;
+};
+
+/* The first place in order of preference that gives one of `kinds`: nodes by distance, in each HIGH before 4G; then
+ * 16M. false: there is none. */
+static bool place_find(const struct pmm *pmm, unsigned zones, unsigned home, uint64_t kinds, struct place *place)
+{
+    if (!any_giving(pmm, kinds)) {
+        return false;
+    }
+    unsigned high = nodes_giving(pmm, PMM_ZONE_HIGH, zones, kinds);
+    unsigned any = high | nodes_giving(pmm, PMM_ZONE_4G, zones, kinds);
+    if (any != 0) {
+        place->node = nearest(pmm, home, any);
+        place->zone = (high >> place->node & 1) != 0 ? PMM_ZONE_HIGH : PMM_ZONE_4G;
+        return true;
+    }
+    unsigned low = nodes_giving(pmm, PMM_ZONE_16M, zones, kinds);
+    place->zone = PMM_ZONE_16M;
+    place->node = low == 0 ? 0 : nearest(pmm, home, low);
+    return low != 0;
+}
+
+static unsigned distance_rank(const struct pmm *pmm, unsigned home, unsigned node)
+{
+    unsigned rank = 0;
+    while (pmm->node_order[home][rank] != node) {
+        rank++;
+    }
+    return rank;
+}
+
+/* As place_find has it. */
+static bool comes_first(const struct pmm *pmm, unsigned home, struct place a, struct place b)
+{
+    bool a_low = a.zone == PMM_ZONE_16M, b_low = b.zone == PMM_ZONE_16M;
+    if (a_low != b_low) {
+        return b_low;
+    }
+    return a.node == b.node ? a.zone > b.zone
+                            : distance_rank(pmm, home, a.node) < distance_rank(pmm, home, b.node);
+}
+
+static struct place place_of(const struct pmm *pmm, const struct pmm_block *b)
+{
+    const struct pmm_region *r = &pmm->regions[b->region];
+    return (struct place){(enum pmm_zone)r->zone, r->node};
+}
+
+/* The first of `kinds` that the place gives, in the order of the enum: the class, HOLED, WHOLE, FRESH. */
+static enum pmm_supply kind_there(const struct pmm *pmm, struct place place, uint64_t kinds)
+{
+    uint64_t there = pmm->nodes_with[place.zone] & kinds & 0x0101010101010101ULL << place.node;
+    return (enum pmm_supply)(__builtin_ctzll(there) / 8);
+}
+
+/* A block with a free frame, on its stack or (just opened) on none; null: nothing of these kinds, or what there is
+ * cannot be opened. */
+static struct pmm_block *find(struct pmm *pmm, unsigned zones, uint64_t kinds, unsigned home, unsigned class)
+{
+    kinds &= pmm->broken ? ~KIND(PMM_SUPPLY_FRESH) : ~0ULL; /* opened blocks go on serving */
+    struct place place;
+    while (place_find(pmm, zones, home, kinds, &place)) {
+        enum pmm_supply kind = kind_there(pmm, place, kinds);
+        struct pmm_region *r = supply_first(pmm, kind, place.zone, place.node);
+        if (kind != PMM_SUPPLY_FRESH) {
+            return stack_first(pmm, r, kind);
+        }
+        uint64_t block = fresh_block(pmm, r);
+        ASSERT(block != FRAME_NONE); /* a region on this list has a never-used block */
+        struct pmm_block *b = NULL;
+        if (block == FRAME_NONE || block_open_off_stack(pmm, r, block, class, &b) != STATUS_OK) {
+            kinds &= ~KIND(PMM_SUPPLY_FRESH);
+        } else if (b != NULL && b->free > 0 && class_of(b) == class) {
+            return b;
+        } else if (b != NULL) {
+            block_restack(pmm, b);
+        }
+    }
+    return NULL;
+}
+
+/* A current block of `class` with a free frame, whosever it is; null: there is none. */
+static struct pmm_block *find_current(struct pmm *pmm, unsigned zones, unsigned class, unsigned home)
+{
+    struct pmm_block *best = NULL;
+    for (unsigned bits = pmm->currents & CURRENTS_OF_CLASS << class; bits != 0; bits &= bits - 1) {
+        struct pmm_block *b = pmm->current[(unsigned)__builtin_ctz(bits) / PMM_CLASSES][class];
+        if (b->free > 0 && (zones >> pmm->regions[b->region].zone & 1) != 0
+            && (best == NULL || comes_first(pmm, home, place_of(pmm, b), place_of(pmm, best)))) {
+            best = b;
+        }
+    }
+    return best;
+}
+
+/* Have owners' blocks free frames in one of these zones? */
+static bool owners_have(const struct pmm *pmm, unsigned zones)
+{
+    unsigned have = 0;
+    for (unsigned zone = PMM_ZONE_16M; zone < PMM_ZONES && pmm->owners_partly != 0; zone++) {
+        have |= (unsigned)(pmm->owned_partly[zone] > 0) << zone;
+    }
+    return (have & zones) != 0;
 }
 
 /*
- * Make a block of this zone and node with a free frame the current one of `class` for `home`. => OK; ABSENT: nothing
- * there but by taking another class's, or by opening one that cannot be opened.
+ * All of this class is used. What is current for others is next, then what owners have, then the other class mixes;
+ * for the kernel, which mixes with user frames either way, owners come last.
  */
-static enum status choose(struct pmm *pmm, enum pmm_zone zone, unsigned node, unsigned home, unsigned class)
+static struct pmm_block *find_hard(struct pmm *pmm, unsigned zones, unsigned home, unsigned class)
 {
-    const enum pmm_supply order[] = {(enum pmm_supply)class, PMM_SUPPLY_HOLED, PMM_SUPPLY_WHOLE};
-    for (;;) {
-        for (size_t i = 0; i < ARRAY_LEN(order); i++) {
-            struct pmm_region *r = supply_first(pmm, order[i], zone, node);
-            if (r != NULL) {
-                current_set(pmm, stack_first(pmm, r, order[i]), home, class);
-                return STATUS_OK;
-            }
-        }
-        struct pmm_region *r = supply_first(pmm, PMM_SUPPLY_FRESH, zone, node);
-        if (r == NULL || pmm->broken || open_fresh(pmm, r, class) != STATUS_OK) {
-            return STATUS_ABSENT; /* opened blocks go on serving */
+    struct pmm_block *b = find_current(pmm, zones, class, home);
+    bool owners_have_some = b == NULL && owners_have(pmm, zones);
+    if (b == NULL && (class == PMM_KERNEL || !owners_have_some)) {
+        b = find(pmm, zones, KIND(1 - class), home, class);
+        b = b != NULL ? b : find_current(pmm, zones, 1 - class, home);
+    }
+    for (unsigned given = 0; b == NULL && owners_have_some; given++) {
+        b = owners_yield_block(pmm);
+        if (b != NULL && (zones >> pmm->regions[b->region].zone & 1) == 0) {
+            block_restack(pmm, b);
+            b = NULL;
+            pmm->drains += given == 0; /* it was of no use: all of them may have to go */
         }
     }
-}
-
-/* Walk the zones and nodes in order of preference: nodes by distance, in each HIGH before 4G; then 16M. */
-static enum status choose_any(struct pmm *pmm, unsigned flags, unsigned home, unsigned class)
-{
-    for (enum pmm_zone last = PMM_ZONE_4G; last >= PMM_ZONE_16M; last--) {
-        for (unsigned i = 0; i < pmm->node_count; i++) {
-            unsigned node = pmm->node_order[home][i];
-            for (enum pmm_zone zone = last == PMM_ZONE_4G ? PMM_ZONE_HIGH : last; zone >= last; zone--) {
-                if (zone_serves(pmm, zone, flags)) {
-                    enum status s = choose(pmm, zone, node, home, class);
-                    if (s != STATUS_ABSENT) {
-                        return s;
-                    }
-                }
-            }
-        }
-    }
-    return STATUS_ABSENT;
-}
-
-/* All of this class is used: the currents of others go to their stacks, owners lose blocks, classes mix. */
-static enum status choose_hard(struct pmm *pmm, unsigned flags, unsigned home, unsigned class)
-{
-    for (;;) {
-        currents_retire(pmm);
-        enum status s = choose_any(pmm, flags, home, class);
-        if (s != STATUS_ABSENT) {
-            return s;
-        }
-        if (!owners_give_block(pmm)) {
-            break;
-        }
-    }
-    unsigned other = 1 - class;
-    for (enum pmm_zone zone = PMM_ZONE_HIGH; zone >= PMM_ZONE_16M; zone--) {
-        for (unsigned i = 0; i < pmm->node_count && zone_serves(pmm, zone, flags); i++) {
-            struct pmm_region *r = supply_first(pmm, (enum pmm_supply)other, zone, pmm->node_order[home][i]);
-            if (r != NULL) {
-                current_set(pmm, stack_first(pmm, r, (enum pmm_supply)other), home, class);
-                return STATUS_OK;
-            }
-        }
-    }
-    return STATUS_ABSENT;
-}
-
-static struct pmm_block *take_whole_of(struct pmm *pmm, enum pmm_zone zone, unsigned node, enum status *s)
-{
-    struct pmm_region *r = supply_first(pmm, PMM_SUPPLY_WHOLE, zone, node);
-    for (uint16_t i = pmm->supply[PMM_SUPPLY_FRESH][zone][node]; r == NULL && i != PMM_NO_REGION;) {
-        struct pmm_region *fresh = &pmm->regions[i];
-        i = fresh->links[PMM_SUPPLY_FRESH].next; /* `fresh` may leave the list */
-        uint64_t block = fresh_whole_block(pmm, fresh);
-        while (r == NULL && block != FRAME_NONE) { /* the first one opened may have to pay for itself and the next */
-            *s = block_open(pmm, fresh, block, 0);
-            if (*s != STATUS_OK) {
-                return NULL;
-            }
-            r = supply_first(pmm, PMM_SUPPLY_WHOLE, zone, node);
-            block = fresh_whole_block(pmm, fresh);
-        }
-    }
-    if (r == NULL) {
-        return NULL;
-    }
-    struct pmm_block *b = stack_first(pmm, r, PMM_SUPPLY_WHOLE);
-    block_unstack(pmm, b);
     return b;
+}
+
+/* Who asks for any memory goes on with this block; who asks for low memory takes from it and leaves it where it is. */
+static void settle(struct pmm *pmm, struct pmm_block *b, unsigned flags, unsigned home, unsigned class)
+{
+    if (zone_limit(flags) == PMM_ZONE_HIGH) {
+        current_set(pmm, b, home, class);
+    } else if (b->stack == STACK_HOLED || b->stack == STACK_WHOLE) {
+        block_unstack(pmm, b);
+        lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
+    }
 }
 
 struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s)
 {
-    unsigned home = home_node(pmm);
+    uint64_t kinds = KIND(PMM_SUPPLY_WHOLE) | (pmm->broken ? 0 : KIND(PMM_SUPPLY_FRESH_WHOLE));
     *s = STATUS_OK;
-    for (unsigned i = 0; i < pmm->node_count; i++) {
-        for (enum pmm_zone zone = PMM_ZONE_HIGH; zone >= PMM_ZONE_16M; zone--) {
-            if (zone_leaves(pmm, zone, flags, PMM_BLOCK_FRAMES)) {
-                struct pmm_block *b = take_whole_of(pmm, zone, pmm->node_order[home][i], s);
-                if (b != NULL || *s != STATUS_OK) {
-                    return b;
-                }
-            }
+    if (!any_giving(pmm, kinds)) {
+        return NULL;
+    }
+    unsigned zones = zones_serving(pmm, flags, PMM_BLOCK_FRAMES), home = home_node(pmm);
+    struct place place;
+    while (place_find(pmm, zones, home, kinds, &place)) {
+        enum pmm_supply kind = kind_there(pmm, place, kinds);
+        struct pmm_region *r = supply_first(pmm, kind, place.zone, place.node);
+        if (kind == PMM_SUPPLY_WHOLE) {
+            struct pmm_block *b = stack_first(pmm, r, PMM_SUPPLY_WHOLE);
+            block_unstack(pmm, b);
+            return b;
+        }
+        uint64_t block = fresh_whole_block(pmm, r);
+        ASSERT(block != FRAME_NONE); /* the region's count says that there is one */
+        if (block == FRAME_NONE) {
+            *s = STATUS_CORRUPT;
+            return NULL;
+        }
+        struct pmm_block *b;
+        *s = block_open_off_stack(pmm, r, block, 0,
+                                  &b); /* the first one opened may have to pay for itself and the next */
+        if (*s != STATUS_OK || (b != NULL && b->free == PMM_BLOCK_FRAMES)) {
+            return b;
+        }
+        if (b != NULL) {
+            block_restack(pmm, b);
         }
     }
     return NULL;
@@ -230,14 +243,11 @@ struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status 
 
 enum status open_below_1m(struct pmm *pmm)
 {
-    struct pmm_region *r = region_at(pmm, 0);
-    bool never = r->base == 0 && !r->left_out && !block_is_open(pmm, r, 0);
-    while (pmm->low.free == 0 && never && usable_count(pmm, 0, frames_below_1m()) > 0) {
-        enum status s = block_open(pmm, r, 0, 0);
+    while (pmm->low.mode == PMM_BLOCK_NEVER && pmm->low_untouched > 0) {
+        enum status s = block_open(pmm, region_at(pmm, 0), 0, 0); /* this block, or others that have to pay for it */
         if (s != STATUS_OK) {
             return s;
         }
-        never = !block_is_open(pmm, r, 0);
     }
     return pmm->low.free == 0 || pmm->low.mode == PMM_BLOCK_CLOSED ? STATUS_NOMEM : STATUS_OK;
 }
@@ -252,36 +262,57 @@ static enum status take_below_1m(struct pmm *pmm, uint64_t *frames, unsigned n, 
     return *got > 0 ? STATUS_OK : STATUS_NOMEM;
 }
 
+/* Has a place that is served before the current block's something to give by now? */
+static bool is_outdone(struct pmm *pmm, const struct pmm_block *b, unsigned zones, unsigned home, unsigned class)
+{
+    pmm->news = (uint16_t)(pmm->news & ~current_bit(home, class));
+    struct place place;
+    return place_find(pmm, zones, home, KINDS_IDLE | KIND(class), &place)
+           && comes_first(pmm, home, place, place_of(pmm, b));
+}
+
+/* May the current block serve a request that these zones may serve? */
+static bool current_serves(struct pmm *pmm, const struct pmm_block *b, unsigned zones, unsigned home, unsigned class)
+{
+    bool has_news = (pmm->news & current_bit(home, class)) != 0;
+    return b->free > 0 && (zones >> pmm->regions[b->region].zone & 1) != 0
+           && !(has_news && is_outdone(pmm, b, zones, home, class));
+}
+
+/* Frames, at most n, that the zone of b can give and keep what it keeps for others; 1 at least. */
+static unsigned batch(const struct pmm *pmm, const struct pmm_block *b, unsigned flags, unsigned n)
+{
+    enum pmm_zone zone = (enum pmm_zone)pmm->regions[b->region].zone;
+    if (!pmm->zones_reserve || zone_leaves(pmm, zone, flags, n)) {
+        return n;
+    }
+    uint64_t above = zone_free(pmm, zone) - pmm->zone_reserve[zone];
+    return above > 0 && above < n ? (unsigned)above : 1;
+}
+
 enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsigned n, unsigned code, unsigned *got)
 {
     unsigned class = flags & PMM_USER, home = home_node(pmm);
     *got = 0;
     while (zone_limit(flags) > PMM_ZONE_1M) {
         struct pmm_block *b = pmm->current[home][class];
-        enum pmm_zone zone = (enum pmm_zone)pmm->regions[b->region].zone;
-        if (b->free == 0 || !zone_serves(pmm, zone, flags)) {
-            current_retire(pmm, home, class);
-            if (choose_any(pmm, flags, home, class) != STATUS_OK
-                && choose_hard(pmm, flags, home, class) != STATUS_OK) {
+        unsigned zones = zones_serving(pmm, flags, 1);
+        if (!current_serves(pmm, b, zones, home, class)) {
+            b = find(pmm, zones, KINDS_IDLE | KIND(class), home, class);
+            b = b != NULL ? b : find_hard(pmm, zones, home, class);
+            if (b == NULL) {
                 break;
             }
-            b = pmm->current[home][class];
-            zone = (enum pmm_zone)pmm->regions[b->region].zone;
+            settle(pmm, b, flags, home, class);
         }
-        /* A batch must leave what the zone keeps. */
-        uint64_t reserve = zone < zone_limit(flags) ? pmm->zone_reserve[zone] : 0;
-        uint64_t above = reserve == 0 ? n : zone_free(pmm, zone) - reserve;
-        bool all = (flags & (PMM_EMERGENCY | PMM_PROMISED)) != 0 || above >= n;
-        *got = block_take(pmm, b, frames, all ? n : above > 0 && above < n ? (unsigned)above : 1, code);
-        if (zone_limit(flags) < PMM_ZONE_HIGH) {
-            current_retire(pmm, home, class); /* the next request may want it from elsewhere */
-        }
+        *got = block_take(pmm, b, frames, batch(pmm, b, flags, n), code);
+        block_restack(pmm, b); /* a current block stays where it is */
         if (*got > 0) {
             return STATUS_OK;
         }
     }
     enum status s = STATUS_NOMEM;
-    if (zone_serves(pmm, PMM_ZONE_1M, flags)) {
+    if (zone_leaves(pmm, PMM_ZONE_1M, flags, 1)) {
         s = take_below_1m(pmm, frames, n, code, got);
     }
     return s == STATUS_NOMEM && pmm->broken ? STATUS_CORRUPT : s; /* never-used blocks may have what was wanted */

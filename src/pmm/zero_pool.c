@@ -3,7 +3,7 @@
  * none of them, the caller's callback does. They are user frames, and serve user requests: most zeroed frames are a
  * space's, and a kernel frame in a user block would keep that block from ever being whole.
  */
-#include "pmm/internal.h"
+#include "pmm/account.h"
 
 enum { FREE_SHARE = 16 }; /* the pool takes at most this part of what is free */
 

@@ -85,11 +85,13 @@ TEST(pmm, check_names_PMM_I2_when_a_stack_is_not_the_free_frames)
     REQUIRE(bed != NULL);
     BREAK(bed->states[F + 1200], CODE_LINK + (1200 - 1024), "PMM-I2"); /* the bottom too early: 1100 is lost */
     BREAK(bed->states[F + 1100], CODE_LINK + (1200 - 1024), "PMM-I2"); /* a ring */
-    BREAK(bed->states[F + 1101], CODE_NEVER, "PMM-I2");
+    BREAK(bed->states[F + 1101], CODE_UNWRITTEN, "PMM-I2");
     BREAK(bed->states[F + 1101], CODE_LAST + 1, "PMM-I2");
     BREAK(bed->blocks[B + 2].top, 1, "PMM-I2");
     BREAK(bed->blocks[B + 2].free, 3, "PMM-I2");
     BREAK(bed->blocks[B + 2].usable, 3, "PMM-I2");
+    BREAK(bed->blocks[B + 2].loose, 1, "PMM-I2");
+    BREAK(bed->blocks[B + 8].loose, 0, "PMM-I2");
 }
 
 TEST(pmm, check_names_PMM_I3_when_a_block_is_on_the_wrong_stack)
@@ -106,13 +108,11 @@ TEST(pmm, check_names_PMM_I3_when_a_block_is_on_the_wrong_stack)
     BREAK(bed->pmm.supply[PMM_SUPPLY_FRESH][PMM_ZONE_4G][0], PMM_NO_REGION, "PMM-I3");
 }
 
-TEST(pmm, check_names_PMM_I4_when_a_frame_beyond_the_mark_is_in_use)
+TEST(pmm, check_names_PMM_I4_when_a_frame_beyond_the_mark_is_no_ram)
 {
     struct pmm_bed *bed = machine();
     REQUIRE(bed != NULL);
-    uint64_t frame = F + 8 * PMM_BLOCK_FRAMES + 100;
-    BREAK(bed->states[frame], 1, "PMM-I4");
-    BREAK(bed->states[frame], CODE_LINK + 100, "PMM-I4");
+    BREAK(bed->blocks[B + 2].carved, 3, "PMM-I4");
 }
 
 TEST(pmm, check_names_PMM_I5_when_metadata_and_earmark_are_not_what_is_needed)

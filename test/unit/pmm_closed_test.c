@@ -52,7 +52,7 @@ static void do_damage(struct pmm_bed *bed, struct damage d)
 
 static const struct damage damages[] = {
     {FREED - 1, CODE_ABSENT},   {FREED - 1, CODE_METADATA}, {FREED - 1, CODE_LAST + 1}, {FREED - 1, CODE_LINK - 1},
-    {FREED - 1, CODE_NEVER},    {FREED - 1, CODE_CACHED},   {10, CODE_RESERVED},        {10, CODE_NEVER},
+    {FREED - 1, CODE_UNWRITTEN},    {FREED - 1, CODE_CACHED},   {10, CODE_RESERVED},        {10, CODE_UNWRITTEN},
     {0, CODE_ABSENT},           {0, CODE_LAST + 9},         {FREED, 7},                 {FREED, CODE_LINK - 1},
     {FREED, CODE_LINK + 99},    {10, CODE_LINK + 500},      {FREED - 1, 1},             {5, 3},
 };
@@ -342,7 +342,7 @@ TEST(pmm, neighbours_on_a_stack_are_claimed_whatever_the_order_they_were_freed_i
 
 TEST(pmm, a_wrong_state_of_a_frame_in_a_magazine_is_met_before_it_is_handed_out)
 {
-    static const unsigned codes[] = {CODE_ABSENT, 1, CODE_NEVER, CODE_LAST + 1, CODE_LINK + 3};
+    static const unsigned codes[] = {CODE_ABSENT, 1, CODE_UNWRITTEN, CODE_LAST + 1, CODE_LINK + 3};
     struct bed_arena arena = bed_arena();
     for (unsigned i = 0; i < 2 * ARRAY_LEN(codes); i++) {
         struct pmm_bed *bed = machine(&arena, 1);
