@@ -21,11 +21,12 @@ add_custom_command(OUTPUT ${font_table}
     COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/cmake/font.py ${CAIRN_FONT} ${font_table}
     DEPENDS ${CAIRN_FONT} ${CMAKE_SOURCE_DIR}/cmake/font.py VERBATIM)
 
-# NASM reads the address map as %define lines.
+# NASM reads the address map as %define lines; what the build sets itself (CAIRN_SLOTS) stays.
 set(layout_header ${CMAKE_SOURCE_DIR}/src/arch/layout.h)
 set(layout_nasm ${CMAKE_BINARY_DIR}/layout.inc)
 add_custom_command(OUTPUT ${layout_nasm}
-    COMMAND sed -n "s/^#define \\(LAYOUT_[A-Z0-9_]* [0-9A-Fx]*\\)$/%define \\1/p" ${layout_header} > ${layout_nasm}
+    COMMAND sed -n "s/^#define \\(LAYOUT_[A-Z0-9_]*\\) \\([0-9A-Fx]*\\)$/%ifndef \\1\\n%define \\1 \\2\\n%endif/p"
+            ${layout_header} > ${layout_nasm}
     DEPENDS ${layout_header} VERBATIM)
 set(linker_script ${CMAKE_BINARY_DIR}/kernel.ld)
 add_custom_command(OUTPUT ${linker_script}
@@ -33,10 +34,14 @@ add_custom_command(OUTPUT ${linker_script}
             ${CMAKE_SOURCE_DIR}/boot/kernel.ld -o ${linker_script}
     DEPENDS ${layout_header} ${CMAKE_SOURCE_DIR}/boot/kernel.ld VERBATIM)
 
+foreach(definition IN LISTS slot_definitions)
+    list(APPEND nasm_slots -D${definition})
+endforeach()
 function(nasm_object name source)
     set(object ${CMAKE_BINARY_DIR}/${name}.o)
     add_custom_command(OUTPUT ${object}
-        COMMAND ${NASM} -f elf64 -g -F dwarf -w+all -Werror ${ARGN} -I ${CMAKE_BINARY_DIR}/ -o ${object} ${source}
+        COMMAND ${NASM} -f elf64 -g -F dwarf -w+all -Werror ${nasm_slots} ${ARGN} -I ${CMAKE_BINARY_DIR}/
+                -o ${object} ${source}
         DEPENDS ${source} ${layout_nasm} VERBATIM)
     set(${name}_object ${object} PARENT_SCOPE)
 endfunction()

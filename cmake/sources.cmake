@@ -134,6 +134,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/exercise_heap.c
     src/kernel/exercise_record.c
     src/kernel/exercise_spaces.c
+    src/kernel/exercise_vmm.c
     src/kernel/provoke.c
     src/kernel/selftest.c)
 
@@ -151,7 +152,6 @@ set(CAIRN_TEST_SOURCES
     test/unit/boot_again_mb2.c
     test/unit/boot_again_mb2_map.c
     test/unit/boot_again_memmap.c
-    test/unit/early_alloc_test.c
     test/unit/mb2_bed.c
     test/unit/mb2_map_test.c
     test/unit/mb2_parse_test.c
@@ -189,6 +189,7 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/boot_again_acpi.c
     test/unit/boot_again_acpi_srat.c
     test/unit/boot_again_bad_holds.c
+    test/unit/early_alloc_test.c
     test/unit/pmm_backing_test.c
     test/unit/pmm_bad_places_test.c
     test/unit/pmm_bad_test.c
@@ -256,7 +257,8 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/pmm_huge_test.c
     test/unit/pmm_maps_test.c
     test/unit/pmm_threads_test.c
-    test/unit/vmm_check_test.c)
+    test/unit/vmm_check_test.c
+    test/unit/window_test.c)
 
 # Benchmarks, host only. (What stands against the PMM is in cmake/host.cmake: it is compiled as the PMM is.)
 set(CAIRN_BENCH_SOURCES

@@ -19,6 +19,11 @@
  * that on small machines one page table backs them all.
  *
  * The PDPTs of slots 256, 257, 258 and 509 are made at boot and never freed; every space has the same four entries.
+ *
+ * The pair of windows may lie in any two slots of the kernel half where nothing else is: nothing but the three lines
+ * LAYOUT_SLOT_FOREIGN, LAYOUT_SLOT_SELF and LAYOUT_SLOT_BANK_LAST names them. A build may set all three from outside
+ * (CAIRN_SLOTS), and the tests do. With self in slot 511 the PML4 appears in the last page of the address space: no
+ * pointer may be formed behind it.
  */
 #ifndef CAIRN_ARCH_LAYOUT_H
 #define CAIRN_ARCH_LAYOUT_H
@@ -28,10 +33,12 @@
 #define LAYOUT_SLOT_PMM 257
 #define LAYOUT_SLOT_TEMP 258
 #define LAYOUT_SLOT_BANK_FIRST 260
-#define LAYOUT_SLOT_BANK_LAST 507
 #define LAYOUT_SLOT_IMAGE 509
+#ifndef LAYOUT_SLOT_SELF
+#define LAYOUT_SLOT_BANK_LAST 507
 #define LAYOUT_SLOT_FOREIGN 510
 #define LAYOUT_SLOT_SELF 511
+#endif
 
 #define LAYOUT_USER_FIRST 0x0000000000010000
 #define LAYOUT_USER_END 0x00007FFFFFFFF000
@@ -78,7 +85,21 @@ static_assert(LAYOUT_TEMP_END == LAYOUT_SLOT_BASE(LAYOUT_SLOT_TEMP + 1), "slot 2
 static_assert(LAYOUT_IMAGE_BASE == LAYOUT_SLOT_BASE(LAYOUT_SLOT_IMAGE), "slot 509");
 static_assert(LAYOUT_PMM_STATES + LAYOUT_PMM_REACH_BYTES / 4096 * 2 <= LAYOUT_PMM_STATES_END, "a u16 a frame");
 static_assert(LAYOUT_PMM_BLOCKS + LAYOUT_PMM_REACH_BYTES / 0x200000 * 32 <= LAYOUT_TEMP_END, "32 bytes a block");
-static_assert(LAYOUT_SLOT_FOREIGN < LAYOUT_SLOT_SELF, "the windows are two slots");
+
+/* Nothing lies where tables appear: each window has a slot of its own, and so has the bank. */
+#define LAYOUT_SLOT_IS_SPARE(slot) ((slot) > LAYOUT_SLOT_TEMP && (slot) <= 511 && (slot) != LAYOUT_SLOT_IMAGE)
+#define LAYOUT_SLOT_IS_OF_BANK(slot) ((slot) >= LAYOUT_SLOT_BANK_FIRST && (slot) <= LAYOUT_SLOT_BANK_LAST)
+static_assert(LAYOUT_SLOT_SELF != LAYOUT_SLOT_FOREIGN, "the windows are two slots");
+static_assert(LAYOUT_SLOT_IS_SPARE(LAYOUT_SLOT_SELF), "the self window is apart from the arena, the PMM and the image");
+static_assert(LAYOUT_SLOT_IS_SPARE(LAYOUT_SLOT_FOREIGN), "so is the foreign window");
+static_assert(!LAYOUT_SLOT_IS_OF_BANK(LAYOUT_SLOT_SELF), "the self window is apart from the bank");
+static_assert(!LAYOUT_SLOT_IS_OF_BANK(LAYOUT_SLOT_FOREIGN), "so is the foreign window");
+static_assert(LAYOUT_SLOT_BANK_FIRST > LAYOUT_SLOT_TEMP && LAYOUT_SLOT_BANK_LAST < LAYOUT_SLOT_IMAGE,
+              "the bank is apart from the PMM and the image");
+static_assert(LAYOUT_USER_END <= LAYOUT_KERNEL_BASE - 0xFFFF000000000000, "the user part ends below the hole");
+static_assert(LAYOUT_KERNEL_END == LAYOUT_SLOT_BASE(LAYOUT_SLOT_KERNEL + 1), "the arena ends with its slot");
+static_assert(LAYOUT_BOOT_WINDOW + LAYOUT_BOOT_WINDOW_BYTES < LAYOUT_IMAGE_BASE + 0x8000000000,
+              "image and boot window share a slot");
 
 #endif
 #endif

@@ -5,6 +5,7 @@
 #include "arch/layout.h"
 #include "lib/macros.h"
 #include "lib/string.h"
+#include "vmm/window.h"
 
 bool cmd_args(const struct command_line *line, int least, int most, const char *usage)
 {
@@ -75,6 +76,40 @@ bool cmd_done(const char *what, enum status s)
     return false;
 }
 
+static const char *why_refused(const struct space *space, vaddr_t va, npages_t pages)
+{
+    const npages_t all = bytes_to_pages_down(UINT64_MAX);
+    if (pages.v == 0) {
+        return "no pages";
+    }
+    if (pages.v > all.v || vaddr_page_number(va) > all.v - (pages.v - 1)) {
+        return "beyond the end of the address space";
+    }
+    vaddr_t last = vaddr_add_pages(va, pages.v - 1);
+    if (!vaddr_is_canonical(va) || !vaddr_is_canonical(last)) {
+        return "not canonical";
+    }
+    if (vaddr_is_window(va) || vaddr_is_window(last)) {
+        return cmd_window_name(vaddr_is_window(va) ? va : last);
+    }
+    if (va.v >= LAYOUT_KERNEL_BASE && space->id != 0) {
+        return "kernel addresses are space 0's";
+    }
+    return va.v < LAYOUT_USER_FIRST || !cmd_is_user(last) ? "neither all user part nor all kernel arena"
+                                                         : "writable and executable at once";
+}
+
+bool cmd_done_at(const char *what, enum status s, const struct space *space, vaddr_t va, npages_t pages)
+{
+    if (s != STATUS_INVALID && s != STATUS_RANGE) {
+        return cmd_done(what, s);
+    }
+    bool is_aligned = s == STATUS_RANGE || is_page_aligned(va.v);
+    print("%s: %s: %016lx, %lu pages: %s\n", what, status_name(s), va.v, pages.v,
+          is_aligned ? why_refused(space, va, pages) : "not page-aligned");
+    return false;
+}
+
 const char *cmd_size(char text[static CMD_SIZE_TEXT], uint64_t bytes)
 {
     static const struct {
@@ -139,10 +174,19 @@ const char *cmd_owner(vaddr_t va, unsigned rights)
     if (within(va, LAYOUT_PMM_TABLES, LAYOUT_TEMP_END)) {
         return va.v < LAYOUT_PMM_BLOCKS ? "runs, regions" : "blocks";
     }
-    if (within(va, LAYOUT_IMAGE_BASE, LAYOUT_SLOT_BASE(LAYOUT_SLOT_FOREIGN))) {
+    if (within(va, LAYOUT_IMAGE_BASE, LAYOUT_SLOT_BASE(LAYOUT_SLOT_IMAGE + 1))) {
         return (rights & VMM_EXECUTE) != 0 ? "image text" : (rights & VMM_WRITE) != 0 ? "image data" : "image rodata";
     }
-    return va.v >= LAYOUT_SLOT_BASE(LAYOUT_SLOT_FOREIGN) ? "window" : "nobody";
+    return vaddr_is_window(va) ? cmd_window_name(va) : "nobody";
+}
+
+const char *cmd_window_name(vaddr_t va)
+{
+    switch (table_index(va, PAGING_LEVELS)) {
+    case LAYOUT_SLOT_SELF: return "self window";
+    case LAYOUT_SLOT_FOREIGN: return "foreign window";
+    default: return "bank of foreign windows";
+    }
 }
 
 vaddr_t cmd_user_end(void)
@@ -155,7 +199,7 @@ vaddr_t cmd_kernel_base(void)
 }
 vaddr_t cmd_kernel_end(void)
 {
-    return vaddr(LAYOUT_SLOT_BASE(LAYOUT_SLOT_FOREIGN));
+    return vaddr(0);
 }
 bool cmd_is_user(vaddr_t va)
 {

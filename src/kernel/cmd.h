@@ -25,6 +25,8 @@ bool cmd_number(const char *text, const char *what, uint64_t *value);
 struct space *cmd_space(const char *text);
 /* The space whose tables CR3 names now. Never null. */
 struct space *cmd_current_space(void);
+/* A new empty space, as `space new` makes it, ended by `space free`. Null: said why there is none. */
+struct space *cmd_space_make(void);
 /* A word of r, w, x: "r", "rw", "rx", "rwx", "-". false: said to be none. */
 bool cmd_rights(const char *text, unsigned *rights);
 
@@ -32,6 +34,8 @@ bool cmd_rights(const char *text, unsigned *rights);
 
 /* OK: true. Else "WHAT: status" and false. */
 bool cmd_done(const char *what, enum status s);
+/* The same for a call about pages from `va` on: what is refused as INVALID or RANGE is told in words too. */
+bool cmd_done_at(const char *what, enum status s, const struct space *space, vaddr_t va, npages_t pages);
 
 enum { CMD_SIZE_TEXT = 16, CMD_RIGHTS_TEXT = 8 };
 /* "4 KiB", "15.9 MiB", "1 TiB": at most four digits, rounded down to a tenth. Returns `text`. */
@@ -46,8 +50,10 @@ const char *cmd_cache_name(unsigned pat_index);
 /* Whose addresses these are: a tag of kernel pages, a part of the image (told by its rights), "private", ... Never
  * null. */
 const char *cmd_owner(vaddr_t va, unsigned rights);
-/* The end of what vmm_visit can show of each half: the user part ends below the hole, the kernel's below the windows.
- */
+/* "self window", "foreign window", "bank of foreign windows". For addresses that are in one. */
+const char *cmd_window_name(vaddr_t va);
+/* The ends of what vmm_visit can show of each half: the user part ends below the hole, the kernel's with the address
+ * space (0). The visit itself leaves the windows out. */
 vaddr_t cmd_user_end(void);
 vaddr_t cmd_kernel_base(void);
 vaddr_t cmd_kernel_end(void);

@@ -52,7 +52,7 @@ static bool run_spaces(const struct command_line *line)
 
 /* ---- space ---- */
 
-static bool space_new(void)
+struct space *cmd_space_make(void)
 {
     size_t at = 0;
     while (at < MADE_MAX && made[at] != NULL) {
@@ -60,21 +60,27 @@ static bool space_new(void)
     }
     if (at == MADE_MAX) {
         print("space: %d spaces made by hand are there (MADE_MAX)\n", MADE_MAX);
-        return false;
+        return NULL;
     }
     struct space *space = heap_zalloc(&machine.heap, sizeof *space);
-    if (space == NULL) {
-        return cmd_done("space", STATUS_NOMEM);
+    enum status s = space != NULL ? space_create(&machine.vmm, space) : STATUS_NOMEM;
+    if (!cmd_done("space", s)) {
+        if (space != NULL) {
+            /* The block is ours: giving it back cannot be refused. */
+            (void)!heap_free(&machine.heap, space);
+        }
+        return NULL;
     }
-    enum status s = space_create(&machine.vmm, space);
-    if (s != STATUS_OK) {
-        /* The block is ours: giving it back cannot be refused. */
-        (void)!heap_free(&machine.heap, space);
-        return cmd_done("space", s);
+    return made[at] = space;
+}
+
+static bool space_new(void)
+{
+    struct space *space = cmd_space_make();
+    if (space != NULL) {
+        print("space %u: root %#lx\n", space->id, pfn_to_paddr(space->root).v);
     }
-    made[at] = space;
-    print("space %u: root %#lx\n", space->id, pfn_to_paddr(space->root).v);
-    return true;
+    return space != NULL;
 }
 
 static bool space_free(const char *text)
@@ -118,18 +124,33 @@ static bool space_show(const char *text)
     return true;
 }
 
+/* The monitor goes on in that space: the kernel half is the same in all. */
+static bool space_enter(const char *text)
+{
+    struct space *space = cmd_space(text);
+    if (space == NULL || !cmd_done("space", space_switch(&machine.vmm, space))) {
+        return false;
+    }
+    print("space %u is current\n", space->id);
+    return true;
+}
+
 static bool run_space(const struct command_line *line)
 {
-    static const char usage[] = "ID | new | free ID";
+    static const char usage[] = "ID | new | free ID | switch ID";
     if (!cmd_args(line, 1, 2, usage)) {
         return false;
     }
-    bool is_new = strcmp(line->argv[1], "new") == 0, is_free = strcmp(line->argv[1], "free") == 0;
-    if (line->argc != (is_free ? 3 : 2)) {
+    const char *word = line->argv[1];
+    bool is_free = strcmp(word, "free") == 0, is_switch = strcmp(word, "switch") == 0;
+    if (line->argc != (is_free || is_switch ? 3 : 2)) {
         print("usage: space %s\n", usage);
         return false;
     }
-    return is_new ? space_new() : is_free ? space_free(line->argv[2]) : space_show(line->argv[1]);
+    if (is_free || is_switch) {
+        return is_free ? space_free(line->argv[2]) : space_enter(line->argv[2]);
+    }
+    return strcmp(word, "new") == 0 ? space_new() : space_show(word);
 }
 
 /* ---- map, unmap, protect ---- */
@@ -228,14 +249,15 @@ static bool run_map(const struct command_line *line)
         return false;
     }
     rights = rights_at(r.va, rights);
-    return cmd_done("map", map_by_hand(&r, rights)) && print_range("mapped", &r, rights);
+    return cmd_done_at("map", map_by_hand(&r, rights), r.space, r.va, r.pages) && print_range("mapped", &r, rights);
 }
 
 static bool run_unmap(const struct command_line *line)
 {
     struct range_args r;
     return cmd_args(line, 3, 3, "SPACE VA PAGES") && range_args(line, &r) &&
-           is_by_hand(line, &r, true) && cmd_done("unmap", unmap_by_hand(&r)) && print_range("unmapped", &r, 0);
+           is_by_hand(line, &r, true) && cmd_done_at("unmap", unmap_by_hand(&r), r.space, r.va, r.pages) &&
+           print_range("unmapped", &r, 0);
 }
 
 static bool run_protect(const struct command_line *line)
@@ -247,13 +269,13 @@ static bool run_protect(const struct command_line *line)
         return false;
     }
     rights = rights_at(r.va, rights);
-    return cmd_done("protect", vmm_protect(&machine.vmm, r.space, r.va, r.pages, rights)) &&
-           print_range("protected", &r, rights);
+    enum status s = vmm_protect(&machine.vmm, r.space, r.va, r.pages, rights);
+    return cmd_done_at("protect", s, r.space, r.va, r.pages) && print_range("protected", &r, rights);
 }
 
 const struct command cmd_spaces[] = {
     {"spaces", "[-j]", "all address spaces", run_spaces},
-    {"space", "ID | new | free ID", "what a space maps; make one; destroy one", run_space},
+    {"space", "ID | new | free ID | switch ID", "what a space maps; make, destroy, enter one", run_space},
     {"map", "SPACE VA PAGES [rwx]", "fresh pages at an address, from outside; rw when not said", run_map},
     {"unmap", "SPACE VA PAGES", "take pages away, from outside", run_unmap},
     {"protect", "SPACE VA PAGES rwx", "give pages new rights, from outside", run_protect},

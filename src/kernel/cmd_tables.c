@@ -5,6 +5,7 @@
 #include "kernel/cmd.h"
 #include "lib/macros.h"
 #include "lib/string.h"
+#include "vmm/window.h"
 
 static const char *const level_names[PAGING_LEVELS + 1] = {"", "PT", "PD", "PDPT", "PML4"};
 
@@ -37,9 +38,9 @@ static void print_windows(const struct space *space)
     pfn_t root = space->root;
     const struct space *open = NULL;
     if (space == cmd_current_space()) {
-        /* The PML4 seen through the self window is the last page of the address space. */
-        vaddr_t pml4 = vaddr_page(vaddr(UINT64_MAX));
-        pte_t slot = arch_table_load(vaddr_add(pml4, (uint64_t)LAYOUT_SLOT_FOREIGN * ENTRY_BYTES));
+        /* Read here and now: what the VMM believes of the slot is not asked. */
+        vaddr_t base = vaddr(LAYOUT_SLOT_BASE(LAYOUT_SLOT_FOREIGN));
+        pte_t slot = arch_table_load(window_entry(WINDOW_OWN, base, PAGING_LEVELS));
         for (const struct space *s = space_find(&machine.vmm, 0); pte_is_present(slot) && s != NULL; s = s->next) {
             open = s->root.v == pte_pfn(slot).v ? s : open;
         }
@@ -68,34 +69,48 @@ static bool list_space(struct space *space)
 
 /* ---- pt VA: one walk ---- */
 
+/* Every bit that is set, in words; what nobody should have set is told as a number. */
 static void print_bits(pte_t e, unsigned level)
 {
     static const struct {
         uint64_t bit;
-        const char *name;
-    } bits[] = {{PTE_P, "present"},  {PTE_W, "writable"}, {PTE_U, "user"},   {PTE_PWT, "PWT"},  {PTE_PCD, "PCD"},
-                {PTE_A, "accessed"}, {PTE_D, "dirty"},    {PTE_PS, "large"}, {PTE_G, "global"}, {PTE_XD, "no-execute"}};
-    bool leaf = level == 1 || (e.v & PTE_PS) != 0;
+        const char *in_leaf, *in_table; /* what the bit means in each kind of entry; null: nothing */
+    } bits[] = {
+        {PTE_P, "present", "present"},
+        {PTE_W, "writable", "writable"},
+        {PTE_U, "user", "user"},
+        {PTE_PWT, "PWT", "PWT"},
+        {PTE_PCD, "PCD", "PCD"},
+        {PTE_A, "accessed", "accessed"},
+        {PTE_D, "dirty", "written-by-window"}, /* in a window the table is a page, and its parent entry a leaf */
+        {PTE_PS, "large", NULL},
+        {PTE_G, "global", NULL},
+        {PTE_OWNED, "owned", NULL},
+        {PTE_XD, "no-execute", "no-execute"},
+    };
+    bool is_leaf = level == 1 || entry_is_large(e, level);
+    uint64_t rest = e.v & ~PTE_FRAME_MASK;
     for (size_t i = 0; i < ARRAY_LEN(bits); i++) {
-        /* Bit 7 is the PAT's in a PT; bits 6 and 8 mean nothing above the leaves. */
-        bool meant =
-            bits[i].bit == PTE_PS ? level == 2 || level == 3 : (bits[i].bit != PTE_D && bits[i].bit != PTE_G) || leaf;
-        if (meant && (e.v & bits[i].bit) != 0) {
-            print(" %s", bits[i].name);
+        const char *name = is_leaf ? bits[i].in_leaf : bits[i].in_table;
+        name = level == 1 && bits[i].bit == PTE_PS ? "PAT" : name;
+        if ((rest & bits[i].bit) != 0 && name != NULL) {
+            print(" %s", name);
+            rest &= ~bits[i].bit;
         }
     }
-    if (level == 1 && (e.v & PTE_PS) != 0) {
-        print(" PAT");
+    if (!is_leaf && entry_count(e) != 0) {
+        print(" %u-entries", entry_count(e)); /* of the table below: its live count */
+        rest &= ~COUNT_MASK;
     }
-    if (leaf && (e.v & PTE_OWNED) != 0) {
-        print(" owned");
+    if (rest != 0) {
+        print(" unknown-%#lx", rest);
     }
 }
 
 static bool print_walk(struct space *space, vaddr_t va)
 {
     struct vmm_walk w;
-    if (!cmd_done("pt", vmm_translate(&machine.vmm, space, va, &w))) {
+    if (!cmd_done_at("pt", vmm_translate(&machine.vmm, space, va, &w), space, va, npages(1))) {
         return false;
     }
     print("space %u, %016lx\n", space->id, va.v);
@@ -196,7 +211,8 @@ static bool run_query(const struct command_line *line)
     }
     struct space *space = line->argc == 3 ? cmd_space(line->argv[2]) : cmd_current_space();
     struct vmm_walk w;
-    if (space == NULL || !cmd_done("query", vmm_translate(&machine.vmm, space, va, &w))) {
+    if (space == NULL ||
+        !cmd_done_at("query", vmm_translate(&machine.vmm, space, va, &w), space, va, npages(1))) {
         return false;
     }
     char rights[CMD_RIGHTS_TEXT];

@@ -10,6 +10,7 @@
 #include "arch/layout.h"
 #include "kernel/cmd.h"
 #include "lib/macros.h"
+#include "vmm/window.h"
 
 /* A search over all mappings of all spaces. */
 struct search {
@@ -181,9 +182,8 @@ static bool run_who(const struct command_line *line)
     print("%#lx\n", number);
     if (!vaddr_is_canonical(vaddr(number))) {
         print("as a virtual address: not canonical\n");
-    } else if (number >= LAYOUT_SLOT_BASE(LAYOUT_SLOT_FOREIGN)) {
-        bool self = number >= LAYOUT_SLOT_BASE(LAYOUT_SLOT_SELF);
-        print("as a virtual address: in the %s window, where tables appear\n", self ? "self" : "foreign");
+    } else if (vaddr_is_window(vaddr(number))) {
+        print("as a virtual address: in the %s, where tables appear\n", cmd_window_name(vaddr(number)));
     } else if (number >= LAYOUT_KERNEL_BASE) {
         tell_virtual(space_find(&machine.vmm, 0), vaddr(number));
     } else {

@@ -15,8 +15,7 @@ enum { RSDP_OEM_OFFSET = 9 }; /* ACPI specification 6.5, table 5.3 */
 
 struct machine machine;
 
-/* Stops under Bochs, or under a debugger that looks for it; elsewhere it does nothing. */
-static void magic_breakpoint(const char *name)
+void magic_breakpoint(const char *name)
 {
     const struct options *o = &machine.options;
     if (o->debug_magic && (o->magic_name[0] == '\0' || __builtin_strcmp(o->magic_name, name) == 0)) {

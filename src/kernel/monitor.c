@@ -22,6 +22,7 @@
 
 #include "kernel/cmd.h"
 #include "kernel/line.h"
+#include "kernel/main.h"
 #include "lib/string.h"
 
 /* ---- The tables ---- */
@@ -149,7 +150,12 @@ bool monitor_run(const char *text)
         print("%s: no such command; `help` lists them\n", line.argv[0]);
         return false;
     }
-    return c->run(&line);
+    bool ok = c->run(&line);
+    /* debug=magic:NAME names a command: a debugger looks at what it left. */
+    if (machine.options.magic_name[0] != '\0') {
+        magic_breakpoint(c->name);
+    }
+    return ok;
 }
 
 /* ---- exec= ---- */

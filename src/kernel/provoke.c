@@ -248,7 +248,8 @@ static void self_window(void)
 static void fault_in_walk(void)
 {
     /* Without the self window no table can be read. */
-    window_store(&machine.vmm, WINDOW_OWN, window_entry(WINDOW_OWN, vaddr(UINT64_MAX), PAGING_LEVELS), (pte_t){0});
+    vaddr_t self = vaddr(LAYOUT_SLOT_BASE(LAYOUT_SLOT_SELF));
+    window_store(&machine.vmm, WINDOW_OWN, window_entry(WINDOW_OWN, self, PAGING_LEVELS), (pte_t){0});
     arch_root_load(arch_root());
     null_read();
 }

@@ -115,6 +115,10 @@ struct space *space_find(struct vmm *vmm, unsigned id);
  * All or nothing. Works on any space from any other: own tables or, through slot 510, foreign ones. One descent a
  * table; N pages behind P1 PTs and P2 PDs cost P1 + P2 + 1 loads of upper entries, none twice for ranges of up to
  * 1 GiB, and one load a page where leaves must be looked at.
+ *
+ * When unmap or protect returns, no CPU uses an old translation of the range any more: the invalidation is part of the
+ * call and never put off (a space that is not current has no translations left). So ranges whose reads have side
+ * effects (MMIO) may be taken away like any other (R20; SDM 3A 4.10.4.4).
  */
 
 /*

@@ -97,6 +97,42 @@ def test_a_kernel_with_a_broken_invariant_does_not_print_ok(name):
     assert "exercise: FAILED" in ended.log or "panic: " in ended.log
 
 
+@pytest.mark.cairn(labels="qemu", seconds=400)
+def test_the_history_of_spaces_finds_a_lost_change_too():
+    subprocess.run([ROOT / "scripts" / "build", "--break", "foreign-lost"], check=True, stdin=subprocess.DEVNULL)
+    kernel = ROOT / "build" / "break-foreign-lost" / "cairn.elf"
+    ended = run_cairn("--kernel", kernel, "--exec", "exercise vmm")
+    assert ended.status == 1 and "exercise: FAILED: EX-4: " in ended.log, ended.log
+
+
+@pytest.mark.cairn(labels="qemu", seconds=120)
+def test_a_history_of_spaces_is_the_same_each_time_and_can_be_taken_away():
+    """Also the words and the JSON; too little memory is refused step by step, and is no failure."""
+    commands = f"mem -j; exercise vmm -j {SEED} 20000; check; exercise vmm {SEED} 20000; spaces -j; check"
+    ended = run_cairn("--memory", "64M", "--exec", commands).need_success()
+    told = ended.json_after(f"exercise vmm -j {SEED} 20000")
+    assert told["ok"] and told["failure"] == "" and (told["seed"], told["steps"]) == (SEED, 20000)
+    words = re.search(r"(\d+) mappings of (\d+) pages, (\d+) unmaps, (\d+) protects, (\d+) refused", ended.log)
+    names = ("mappings", "pages_mapped", "unmaps", "protects", "refused")
+    assert [int(number) for number in words.groups()] == [told[name] for name in names] and told["mappings"] > 3000
+    left = re.search(r"the foreign slot opened (\d+) times, (\d+) pages left in spaces (\d+), (\d+), (\d+)", ended.log)
+    assert int(left[2]) == told["pages_left"] > 5000 and told["foreign_opens"] > 5000
+    spaces = {space["id"]: space["pages"] for space in ended.json_after("spaces -j")["spaces"]}
+    ids = [*told["spaces"], *map(int, left.groups()[2:])]
+    assert sum(spaces[i] for i in ids) == 2 * told["pages_left"] and len(set(ids)) == 6
+    frees = "; ".join(f"space free {i}" for i in told["spaces"])
+    again = run_cairn(
+        "--memory", "64M", "--exec", f"mem -j; exercise vmm -j {SEED} 20000; {frees}; mem -j; spaces -j; check"
+    ).need_success()
+    assert again.json_after(f"exercise vmm -j {SEED} 20000") == told
+    before, after = again.json_all("mem -j")
+    # What stays in use is what the kernel keeps for the next time: pages of the heap, of the arena's nodes, tables.
+    assert 0 <= after["used"] - before["used"] <= 64 << 10
+    assert [space["id"] for space in again.json_after("spaces -j")["spaces"]] == [0]
+    small = run_cairn("--memory", "16M", "--exec", f"exercise vmm -j {SEED} 20000; check").need_success()
+    assert small.json_after(f"exercise vmm -j {SEED} 20000")["refused"] > told["refused"]
+
+
 @pytest.mark.cairn(labels="qemu", seconds=120)
 def test_the_summary_says_how_much_was_done():
     ended = run_cairn("--exec", f"exercise 2 {SEED}").need_success()

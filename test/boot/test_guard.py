@@ -21,7 +21,12 @@ CLEAN = {
         '#include "pmm/pmm.h"\n#include "arch/arch.h"\n/* 4096 bytes >> 12, PAGE_SHIFT */ char *s = "4096 << 12";\n'
     ),
     "src/pmm/region_check.c": "/* PMM-I1 */ /* PMM-I2 */\n",
-    "src/vmm/vmm.h": '#include "pmm/pmm.h"\n#include "arch/paging.h"\n',
+    "src/vmm/vmm.h": (
+        '#include "pmm/pmm.h"\n#include "arch/paging.h"\n'
+        "/* p < t + 512 */ int f(int n) { return entry.v << n | entry.v >> n | (c->entry.v + 511 < 512 * GIB); }\n"
+        "long table[TABLE_ENTRIES]; int g(pte_t entry, long i) { return entry.v != 0 && i < TABLE_ENTRIES; }\n"
+        "int h(struct cursor *c, pte_t e) { return 0 != entry.v && e.v == c->entry.v && f(c)->entry.v << 1; }\n"
+    ),
     "src/heap/heap.h": '#include "vmm/vmm.h"\n',
     "src/kernel/main.c": (
         '#include "heap/heap.h"\n#include "boot/memmap.h"\n#include "arch/x86_64/cpu.h"\n#include "unit/test.h"\n'
@@ -79,6 +84,40 @@ VIOLATIONS = {
         "long *f(long v) { return (const volatile pte_t *)v; }\n",
         "accessors",
     ),
+    "a pointer past a table": (
+        "windows",
+        "src/vmm/vmm.h",
+        "void f(uint64_t *t) { for (uint64_t *p = t; p < t + TABLE_ENTRIES; p++) *p = 0; }\n",
+        "the end of a table",
+    ),
+    "512 entries by hand": ("windows", "src/kernel/main.c", "long *f(long *t) { return t + 512; }\n", "the end of"),
+    "the element past a table": ("windows", "src/vmm/vmm.h", "long *f(long *t) { return &t[512]; }\n", "the end of"),
+    "an address past a table": (
+        "windows",
+        "src/vmm/vmm.h",
+        "vaddr_t f(vaddr_t t) { return vaddr(t.v + (TABLE_ENTRIES * ENTRY_BYTES)); }\n",
+        "the end of a table",
+    ),
+    "entries compared": (
+        "windows",
+        "src/vmm/vmm.h",
+        "void f(vaddr_t entry, vaddr_t end) { while (entry.v < end.v) entry.v += 8; }\n",
+        "entries compared",
+    ),
+    "entries compared, the other way": (
+        "windows",
+        "src/vmm/vmm.h",
+        "void f(vaddr_t entry, vaddr_t end) { while (end.v > entry.v) entry.v += 8; }\n",
+        "entries compared",
+    ),
+    "entries until one": (
+        "windows",
+        "src/vmm/vmm.h",
+        "void f(vaddr_t entry, vaddr_t end) { while (entry.v != end.v) entry.v += 8; }\n",
+        "entries compared",
+    ),
+    "the kernel's code model": ("windows", "cmake/kernel.cmake", "-mcmodel=" + "kernel\n", "-mcmodel"),
+    "the kernel's code model, at the top": ("windows", "CMakeLists.txt", "-mcmodel=" + "kernel\n", "-mcmodel"),
     "a long file": ("sizes", "src/pmm/pmm.c", "int a;\n" * 401, "401 lines"),
     "a long function": (
         "sizes",

@@ -1,5 +1,5 @@
 """Independent witnesses of the page tables: what the kernel's `pt` says is compared, page by page, with what Bochs and
-QEMU read out of the same machine.
+QEMU read out of the same machine. test_witness_history.py does the same after a random history.
 
 The rule for the two windows: they show the tables themselves as pages, `pt` folds each to a line, so addresses from the
 foreign window's base on (that is in the line) are left out of the comparison. Instead the self window is compared with
@@ -8,6 +8,7 @@ the tables: it must show each of them exactly once, and nothing else.
 import os
 import re
 import time
+from dataclasses import dataclass
 
 import pexpect
 import pytest
@@ -18,15 +19,29 @@ PAGE_BYTES, ENTRIES, LEVELS = 4096, 512, 4
 PRESENT, WRITE, USER, LARGE, NO_EXECUTE = 1, 2, 4, 1 << 7, 1 << 63
 FRAME_MASK = 0x000F_FFFF_FFFF_F000
 BOCHS_TAB_FIRST = 0xFFFFF80000000000  # Bochs 2.7's `info tab` skips the part of the upper half below
-ROW = re.compile(r"^ +([0-9a-f]{16}) +([0-9a-f]+) +(\d+) +\d+ \w+ +(\d+) ([KMG]iB) ([r-])([w-])([x-])([u-]) ", re.M)
+ROW = re.compile(
+    r"^ +([0-9a-f]{16}) +([0-9a-f]+) +(\d+) +[\d.]+ \w+ +(\d+) ([KMG]iB) ([r-])([w-])([x-])([u-]) ",
+    re.MULTILINE,
+)
 
 
 def canonical(va):
     return va | 0xFFFF_0000_0000_0000 if va >> 47 & 1 else va
 
 
-def pages_of_pt(text):
-    """{virtual: (physical, rights)} of every page that `pt` lists; the windows' bases; the PML4."""
+@dataclass
+class Reading:
+    """What one `pt` says: {virtual: (physical, rights)}, the windows' bases, the PML4, who is in the foreign window."""
+
+    pages: dict
+    foreign: int
+    self_base: int
+    root: int
+    space: int
+    opened: int | None
+
+
+def reading_of_pt(text):
     pages = {}
     for base, address, count, size, unit, *rights in ROW.findall(text):
         assert (size, unit) == ("4", "KiB"), "this reader knows small pages only"
@@ -34,11 +49,21 @@ def pages_of_pt(text):
             va = int(base, 16) + page * PAGE_BYTES
             assert va not in pages, "listed twice"
             pages[va] = (int(address, 16) + page * PAGE_BYTES, "".join(rights))
-    foreign = int(re.search(r"([0-9a-f]{16})  foreign window: closed", text)[1], 16)
+    foreign, opened = re.search(r"([0-9a-f]{16})  foreign window: (?:closed|open on space (\d+),)", text).groups()
     self_base, root = re.search(r"([0-9a-f]{16})  self window: PML4 at ([0-9a-f]+)", text).groups()
-    total = int(re.search(r"space 0: \d+ mappings, (\d+) pages", text)[1])
-    assert len(pages) == total > 100
-    return pages, foreign, int(self_base, 16), int(root, 16)
+    space, total, unsafe = map(
+        int, re.search(r"space (\d+): \d+ mappings, (\d+) pages, (\d+) both writable and executable", text).groups()
+    )
+    assert len(pages) == total > 100 and unsafe == 0
+    assert not any(rights[1:3] == "wx" for _, rights in pages.values())
+    return Reading(pages, int(foreign, 16), int(self_base, 16), int(root, 16), space, opened and int(opened))
+
+
+def pages_of_pt(text):
+    """The same at the prompt, where there is no other space."""
+    said = reading_of_pt(text)
+    assert said.space == 0 and said.opened is None
+    return said.pages, said.foreign, said.self_base, said.root
 
 
 def check_self_window(shown, self_base, tables):
@@ -83,6 +108,16 @@ class Bochs:
         assert len(words) == ENTRIES, text[:400]
         return words
 
+    def run_to_the_end(self, log):
+        """Goes on, past other stops; the serial log when the kernel has ended."""
+        self.child.send("c\n")
+        deadline, text = time.monotonic() + 60, ""
+        while "cairn-exit" not in text and time.monotonic() < deadline:
+            self.child.expect([pexpect.TIMEOUT, pexpect.EOF], timeout=0.5)
+            text = log.read_text(errors="replace").replace("\r", "")
+        self.child.close(force=True)
+        return text
+
 
 def walk(entries_of, root):
     """All pages by the tables' raw entries in physical memory; {va: (physical, rights)} and the set of tables. The
@@ -126,12 +161,7 @@ def test_bochs_reads_the_same_mappings_as_the_kernel(tmp_path):
     hole = sample[0] + 0x10000000
     assert hole not in walked
     nothing = bochs.ask(f"page {hole:#x}")
-    bochs.child.send("c\n")
-    deadline, text = time.monotonic() + 60, ""
-    while "cairn-exit" not in text and time.monotonic() < deadline:
-        bochs.child.expect([pexpect.TIMEOUT, pexpect.EOF], timeout=0.5)
-        text = (tmp_path / "log").read_text(errors="replace").replace("\r", "")
-    bochs.child.close(force=True)
+    text = bochs.run_to_the_end(tmp_path / "log")
     said, foreign, self_base, said_root = pages_of_pt(text)
     assert said_root == root
     # `info tab`, where it looks, and `page` agree with the walk through physical memory: the witness is sound.
@@ -191,3 +221,26 @@ def test_qemu_reads_the_same_mappings_as_the_kernel(tmp_path):
     window = [physical for va, physical in shown.items() if va >= self_base]
     assert not set(below.values()) & set(window), "a table is mapped in the window only"
     assert len(window) == len(set(window)) and root in window
+
+
+@pytest.mark.cairn(labels="bochs", seconds=120)
+def test_a_page_both_writable_and_executable_is_marked_and_a_bit_nobody_sets_is_told(tmp_path):
+    """The machine has none, so the debugger makes one: the no-execute bit of a page of the stack goes, bit 62 comes."""
+    stack = 0xFFFF800040013000
+    log = tmp_path / "log"
+    commands = f"pt; pt {stack:#x}; check"
+    bochs = Bochs("--memory", "64M", "--append", "debug=magic:prompt", "--exec", commands, "--serial-log", str(log))
+    table = int(re.search(r"cr3: (0x[0-9a-f]+)", bochs.ask("info tab"))[1], 16)
+    for level in range(LEVELS, 0, -1):
+        index = stack >> (12 + 9 * (level - 1)) & (ENTRIES - 1)
+        entry = bochs.entries(table)[index]
+        place, table = table + 8 * index, entry & FRAME_MASK
+    assert entry & PRESENT and entry & WRITE and entry & NO_EXECUTE
+    bochs.ask(f"setpmem {place + 4:#x} 4 {(entry & ~NO_EXECUTE | 1 << 62) >> 32:#x}")
+    text = bochs.run_to_the_end(log)
+    row = next(line for line in text.splitlines() if line.startswith(f"  {stack:016x}"))
+    assert row.split()[2] == "1" and " rwx- " in row and row.endswith("  WRITABLE AND EXECUTABLE")
+    assert re.search(r"^  space 0: \d+ mappings, \d+ pages, 1 both writable and executable$", text, re.MULTILINE)
+    assert "result pt: failed" in text and "result check: failed" in text
+    walk_row = next(line for line in text.splitlines() if line.startswith("  PT "))
+    assert walk_row.endswith(" present writable owned unknown-0x4000000000000000"), walk_row

@@ -1,0 +1,176 @@
+"""The same witnesses as in test_witness.py after a random history of three spaces: more than 10,000 mappings, edited
+through the self window and through the foreign one, are read by the kernel, by QEMU and by Bochs, entry by entry.
+
+The foreign window must show nothing when `pt` says that it is closed, and when it is open on a space, page by page what
+the self window of that space shows when the space is current.
+"""
+import json
+import os
+import re
+
+import pexpect
+import pytest
+from conftest import RUN, run_cairn
+from test_exercise import ask_qemu
+from test_witness import BOCHS_TAB_FIRST, PAGE_BYTES, Bochs, check_self_window, reading_of_pt, walk
+
+FOREIGN = 0xFFFFFF0000000000
+HISTORY = "exercise vmm -j 7"  # more than 10,000 mappings; leaves three spaces with more than 10,000 pages
+
+
+class Windows:
+    """What the windows showed at one stop after another, as {distance from the window's base: physical}."""
+
+    def __init__(self):
+        self.own, self.foreign = {}, []
+
+    def note(self, said, current, shown):
+        """`shown` {va: physical} from the foreign window's base on, while `current` was current."""
+        own = {va - said.self_base: physical for va, physical in shown.items() if va >= said.self_base}
+        foreign = {va - said.foreign: physical for va, physical in shown.items() if va < said.self_base}
+        if said.space != current:
+            assert said.opened is None, "a space that is not current has no window open"
+            assert foreign, "`pt` of another space reads it through the foreign window"
+            self.foreign.append((said.space, foreign))
+        elif said.opened is None:
+            assert not foreign
+            assert len(own) == len(set(own.values())), "each table once"
+            assert said.root in own.values()
+            self.own[current] = own
+        else:
+            self.foreign.append((said.opened, foreign))
+
+    def compare(self, least):
+        assert len(self.foreign) >= least
+        for space, foreign in self.foreign:
+            assert foreign == self.own[space], f"the foreign window shows the tables of space {space}"
+
+
+def need_a_history(told, spaces):
+    assert told["ok"] and told["mappings"] >= 10_000 and told["foreign_opens"] >= 10_000
+    assert len(told["spaces"]) == 3 and set(told["spaces"]) < {space["id"] for space in spaces}
+    assert sum(space["pages"] for space in spaces if space["id"] in told["spaces"]) == told["pages_left"] >= 10_000
+
+
+def qemu_reads(monitor):
+    """{va: (physical, rights)} as QEMU reads the tables, and CR3. Rights of the windows' pages are not asked for."""
+    tlb, mem, registers = ask_qemu(monitor, ["info tlb", "info mem", "info registers"])
+    shown = {
+        int(va, 16): (int(physical, 16), letters)
+        for va, physical, letters in re.findall(r"^([0-9a-f]{16}): ([0-9a-f]{16}) ([A-Z-]{9,})\r?$", tlb, re.MULTILINE)
+    }
+    rights = {}
+    for start, end, letters in re.findall(r"^([0-9a-f]{16})-([0-9a-f]{16}) [0-9a-f]{16} ([urw-]{3})\r?$", mem, re.M):
+        for va in range(int(start, 16), min(int(end, 16), FOREIGN), PAGE_BYTES):
+            rights[va] = letters
+    pages = {}
+    for va, (physical, letters) in shown.items():
+        merged = rights.get(va, "---")
+        pages[va] = (physical, merged[1:] + ("-" if letters.startswith("X") else "x") + merged[0])
+    return pages, int(re.search(r"CR3=([0-9a-f]+)", registers)[1], 16)
+
+
+@pytest.mark.cairn(labels="qemu", seconds=240)
+def test_qemu_reads_what_a_history_of_spaces_left_as_the_kernel_does(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    child = pexpect.spawn(
+        str(RUN),
+        ["--memory", "64M", "--qemu-monitor", str(tmp_path / "monitor")],
+        encoding="utf-8",
+        codec_errors="replace",
+        env=environment,
+        timeout=60,
+        dimensions=(50, 1000),
+        maxread=1 << 20,
+    )
+    child.delaybeforesend = 0.05
+
+    def ask(command):
+        child.send(command + "\r")
+        child.expect_exact("cairn> ")
+        return child.before.replace("\r", "")
+
+    def json_of(command):
+        return json.loads(next(line for line in ask(command).splitlines() if line.startswith("{")))
+
+    child.expect_exact("cairn> ")
+    told = json_of(HISTORY)
+    need_a_history(told, json_of("spaces -j")["spaces"])
+    ids = [0, *told["spaces"]]
+    windows, inside, outside = Windows(), {}, {}
+    for current, other in zip(ids, ids[1:] + ids[:1], strict=True):
+        ask(f"space switch {current}")
+        for space in (current, other):
+            said = reading_of_pt(ask(f"pt {space}"))
+            seen, root = qemu_reads(tmp_path / "monitor")
+            shown = {va: physical for va, (physical, _) in seen.items() if va >= said.foreign}
+            assert said.space == space
+            if space == current:
+                assert said.root == root
+                below = {va: page for va, page in seen.items() if va < said.foreign}
+                assert below == said.pages
+                inside[space] = said.pages
+            else:
+                outside[space] = said.pages
+            windows.note(said, current, shown)
+    assert inside == outside, "from inside and from outside the kernel reads the same"
+    assert sum(len(inside[i]) for i in told["spaces"]) > told["pages_left"]
+    windows.compare(least=len(ids))
+    assert "check: ok" in ask("check")
+    child.close(force=True)
+
+
+def listed_by_bochs(tab):
+    listed = {}
+    for start, end, address in re.findall(r"^(0x[0-9a-f]+)-(0x[0-9a-f]+) -> (0x[0-9a-f]+)-", tab, re.MULTILINE):
+        for va in range(int(start, 16), int(end, 16) + 1, PAGE_BYTES):
+            listed[va] = int(address, 16) + va - int(start, 16)
+    return listed
+
+
+@pytest.mark.cairn(labels="bochs", seconds=400)
+def test_bochs_reads_what_a_history_of_spaces_left_as_the_kernel_does(tmp_path):
+    """Stopped after each `pt`. Once for the numbers of the spaces, then for the readings: the history is the same. Only
+    one space is read from another: what the serial line carries takes most of the time."""
+    machine = ("--memory", "64M")
+    first = run_cairn(*machine, "--emulator", "bochs", "--exec", f"{HISTORY}; spaces -j").need_success()
+    told = first.json_after(HISTORY)
+    need_a_history(told, first.json_after("spaces -j")["spaces"])
+    ids = [0, *told["spaces"]]
+    stops, commands = [], [HISTORY]
+    for current in ids:
+        commands += [f"space switch {current}", f"pt {current}"]
+        stops.append((current, current))
+    commands += [f"space switch {ids[1]}", f"pt {ids[2]}"]
+    stops.append((ids[1], ids[2]))
+    log = tmp_path / "log"
+    bochs = Bochs(
+        *machine, "--append", "debug=magic:pt", "--exec", "; ".join([*commands, "check"]), "--serial-log", str(log)
+    )
+    tabs, walked = [], {}
+    for number, (current, space) in enumerate(stops):
+        if number > 0:
+            bochs.child.send("c\n")
+            bochs.prompt()
+        tabs.append(bochs.ask("info tab"))
+        if current == space:
+            root = int(re.search(r"cr3: (0x[0-9a-f]+)", tabs[-1])[1], 16)
+            walked[space] = walk(bochs.entries, root)
+    text = bochs.run_to_the_end(log)
+    assert "result check: ok" in text
+    parts = re.split(r"^result pt \d+: ok$", text, flags=re.MULTILINE)
+    assert len(parts) == len(stops) + 1
+    windows = Windows()
+    for (current, space), part, tab in zip(stops, parts[:-1], tabs, strict=True):
+        said, listed = reading_of_pt(part), listed_by_bochs(tab)
+        assert said.space == space
+        windows.note(said, current, {va: physical for va, physical in listed.items() if va >= said.foreign})
+        pages, tables = walked[space]
+        assert said.pages == {va: page for va, page in pages.items() if va < said.foreign}
+        if space != current:
+            continue
+        # What `info tab` looks at: the user half, and the top.
+        seen = {va: page[0] for va, page in pages.items() if va < 1 << 47 or va >= BOCHS_TAB_FIRST}
+        assert listed == seen and (space == 0 or len(listed) > 1000)
+        check_self_window(listed, said.self_base, tables)
+    windows.compare(least=1)
