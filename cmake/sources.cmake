@@ -54,6 +54,9 @@ set(CAIRN_PMM_SOURCES
 set(CAIRN_VMM_SOURCES
     src/vmm/arena.c
     src/vmm/arena_check.c
+    src/vmm/arena_cut.c
+    src/vmm/arena_index.c
+    src/vmm/arena_reserve.c
     src/vmm/vmm_check.c
     src/vmm/foreign.c
     src/vmm/gather.c
@@ -117,6 +120,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/monitor.c
     src/kernel/line.c
     src/kernel/bench.c
+    src/kernel/bench_arena.c
     src/kernel/bench_own.c
     src/kernel/bench_pmm.c
     src/kernel/cmd.c
@@ -163,7 +167,8 @@ set(CAIRN_TEST_SOURCES
     test/unit/heap_misuse_test.c
     test/unit/heap_model_test.c
     test/unit/heap_slab_test.c
-    test/unit/arena_test.c
+    test/unit/arena_bed.c
+    test/unit/arena_random_test.c
     test/unit/vmm_args_test.c
     test/unit/vmm_bed.c
     test/unit/vmm_cost_test.c
@@ -185,6 +190,10 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/acpi_hostile_test.c
     test/unit/acpi_slit_test.c
     test/unit/acpi_test.c
+    test/unit/arena_check_test.c
+    test/unit/arena_place_test.c
+    test/unit/arena_reserve_test.c
+    test/unit/arena_test.c
     test/unit/badram_test.c
     test/unit/boot_again_acpi.c
     test/unit/boot_again_acpi_srat.c
@@ -249,6 +258,7 @@ set(CAIRN_HOST_SOURCES
 
 # Unit tests that only the host can run: they read files, start threads, reserve terabytes.
 set(CAIRN_HOST_TEST_SOURCES
+    test/unit/arena_huge_test.c
     test/unit/mb2_hostile_test.c
     test/unit/memmap_files_test.c
     test/unit/kmap_test.c

@@ -26,12 +26,12 @@ struct bench {
     const char *name;    /* SUITE_WORKLOAD */
     const char *summary; /* what one operation is */
     bench_fn *run;
-    unsigned flags;      /* of pmm_alloc */
-    uint64_t frames;     /* of the memory or the run that it is about */
+    unsigned flags;      /* of pmm_alloc; pages of a range */
+    uint64_t frames;     /* of the memory or the run that it is about; ranges of the arena */
 };
 
-/* Each ended by a null name. bench_pmm.c */
-extern const struct bench bench_pmm[];
+/* Each ended by a null name. bench_arena.c, bench_pmm.c */
+extern const struct bench bench_arena[], bench_pmm[];
 
 /* ---- bench.c: the clock ---- */
 
@@ -45,6 +45,7 @@ struct bench_work {
     npages_t n;
     pfn_t frame;
     const struct pmm_config *config;
+    struct bench_ranges *ranges; /* bench_arena.c */
 };
 /* Does its operation `ops` times, in a loop. */
 typedef enum status bench_body(struct bench_work *w, uint64_t ops);

@@ -78,7 +78,8 @@ static void arena_part(vaddr_t va)
     if (kpages_find(&machine.vmm, va, &info)) {
         kernel_pages(va, &info);
     } else if (!arena_find(&machine.vmm.arena, va, &range)) {
-        print("place: the kernel arena's own book-keeping\n");
+        print("place: %s\n", va.v < LAYOUT_ARENA_BASE ? "the kernel arena's own book-keeping"
+                                                      : "behind the kernel arena, where nothing is ever mapped");
     } else if (range.tag != NULL) {
         print("place: %s, %lu pages at %#lx\n", range.tag, range.pages.v, range.base.v);
     } else {

@@ -262,7 +262,7 @@ static void fault_in_symbols(void)
 
 static void panic_in_report(void)
 {
-    /* Never mapped: the last page of the kernel arena. The report faults while it is being written. */
+    /* Never mapped: the last page of the kernel arena's slot. The report faults while it is being written. */
     panic("with a text that cannot be read: %s", (const char *)hidden(LAYOUT_KERNEL_END - PAGE_BYTES));
 }
 

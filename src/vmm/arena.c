@@ -1,178 +1,200 @@
 /*
  * The arena: theory.
  *
- * 1. Words. A *range* is a stretch of pages, used or free, with one node. The *reserve* is the list of nodes not in
- *    use.
+ * 1. Words. A *range* is a stretch of pages with one node: *used*; *free*; or *cached*, which is given back and not
+ *    yet merged. The *reserve* is the nodes not in use. *Large*: ARENA_LARGE_PAGES or more, 2 MiB.
  *
- * 2. Data. All nodes are on one list in address order and tile [base, end). A free node has a null tag. Two free
- *    neighbours are always merged, so the number of nodes is at most twice the ranges handed out plus one.
+ * 2. Data. All nodes are on one list in address order and tile [base, end): a node's neighbours are its neighbours in
+ *    the address space, which is all that merging needs. Two free neighbours are always merged. Free ranges are on
+ *    lists by size class (section 3), cached ones on a stack for each class that is not large, used and cached ones in
+ *    the index (section 4).
  *
- * 3. Algorithm and cost. First fit: the first free range that holds the request at its alignment is cut into up to
- *    three: what lies before the aligned place, the range itself, and the rest. O(ranges). Freeing finds the node
- *    by its base and merges it with its free neighbours. O(ranges) for the search, O(1) for the rest.
+ * 3. Allocation. A plain request that is not large takes the top of the stack of its class, if that has its size. Else
+ *    a free range is chosen and cut. Sizes below 16 pages have a class each, above there are eight classes a power of
+ *    two; a bit for each class, and one for each word of these, name the lists that are not empty. From a class on
+ *    (`sure`) every range has a place for the request, whatever its address. Of those below, ARENA_LOOKS are looked at
+ *    for a closer fit; then the first one from `sure` on is taken; then up to ARENA_LOOKS_MAX of those below are looked
+ *    at. If nothing fits, what is cached is freed in earnest, and all is tried once more; then it is NOMEM.
+ *    Ranges are cut off the low end of a free one, large ones off the high end: the two kinds keep apart, so that
+ *    small ranges that stay do not lie in the way of large ones. What is left keeps its node, and mostly its class.
+ *    Freeing: the index leads to the node. If its stack has room it goes there; index and neighbours stay as they are.
+ *    Else it leaves the index and is merged. A stack whose top has another size than the request (a class from 16
+ *    pages on has several) loses it: so a size that is no longer used leaves the cache.
  *
- * 4. Memory. Only a cut needs nodes, two at most; they are taken from the reserve before anything is changed, and
- *    the reserve asks `more` for a page when it is short. A free returns one or two nodes and needs none: so it
- *    cannot fail. Node pages are never given back.
+ * 4. Look-up. The index is a trie over page numbers, six bits a level, at most six levels, with a bit for each word
+ *    that is not 0. A word leads to the range itself as soon as only one is left below it, so few ranges make few
+ *    nodes. The last range at or below an address is found on the way down, and at most once down again along the
+ *    highest bits. Free ranges are not in the index (each lies behind one that is), cached ones stay in it: a cut
+ *    inserts one key, a merge removes one.
  *
- * 5. When memory runs out: the cut is not made, the arena is as it was, the caller gets NOMEM.
+ * 5. Memory. A cut takes two nodes at most (for the range, and for what lies behind it when something lies before it as
+ *    well), and inserting one key takes at most one index node for each level below the root. So an allocation that
+ *    cuts first sees to it that the reserve has 2 nodes and `index_below` index nodes (5 at most), asking `more` for
+ *    one page of each kind at most; from there on it cannot fail, and neither can what its caller does next for want
+ *    of a node of the arena. What is cached needs nothing. A free only gives nodes back. In all: at most 2 nodes of 64
+ *    bytes for each range used or cached, and one; at most index_below index nodes of 536 bytes a range, but ranges
+ *    that lie close share them: all that begin within 64 pages have the last one in common (measured: 83 bytes of
+ *    index a range among 100,000). Pages are never given back to `more`.
  *
- * 6. Context. Thread only; `more` may allocate frames and map them, but may not call the arena.
+ * 6. When memory runs out: the cut is not made. The arena is as it was but for cached ranges, which are free now; the
+ *    caller gets NOMEM.
  *
- * 7. Rejected for now. Segregated lists with a bitmap (O(1), what this becomes), a binary buddy (rounds every range
- *    up to a power of two), a bitmap of pages (16 MiB for 512 GiB). Nodes inside the free ranges themselves: these
- *    are addresses without memory behind them.
+ * 7. What bounds each call: 6 levels; 5 words of class bits; ARENA_LOOKS. Where a request would fail without:
+ *    ARENA_LOOKS_MAX, and the merging of what is cached, at most ARENA_CACHED_EACH ranges of 55 classes, each freed by
+ *    an earlier call. No step depends on the number of ranges.
+ *
+ * 8. Context. Thread only; `more` may allocate frames and map them, but may not call the arena.
+ *
+ * 9. Rejected (figures: docs/design/0012-arena.md). First fit over one list: O(ranges). Balanced trees: thrice the
+ *    steps. A hash of the bases: no look-up by an address inside, and it must grow. Free ranges by exact size in a trie
+ *    of their own: a free would need nodes. No cache: four times the steps a pair. A binary buddy: rounds every range
+ *    up to a power of two. A bitmap of pages: 16 MiB for 512 GiB. Nodes inside the free ranges themselves: these are
+ *    addresses without memory behind them.
  */
 #include "vmm/arena_node.h"
 
 #include "lib/report.h"
 
-enum {
-    NODES_PER_PAGE = PAGE_BYTES / sizeof(struct arena_node),
-};
+/* ---- The cache ---- */
 
-/* At least `n` nodes in the reserve, n at most NODES_PER_PAGE. */
-static bool reserve(struct arena *a, size_t n)
+static inline struct arena_node *pop(struct arena_cache *cache)
 {
-    if (a->unused_count >= n) {
-        return true;
-    }
-    struct arena_node *nodes = a->source.more(a->source.ctx);
-    if (nodes == NULL) {
-        return false;
-    }
-    for (size_t i = 0; i < NODES_PER_PAGE; i++) {
-        nodes[i].next = a->unused;
-        a->unused = &nodes[i];
-    }
-    a->unused_count += NODES_PER_PAGE;
-    return true;
-}
-
-static struct arena_node *take_unused(struct arena *a)
-{
-    struct arena_node *n = a->unused;
-    a->unused = n->next;
-    a->unused_count--;
+    struct arena_node *n = cache->top;
+    cache->top = n->peer;
+    cache->count--;
     return n;
 }
 
-/* A node for [base, base + pages) right behind `before`. */
-static struct arena_node *insert_after(struct arena *a, struct arena_node *before, vaddr_t base, npages_t pages)
+/* => a range that answers such a request as it is; null: none. */
+static inline struct arena_node *take_cached(struct arena *a, uint64_t pages, unsigned align_log2)
 {
-    struct arena_node *n = take_unused(a);
-    *n = (struct arena_node){.base = base, .pages = pages, .prev = before, .next = before->next};
-    if (n->next != NULL) {
-        n->next->prev = n;
+    if (pages - 1 >= ARENA_LARGE_PAGES - 1 || align_log2 != ARENA_ALIGN_PAGE) {
+        return NULL;
     }
-    before->next = n;
-    return n;
+    struct arena_cache *cache = &a->cache[arena_size_class(pages)];
+    return cache->top != NULL && cache->top->pages.v == pages ? pop(cache) : NULL;
 }
 
-/* `n` takes in its next neighbour. */
-static void absorb_next(struct arena *a, struct arena_node *n)
+/*
+ * The size that is asked for now is the one that will be freed and asked for again: another one on top of its stack is
+ * in the way.
+ */
+static void drop_other_size(struct arena *a, uint64_t pages)
 {
-    struct arena_node *gone = n->next;
-    n->pages.v += gone->pages.v;
-    n->next = gone->next;
-    if (n->next != NULL) {
-        n->next->prev = n;
+    struct arena_cache *cache = &a->cache[arena_stack(pages)];
+    if (cache->top != NULL && cache->top->pages.v != pages) {
+        arena_merge(a, pop(cache));
     }
-    gone->next = a->unused;
-    a->unused = gone;
-    a->unused_count++;
 }
 
-enum status arena_init(struct arena *a, vaddr_t base, vaddr_t end, struct arena_source source)
+/* Everything that is cached becomes free. => there was something. */
+static bool drain(struct arena *a)
 {
-    if (!is_page_aligned(base.v) || !is_page_aligned(end.v) || base.v >= end.v || source.more == NULL) {
-        return STATUS_INVALID;
+    bool any = false;
+    for (unsigned class = 1; class < ARENA_CACHED_CLASSES; class++) {
+        for (; a->cache[class].top != NULL; any = true) {
+            arena_merge(a, pop(&a->cache[class]));
+        }
     }
-    *a = (struct arena){.source = source, .base = base, .end = end};
-    if (!reserve(a, 1)) {
-        return STATUS_NOMEM;
-    }
-    a->first = take_unused(a);
-    *a->first = (struct arena_node){.base = base, .pages = bytes_to_pages_down(end.v - base.v)};
-    return STATUS_OK;
+    return any;
 }
 
-/* The place for the request in free node `n`. */
-static bool fits(const struct arena_node *n, const struct arena_request *r, vaddr_t *base)
+/* One range that is cached becomes free. */
+static void uncache(struct arena *a, struct arena_node *n)
 {
-    if (n->tag != NULL || n->pages.v < r->pages.v) {
-        return false;
+    struct arena_cache *cache = &a->cache[n->stack];
+    struct arena_node **link = &cache->top;
+    while (*link != n) {
+        link = &(*link)->peer;
     }
-    uint64_t align_pages = bytes_to_pages_down(1ULL << r->align_log2).v;
-    uint64_t aligned = vaddr_page_number(n->base) + r->lead.v;
-    uint64_t skip = (align_pages - (aligned & (align_pages - 1))) & (align_pages - 1);
-    if (skip > n->pages.v - r->pages.v) {
-        return false;
-    }
-    *base = vaddr_add_pages(n->base, skip);
-    return true;
+    *link = n->peer;
+    cache->count--;
+    arena_merge(a, n);
 }
 
-/* Cut [base, base + pages) out of free node `n`, which holds it. => OK; NOMEM. */
-static enum status cut(struct arena *a, struct arena_node *n, vaddr_t base, npages_t pages, const char *tag,
-                       unsigned kind)
+/* ---- Requests ---- */
+
+static inline void hand_out(struct arena *a, struct arena_node *n, const char *tag, unsigned kind)
 {
-    uint64_t before = bytes_to_pages_down(base.v - n->base.v).v;
-    uint64_t behind = n->pages.v - before - pages.v;
-    size_t needed = (before > 0 ? 1U : 0U) + (behind > 0 ? 1U : 0U);
-    if (!reserve(a, needed)) {
-        return STATUS_NOMEM;
-    }
-    if (behind > 0) {
-        insert_after(a, n, vaddr_add_pages(base, pages.v), npages(behind));
-    }
-    if (before > 0) {
-        n->pages.v = before;
-        n = insert_after(a, n, base, pages);
-    }
-    n->pages = pages;
     n->tag = tag;
     n->kind = kind;
-    a->used.v += pages.v;
+    n->state = ARENA_USED;
+    a->used.v += n->pages.v;
     a->ranges++;
+}
+
+static bool is_valid(const struct arena_request *r)
+{
+    return r->lead.v < r->pages.v && r->tag != NULL && r->align_log2 >= ARENA_ALIGN_PAGE &&
+           r->align_log2 <= ARENA_ALIGN_MAX;
+}
+
+/* A valid request that the cache does not answer. */
+__attribute__((noinline)) static enum status request_cut(struct arena *a, const struct arena_request *r, vaddr_t *base)
+{
+    if (r->pages.v > bytes_to_pages_down(a->end.v - a->base.v).v) {
+        return STATUS_NOMEM;
+    }
+    if (!arena_reserve(a) && !(drain(a) && arena_reserve(a))) {
+        return STATUS_NOMEM;
+    }
+    drop_other_size(a, r->pages.v);
+    vaddr_t place;
+    struct arena_node *n = arena_choose(a, r, &place);
+    if (n == NULL && drain(a)) {
+        n = arena_choose(a, r, &place);
+    }
+    if (n == NULL) {
+        return STATUS_NOMEM;
+    }
+    hand_out(a, arena_cut(a, n, place, r->pages), r->tag, r->kind);
+    *base = place;
     return STATUS_OK;
 }
 
 enum status arena_request(struct arena *a, const struct arena_request *r, vaddr_t *base)
 {
-    if (r->pages.v == 0 || r->lead.v >= r->pages.v || r->tag == NULL || r->align_log2 < ARENA_ALIGN_PAGE ||
-        r->align_log2 > ARENA_ALIGN_MAX) {
+    if (!is_valid(r)) {
         return STATUS_INVALID;
     }
-    for (struct arena_node *n = a->first; n != NULL; n = n->next) {
-        vaddr_t place;
-        if (fits(n, r, &place)) {
-            enum status s = cut(a, n, place, r->pages, r->tag, r->kind);
-            if (s == STATUS_OK) {
-                *base = place;
-            }
-            return s;
-        }
+    struct arena_node *n = take_cached(a, r->pages.v, r->align_log2);
+    if (n == NULL) {
+        return request_cut(a, r, base);
     }
-    return STATUS_NOMEM;
+    hand_out(a, n, r->tag, r->kind);
+    *base = n->base;
+    return STATUS_OK;
+}
+
+__attribute__((noinline)) static enum status alloc_cut(struct arena *a, npages_t pages, unsigned align_log2,
+                                                       const char *tag, vaddr_t *base)
+{
+    struct arena_request r = {.pages = pages, .align_log2 = align_log2, .tag = tag};
+    return is_valid(&r) ? request_cut(a, &r, base) : STATUS_INVALID;
 }
 
 enum status arena_alloc(struct arena *a, npages_t pages, unsigned align_log2, const char *tag, vaddr_t *base)
 {
-    struct arena_request r = {.pages = pages, .align_log2 = align_log2, .tag = tag};
-    return arena_request(a, &r, base);
+    struct arena_node *n = tag != NULL ? take_cached(a, pages.v, align_log2) : NULL;
+    if (n == NULL) {
+        return alloc_cut(a, pages, align_log2, tag, base);
+    }
+    hand_out(a, n, tag, 0);
+    *base = n->base;
+    return STATUS_OK;
 }
 
+/* The range of any state that holds `va`; null: it is outside. */
 static struct arena_node *find(const struct arena *a, vaddr_t va)
 {
     if (va.v < a->base.v || va.v >= a->end.v) {
         return NULL;
     }
-    struct arena_node *n = a->first;
-    while (node_end(n) <= va.v) {
-        n = n->next;
+    struct arena_node *n = arena_index_find_below(a, va);
+    if (n == NULL) {
+        return a->first;
     }
-    return n;
+    return va.v < node_end(n) ? n : n->next; /* behind it, up to the next one in the index, is one free range */
 }
 
 enum status arena_alloc_at(struct arena *a, vaddr_t base, npages_t pages, const char *tag)
@@ -184,52 +206,82 @@ enum status arena_alloc_at(struct arena *a, vaddr_t base, npages_t pages, const 
     if (n == NULL || pages.v > bytes_to_pages_down(a->end.v - base.v).v) {
         return STATUS_RANGE;
     }
-    if (n->tag != NULL || pages.v > bytes_to_pages_down(node_end(n) - base.v).v) {
-        return STATUS_EXISTS; /* free neighbours are one node: what does not fit runs into a used range */
+    uint64_t end = vaddr_add_pages(base, pages.v).v;
+    for (struct arena_node *in = n; in != NULL && in->base.v < end; in = in->next) {
+        if (in->state == ARENA_USED) {
+            return STATUS_EXISTS;
+        }
     }
-    return cut(a, n, base, pages, tag, 0);
+    if (!arena_reserve(a) && !(drain(a) && arena_reserve(a))) {
+        return STATUS_NOMEM;
+    }
+    /* Only free and cached ranges are there: cached ones are freed until all is one free range. */
+    while ((n = find(a, base))->state == ARENA_CACHED || node_end(n) < end) {
+        uncache(a, n->state == ARENA_CACHED ? n : n->next);
+    }
+    hand_out(a, arena_cut(a, n, base, pages), tag, 0);
+    return STATUS_OK;
+}
+
+__attribute__((noinline)) static enum status wrong_free(const struct arena *a, vaddr_t base)
+{
+    const struct arena_node *n = find(a, base);
+    bool inside = n != NULL && n->state == ARENA_USED;
+    if (inside) {
+        return misuse("arena_free: no used range starts at %#lx, it is inside %s, %lu pages at %#lx", base.v, n->tag,
+                      n->pages.v, n->base.v);
+    }
+    return misuse("arena_free: no used range starts at %#lx, it is %s", base.v,
+                  n != NULL ? "free" : "not in the arena");
 }
 
 enum status arena_free(struct arena *a, vaddr_t base)
 {
-    struct arena_node *n = find(a, base);
-    if (n == NULL || n->tag == NULL || n->base.v != base.v) {
-        return misuse("arena_free: no used range starts at %#lx%s%s", base.v,
-                      n != NULL && n->tag != NULL ? ", it is inside one of " : "",
-                      n != NULL && n->tag != NULL ? n->tag : "");
+    struct arena_node *n = arena_index_find(a, base);
+    if (n == NULL || n->state != ARENA_USED) {
+        return wrong_free(a, base);
     }
     a->used.v -= n->pages.v;
     a->ranges--;
-    n->tag = NULL;
-    n->kind = 0;
-    if (n->next != NULL && n->next->tag == NULL) {
-        absorb_next(a, n);
+    struct arena_cache *cache = &a->cache[n->stack];
+    if (cache->count == ARENA_CACHED_EACH) {
+        arena_merge(a, n);
+        return STATUS_OK;
     }
-    if (n->prev != NULL && n->prev->tag == NULL) {
-        absorb_next(a, n->prev);
-    }
+    n->state = ARENA_CACHED;
+    n->peer = cache->top;
+    cache->top = n;
+    cache->count++;
     return STATUS_OK;
-}
-
-static struct arena_range range_of(const struct arena_node *n)
-{
-    return (struct arena_range){.base = n->base, .pages = n->pages, .tag = n->tag, .kind = n->kind};
 }
 
 bool arena_find(const struct arena *a, vaddr_t va, struct arena_range *out)
 {
     const struct arena_node *n = find(a, va);
-    if (n != NULL) {
-        *out = range_of(n);
+    if (n == NULL) {
+        return false;
     }
-    return n != NULL;
+    *out = (struct arena_range){.base = n->base, .pages = n->pages};
+    if (n->state == ARENA_USED) {
+        out->tag = n->tag;
+        out->kind = n->kind;
+        return true;
+    }
+    for (const struct arena_node *p = n->prev; p != NULL && p->state != ARENA_USED; p = p->prev) {
+        out->base = p->base;
+        out->pages.v += p->pages.v;
+    }
+    for (n = n->next; n != NULL && n->state != ARENA_USED; n = n->next) {
+        out->pages.v += n->pages.v;
+    }
+    return true;
 }
 
 void arena_visit(const struct arena *a, bool (*visit)(void *ctx, const struct arena_range *range), void *ctx)
 {
     for (const struct arena_node *n = a->first; n != NULL; n = n->next) {
-        struct arena_range range = range_of(n);
-        if (n->tag != NULL && !visit(ctx, &range)) {
+        struct arena_range range = {.base = n->base, .pages = n->pages, .tag = n->tag, .kind = n->kind};
+        if (n->state == ARENA_USED && !visit(ctx, &range)) {
             return;
         }
     }

@@ -1,12 +1,17 @@
 /*
  * Arena: hands out ranges of virtual addresses, page granularity. It maps nothing.
  *
- * Its bookkeeping (one node a range, used or free) comes from a reserve of node pages which `more` feeds, never
- * from the heap above. Only an allocation that splits a free range needs nodes; a free never does: merging only
- * returns them.
+ * Each call takes a fixed number of steps, whatever the number of ranges. A freed range of few pages is first cached:
+ * kept as it is for the next request of its size. Requests that would fail without it get what is cached.
  *
- * Invariants: ARENA-I1 nodes tile [base, end) without gap or overlap, in order; ARENA-I2 no two free neighbours;
- * ARENA-I3 the counters are the sums over the nodes. arena_check() compares.
+ * Its bookkeeping comes from a reserve of node pages which `more` feeds, never from the heap above. Only an allocation
+ * that cuts a free range needs nodes, and it has them before it changes anything; a free only gives nodes back.
+ *
+ * Invariants: ARENA-I1 nodes tile [base, end) without gap or overlap, in order; ARENA-I2 no two free neighbours (what
+ * is cached is not merged); ARENA-I3 the counters are the sums over the nodes; ARENA-I4 the index holds exactly the
+ * ranges used and cached, each under its base; ARENA-I5 each free range is on the list of its size class, and the maps
+ * say which lists are not empty; ARENA-I6 what is cached is on the stack of its class; ARENA-I7 the reserve is what it
+ * counts. arena_check() compares.
  *
  * Context: thread; not re-entrant: `more` may not call the arena.
  */
@@ -20,9 +25,29 @@
 enum {
     ARENA_ALIGN_PAGE = __builtin_ctz(PAGE_BYTES), /* the least alignment: log2 of a page's bytes */
     ARENA_ALIGN_MAX = 39,                         /* the most: one PML4 slot */
+    ARENA_PAGES_LOG2_MAX = 36,                    /* an arena is at most 256 TiB: all of 4-level paging */
+
+    /*
+     * Size classes. Sizes below 2 << ARENA_STEPS_LOG2 pages have a class each; from there a power of two has
+     * 1 << ARENA_STEPS_LOG2.
+     */
+    ARENA_STEPS_LOG2 = 3,
+    ARENA_CLASSES = ((ARENA_PAGES_LOG2_MAX - ARENA_STEPS_LOG2 + 1) << ARENA_STEPS_LOG2) + 1,
+    ARENA_CLASS_WORDS = (ARENA_CLASSES + 63) / 64,
+
+    /* Ranges of so many pages or more are cut off the high end of a free one, and not cached. 2 MiB. */
+    ARENA_LARGE_PAGES_LOG2 = 9,
+    ARENA_LARGE_PAGES = 1 << ARENA_LARGE_PAGES_LOG2,
+    ARENA_CACHED_CLASSES = (ARENA_LARGE_PAGES_LOG2 - ARENA_STEPS_LOG2 + 1) << ARENA_STEPS_LOG2,
+    ARENA_CACHED_EACH = 16, /* ranges that are cached, a class */
+
+    ARENA_LOOKS = 8,        /* free ranges looked at for a closer fit than the size class promises */
+    ARENA_LOOKS_MAX = 1024, /* looked at before the answer is NOMEM */
 };
 
-struct arena_node; /* private to src/vmm/, arena_node.h */
+/* Private to src/vmm/, arena_node.h. */
+struct arena_node;
+struct arena_index;
 
 /*
  * Where node pages come from: one mapped, zeroed, writable page a call, or null when memory is short. Never taken back.
@@ -32,14 +57,28 @@ struct arena_source {
     void *(*more)(void *ctx);
 };
 
+/* Freed ranges of one size class, the last one on top. */
+struct arena_cache {
+    struct arena_node *top;
+    size_t count;
+};
+
 struct arena {
-    struct arena_node *first;  /* all nodes in address order */
-    struct arena_node *unused; /* the reserve */
-    struct arena_source source;
+    struct arena_index *index; /* its root: used and cached ranges by their bases */
+    unsigned key_shift;        /* page number in the arena << this: a key of the index */
+    unsigned index_below;      /* levels of the index below the root */
     vaddr_t base, end;
     npages_t used;             /* pages handed out */
     size_t ranges;             /* ranges handed out */
-    size_t unused_count;       /* nodes in the reserve */
+    struct arena_cache cache[ARENA_CACHED_CLASSES]; /* by size class; [0] is empty and counts as full */
+    struct arena_node *first;                  /* all nodes in address order */
+    uint64_t class_words;                      /* bit w: class_map[w] is not 0 */
+    uint64_t class_map[ARENA_CLASS_WORDS];     /* bit c: classes[c] is not empty */
+    struct arena_node *classes[ARENA_CLASSES]; /* free ranges by size */
+    struct arena_source source;
+    struct arena_node *spare_nodes;            /* the reserve, */
+    struct arena_index *spare_indexes;
+    size_t spare_node_count, spare_index_count; /* and how many there are */
 };
 
 /* A range that was handed out, or a free one (tag null). */
@@ -59,28 +98,34 @@ struct arena_request {
     unsigned kind;
 };
 
-/* Serve [base, end), both page-aligned, base < end. => OK; NOMEM: no page for the first nodes; INVALID. */
+/*
+ * Serve [base, end), both page-aligned, base < end, at most 2^36 pages.
+ * => OK; NOMEM: no page for the first nodes; INVALID.
+ */
 enum status arena_init(struct arena *a, vaddr_t base, vaddr_t end, struct arena_source source);
 
 /*
- * A free range of `pages`, aligned to 1 << align_log2 bytes (12 or more, at most 39). First fit for now: O(ranges).
+ * A free range of `pages`, aligned to 1 << align_log2 bytes (12 or more, at most 39): one that was cached, else a close
+ * fit: from the smallest size class that has one, at its lowest aligned address. O(1), see arena.c section 3.
  * => OK; NOMEM: no range or no node; INVALID: no pages, alignment out of range. *base is untouched but for OK.
+ * NOMEM for want of a range means: no free range has pages + alignment - 1 pages, and of those that have at least
+ * `pages` the ARENA_LOOKS_MAX looked at (there are rarely more) have no aligned place for it.
  */
 enum status arena_alloc(struct arena *a, npages_t pages, unsigned align_log2, const char *tag, vaddr_t *base);
 /* The same with everything that can be asked for; arena_alloc is the plain case of it. */
 enum status arena_request(struct arena *a, const struct arena_request *request, vaddr_t *base);
-/* Exactly this range. => OK; EXISTS: part of it is in use; RANGE: not inside the arena; NOMEM; INVALID. */
+/* Exactly this range. => OK; EXISTS: part of it is in use; RANGE: not inside the arena; NOMEM: no node; INVALID. */
 enum status arena_alloc_at(struct arena *a, vaddr_t base, npages_t pages, const char *tag);
-/*
- * Give back the whole range that starts at `base`. => OK; MISUSE (reported): no used range starts there. O(ranges)
- * for now.
- */
+/* Give back the whole range that starts at `base`. => OK; MISUSE (reported): no used range starts there. O(1). */
 enum status arena_free(struct arena *a, vaddr_t base);
-/* The range (used or free) that holds `va`. O(ranges) for now. => true, or false when `va` is outside the arena. */
+/*
+ * The range that holds `va`; a free one reaches to the used ones around it. O(1). => true, or false when `va` is
+ * outside the arena.
+ */
 bool arena_find(const struct arena *a, vaddr_t va, struct arena_range *out);
 /* All used ranges in order; false stops. */
 void arena_visit(const struct arena *a, bool (*visit)(void *ctx, const struct arena_range *range), void *ctx);
-/* Compare the views (ARENA-I1..I3); what is wrong is said to `out`, which may be null. => OK; CORRUPT. O(ranges). */
+/* Compare the views (ARENA-I1..I7); what is wrong is said to `out`, which may be null. => OK; CORRUPT. O(ranges). */
 enum status arena_check(const struct arena *a, struct sink *out);
 
 #endif

@@ -1,42 +1,179 @@
-/* The arena's validator: ARENA-I1 to I3, nodes against bounds, neighbours and counters. */
+/*
+ * The arena's validator: ARENA-I1 to I7. The list in address order is the view that the others are held against: the
+ * index, the lists by size, the stacks of the cache, the counters.
+ */
 #include "vmm/arena_node.h"
 
-static enum status corrupt(struct sink *out, const char *invariant, vaddr_t at, uint64_t found, uint64_t expected)
+enum { WORD_BITS = 8 * sizeof(uint64_t) };
+
+static enum status corrupt(struct sink *out, const char *invariant, uint64_t at, uint64_t found, uint64_t expected)
 {
     if (out != NULL) {
-        sink_printf(out, "%s: at %#lx: %#lx where %#lx is expected\n", invariant, at.v, found, expected);
+        sink_printf(out, "%s: at %#lx: %#lx where %#lx is expected\n", invariant, at, found, expected);
     }
     return STATUS_CORRUPT;
 }
 
-enum status arena_check(const struct arena *a, struct sink *out)
+/* Counted along the list in address order. */
+struct found {
+    uint64_t used_pages, used, cached, free;
+};
+
+static enum status check_list(const struct arena *a, struct sink *out, struct found *f)
 {
-    uint64_t at = a->base.v, used = 0, ranges = 0, unused = 0;
+    uint64_t at = a->base.v;
     const struct arena_node *before = NULL;
     for (const struct arena_node *n = a->first; n != NULL; before = n, n = n->next) {
         if (n->base.v != at || n->pages.v == 0 || n->pages.v > bytes_to_pages_down(a->end.v - at).v ||
             n->prev != before) {
-            return corrupt(out, "ARENA-I1 nodes tile the arena", n->base, n->pages.v, at);
+            return corrupt(out, "ARENA-I1 nodes tile the arena", n->base.v, n->pages.v, at);
         }
-        if (before != NULL && before->tag == NULL && n->tag == NULL) {
-            return corrupt(out, "ARENA-I2 no two free neighbours", n->base, n->pages.v, before->pages.v);
+        if (before != NULL && before->state == ARENA_FREE && n->state == ARENA_FREE) {
+            return corrupt(out, "ARENA-I2 no two free neighbours", n->base.v, n->pages.v, before->pages.v);
         }
-        used += n->tag != NULL ? n->pages.v : 0;
-        ranges += n->tag != NULL;
+        if (n->state == ARENA_USED && n->tag == NULL) {
+            return corrupt(out, "ARENA-I1 what is used has a tag", n->base.v, 0, 1);
+        }
+        if (n->state != ARENA_FREE && arena_index_find(a, n->base) != n) {
+            return corrupt(out, "ARENA-I4 the index has no such range", n->base.v,
+                           ptr_to_vaddr(arena_index_find(a, n->base)).v, ptr_to_vaddr(n).v);
+        }
+        f->used_pages += n->state == ARENA_USED ? n->pages.v : 0;
+        f->used += n->state == ARENA_USED;
+        f->cached += n->state == ARENA_CACHED;
+        f->free += n->state == ARENA_FREE;
         at = node_end(n);
     }
-    if (at != a->end.v) {
-        return corrupt(out, "ARENA-I1 nodes end at the arena's end", a->end, at, a->end.v);
+    return at == a->end.v ? STATUS_OK : corrupt(out, "ARENA-I1 nodes end at the arena's end", a->end.v, at, a->end.v);
+}
+
+static enum status check_counters(const struct arena *a, struct sink *out, const struct found *f)
+{
+    if (f->used_pages == a->used.v && f->used == a->ranges) {
+        return STATUS_OK;
     }
-    for (const struct arena_node *n = a->unused; n != NULL && unused <= a->unused_count; n = n->next) {
-        unused++;
+    if (out != NULL) {
+        sink_printf(out, "ARENA-I3: %lu pages in %lu ranges; the counters say %lu, %lu\n", f->used_pages, f->used,
+                    a->used.v, (uint64_t)a->ranges);
     }
-    if (used != a->used.v || ranges != a->ranges || unused != a->unused_count) {
-        if (out != NULL) {
-            sink_printf(out, "ARENA-I3: %lu pages in %lu ranges, %lu nodes unused; the counters say %lu, %lu, %lu\n",
-                        used, ranges, unused, a->used.v, (uint64_t)a->ranges, (uint64_t)a->unused_count);
+    return STATUS_CORRUPT;
+}
+
+/* The index node and all below. `left`: ranges that may still be met. Each range met is in the list: base and state. */
+static enum status check_index(const struct arena *a, const struct arena_index *t, struct sink *out, uint64_t *left)
+{
+    if (t->depth > a->index_below || (t->present == 0 && t->parent != NULL)) {
+        return corrupt(out, "ARENA-I4 depth and words of an index node", t->depth, t->present, a->index_below);
+    }
+    for (unsigned i = 0; i < INDEX_SLOTS; i++) {
+        uint64_t word = t->word[i];
+        if ((word != 0) != (t->present >> i & 1)) {
+            return corrupt(out, "ARENA-I4 the bit of a word", i, t->present, word);
         }
-        return STATUS_CORRUPT;
+        if (index_leads_below(word)) {
+            const struct arena_index *below = index_below(word);
+            if (below->parent != t || below->parent_slot != i || below->depth != t->depth + 1U) {
+                return corrupt(out, "ARENA-I4 an index node's way back", below->depth, below->parent_slot, i);
+            }
+            enum status s = check_index(a, below, out, left); /* five levels deep at most */
+            if (s != STATUS_OK) {
+                return s;
+            }
+        } else if (word != 0) {
+            const struct arena_node *n = index_node(word);
+            if (n->state == ARENA_FREE || *left == 0) {
+                return corrupt(out, "ARENA-I4 a range of the index is neither used nor cached", n->base.v, n->state,
+                               *left);
+            }
+            --*left;
+        }
     }
     return STATUS_OK;
+}
+
+static enum status check_sizes(const struct arena *a, struct sink *out, const struct found *f)
+{
+    uint64_t met = 0;
+    for (unsigned class = 0; class < ARENA_CLASSES; class++) {
+        const struct arena_node *back = NULL;
+        for (const struct arena_node *n = a->classes[class]; n != NULL; back = n, n = n->peer) {
+            if (++met > f->free || n->state != ARENA_FREE || n->back != back || arena_size_class(n->pages.v) != class) {
+                return corrupt(out, "ARENA-I5 a free range on the list of its class", n->base.v, n->pages.v, class);
+            }
+        }
+        bool bit = (a->class_map[class / WORD_BITS] >> class % WORD_BITS & 1) != 0;
+        if (bit != (a->classes[class] != NULL)) {
+            return corrupt(out, "ARENA-I5 the bit of a class", class, bit, !bit);
+        }
+    }
+    for (unsigned i = 0; i < ARENA_CLASS_WORDS; i++) {
+        if ((a->class_words >> i & 1) != (a->class_map[i] != 0)) {
+            return corrupt(out, "ARENA-I5 the bit of a word of bits", i, a->class_words, a->class_map[i]);
+        }
+    }
+    return met == f->free ? STATUS_OK : corrupt(out, "ARENA-I5 free ranges on lists", 0, met, f->free);
+}
+
+static enum status check_cache(const struct arena *a, struct sink *out, const struct found *f)
+{
+    uint64_t met = 0;
+    for (unsigned class = 0; class < ARENA_CACHED_CLASSES; class++) {
+        uint64_t on_stack = class == 0 ? ARENA_CACHED_EACH : 0; /* the stack without room */
+        for (const struct arena_node *n = a->cache[class].top; n != NULL; n = n->peer) {
+            if (++on_stack > ARENA_CACHED_EACH || n->state != ARENA_CACHED || arena_stack(n->pages.v) != class ||
+                n->stack != class) {
+                return corrupt(out, "ARENA-I6 a range on the stack of its class", n->base.v, n->pages.v, class);
+            }
+        }
+        if (on_stack != a->cache[class].count) {
+            return corrupt(out, "ARENA-I6 ranges on a stack", class, on_stack, a->cache[class].count);
+        }
+        met += class == 0 ? 0 : on_stack;
+    }
+    return met == f->cached ? STATUS_OK : corrupt(out, "ARENA-I6 cached ranges on stacks", 0, met, f->cached);
+}
+
+static enum status check_reserve(const struct arena *a, struct sink *out)
+{
+    uint64_t nodes = 0, indexes = 0;
+    for (const struct arena_node *n = a->spare_nodes; n != NULL && nodes <= a->spare_node_count; n = n->next) {
+        nodes++;
+    }
+    for (const struct arena_index *t = a->spare_indexes; t != NULL && indexes <= a->spare_index_count; t = t->parent) {
+        for (unsigned i = 0; i < INDEX_SLOTS; i++) {
+            if (t->word[i] != 0 || t->present != 0) {
+                return corrupt(out, "ARENA-I7 a spare index node is empty", i, t->word[i], 0);
+            }
+        }
+        indexes++;
+    }
+    if (nodes != a->spare_node_count) {
+        return corrupt(out, "ARENA-I7 spare nodes", 0, nodes, a->spare_node_count);
+    }
+    return indexes == a->spare_index_count
+               ? STATUS_OK
+               : corrupt(out, "ARENA-I7 spare index nodes", 0, indexes, a->spare_index_count);
+}
+
+enum status arena_check(const struct arena *a, struct sink *out)
+{
+    struct found f = {0};
+    enum status s = check_list(a, out, &f);
+    if (s == STATUS_OK) {
+        s = check_counters(a, out, &f);
+    }
+    uint64_t left = f.used + f.cached;
+    if (s == STATUS_OK) {
+        s = check_index(a, a->index, out, &left);
+    }
+    if (s == STATUS_OK && left != 0) {
+        s = corrupt(out, "ARENA-I4 ranges missing in the index", 0, left, 0);
+    }
+    if (s == STATUS_OK) {
+        s = check_sizes(a, out, &f);
+    }
+    if (s == STATUS_OK) {
+        s = check_cache(a, out, &f);
+    }
+    return s == STATUS_OK ? check_reserve(a, out) : s;
 }

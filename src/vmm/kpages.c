@@ -17,6 +17,9 @@ enum range_kind { RANGE_PLAIN, RANGE_OPEN, RANGE_GUARDED };
 
 enum { GUARD_PAGES = 1, KMAP_FRAMES_MAX = 3 };
 
+/* What one table of pages maps is left out: large ranges lie at the high end, and the PMM's array comes next. */
+#define ARENA_END (LAYOUT_KERNEL_END - level_span_bytes(2))
+
 /*
  * The next page for the arena's nodes: frames for it and its tables from the PMM, mapped like the PMM's own (kmap.h).
  */
@@ -48,14 +51,14 @@ static void *more_nodes(void *ctx)
 enum status kernel_arena_init(struct vmm *vmm)
 {
     struct arena_source source = {.ctx = vmm, .more = more_nodes};
-    return arena_init(&vmm->arena, vaddr(LAYOUT_ARENA_BASE), vaddr(LAYOUT_KERNEL_END), source);
+    return arena_init(&vmm->arena, vaddr(LAYOUT_ARENA_BASE), vaddr(ARENA_END), source);
 }
 
 enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, unsigned flags, const char *tag,
                          vaddr_t *base)
 {
     const unsigned known = KPAGES_GUARDED | KPAGES_ZEROED;
-    const uint64_t arena_pages = bytes_to_pages_down(LAYOUT_KERNEL_END - LAYOUT_ARENA_BASE).v;
+    const uint64_t arena_pages = bytes_to_pages_down(ARENA_END - LAYOUT_ARENA_BASE).v;
     if (pages.v == 0 || (flags & ~known) != 0 || tag == NULL) {
         return STATUS_INVALID;
     }

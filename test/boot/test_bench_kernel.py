@@ -9,6 +9,10 @@ BATCH_MAX = 3000  # refill or flush of 64; claim, mark bad within a block
 RUN_MAX = 6000  # no worse than it was: found among eight blocks, and freed
 LONGEST_MAX = 600  # of one call that does neither
 INIT_DIFFERS_MAX = 0.02
+ARENA_PAIR_MAX = 120  # addresses handed out and taken back
+ARENA_CUT_MAX = 700  # the same without the cache
+ARENA_FIND_MAX = 200
+ARENA_LEVELS, ARENA_LEVEL_MAX = 2, 8  # levels that the index may have more of, instructions of each
 
 
 def lines_of(ended):
@@ -62,3 +66,19 @@ def test_an_unknown_name_is_said_and_the_known_ones_listed():
     ended = run_cairn("--exec", "bench nonsense")
     assert ended.status == 1
     assert "no benchmark is named 'nonsense'" in ended.log and "pmm_pair_2m" in ended.log
+
+
+@pytest.mark.cairn(labels="qemu", seconds=120)
+def test_addresses_cost_the_same_among_ten_ranges_and_among_a_hundred_thousand():
+    ended = run_cairn("--icount", "--timeout", "90", "--exec", "mem -j; bench arena -j; check; mem -j").need_success()
+    before, after = ended.json_all("mem -j")
+    assert before["free"] == after["free"] and before["used"] == after["used"], "bench leaves all as it was"
+    arena = {name: cost(line) for name, line in lines_of(ended).items()}
+    print(arena)
+    for few, many in (("arena_pair_10", "arena_pair_100k"), ("arena_mix_10", "arena_mix_100k"),
+                      ("arena_find_10", "arena_find_100k")):
+        assert abs(arena[many] - arena[few]) <= ARENA_LEVELS * ARENA_LEVEL_MAX, f"{many}: levels of the index, no more"
+    assert arena["arena_pair_10"] <= ARENA_PAIR_MAX and arena["arena_pair_100k"] <= ARENA_PAIR_MAX
+    assert arena["arena_pair_1m_100k"] <= ARENA_PAIR_MAX
+    assert arena["arena_pair_2m_100k"] <= ARENA_CUT_MAX and arena["arena_find_100k"] <= ARENA_FIND_MAX
+    assert arena["arena_pair_2m_100k"] > 2 * arena["arena_pair_100k"], "large ranges were really cut and merged"

@@ -261,8 +261,8 @@ TEST_HOST(vmm_limits, kernel_pages_without_a_node_are_refused)
     const struct arena arena = vmm->arena;
     const vaddr_t node_next = vmm->node_next, none = vaddr(1);
     const uint64_t used = pmm_stats(vmm->pmm).used.v;
-    vmm->arena.unused = NULL;
-    vmm->arena.unused_count = 0;
+    vmm->arena.spare_nodes = NULL;
+    vmm->arena.spare_node_count = 0;
     vmm->node_next = vaddr(LAYOUT_ARENA_BASE);
     vaddr_t base = none;
     EXPECT_EQ(kpages_alloc(vmm, npages(1), ARENA_ALIGN_PAGE, KPAGES_GUARDED, "none", &base), STATUS_NOMEM);
