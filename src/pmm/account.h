@@ -73,6 +73,10 @@ static inline uint64_t *account_for(struct pmm *pmm, unsigned flags, uint64_t n)
     if ((flags & PMM_PROMISED) != 0) {
         return pmm->promised >= n ? &pmm->promised : NULL;
     }
+    /* Usually there is enough even if all zones keep all that they may. */
+    if (pmm->debt == 0 && pmm->spare >= n && pmm->spare - n >= pmm->reserves_below[zone_limit(flags)]) {
+        return &pmm->spare;
+    }
     return available(pmm, flags) >= n ? &pmm->spare : NULL;
 }
 

@@ -119,13 +119,11 @@ __attribute__((always_inline)) static inline bool alloc_on(struct pmm *pmm, stru
 }
 
 /* Many CPUs: which one this is is a call, for which the usual path would have to save registers. */
-__attribute__((noinline)) static enum status alloc_missed(struct pmm *pmm, unsigned flags, pfn_t *frame,
-                                                          const void *caller)
+__attribute__((noinline)) static enum status alloc_on_this(struct pmm *pmm, unsigned flags, pfn_t *frame,
+                                                           const void *caller)
 {
-    if (pmm->cpu_count > 1 && alloc_on(pmm, &pmm->cpus[arch_cpu()], flags, frame)) {
-        return STATUS_OK;
-    }
-    return alloc_call(pmm, "pmm_alloc", flags, frame, caller);
+    bool served = alloc_on(pmm, &pmm->cpus[arch_cpu()], flags, frame);
+    return served ? STATUS_OK : alloc_call(pmm, "pmm_alloc", flags, frame, caller);
 }
 
 enum status pmm_alloc(struct pmm *pmm, unsigned flags, pfn_t *frame)
@@ -133,5 +131,7 @@ enum status pmm_alloc(struct pmm *pmm, unsigned flags, pfn_t *frame)
     if (alloc_on(pmm, pmm->only_cpu, flags, frame)) {
         return STATUS_OK;
     }
-    return alloc_missed(pmm, flags, frame, __builtin_return_address(0));
+    const void *caller = __builtin_return_address(0);
+    return pmm->cpu_count > 1 ? alloc_on_this(pmm, flags, frame, caller)
+                              : alloc_call(pmm, "pmm_alloc", flags, frame, caller);
 }

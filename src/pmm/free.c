@@ -98,12 +98,10 @@ __attribute__((always_inline)) static inline bool free_on(struct pmm *pmm, struc
     return false;
 }
 
-__attribute__((noinline)) static enum status free_missed(struct pmm *pmm, pfn_t frame, const void *caller)
+__attribute__((noinline)) static enum status free_on_this(struct pmm *pmm, pfn_t frame, const void *caller)
 {
-    if (pmm->cpu_count > 1 && free_on(pmm, &pmm->cpus[arch_cpu()], frame)) {
-        return STATUS_OK;
-    }
-    return free_slow(pmm, "pmm_free", frame.v, caller);
+    bool taken = free_on(pmm, &pmm->cpus[arch_cpu()], frame);
+    return taken ? STATUS_OK : free_slow(pmm, "pmm_free", frame.v, caller);
 }
 
 enum status pmm_free(struct pmm *pmm, pfn_t frame)
@@ -111,7 +109,8 @@ enum status pmm_free(struct pmm *pmm, pfn_t frame)
     if (free_on(pmm, pmm->only_cpu, frame)) {
         return STATUS_OK;
     }
-    return free_missed(pmm, frame, __builtin_return_address(0));
+    const void *caller = __builtin_return_address(0);
+    return pmm->cpu_count > 1 ? free_on_this(pmm, frame, caller) : free_slow(pmm, "pmm_free", frame.v, caller);
 }
 
 enum status pmm_free_at(struct pmm *pmm, paddr_t address)

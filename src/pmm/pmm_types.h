@@ -159,6 +159,7 @@ struct pmm {
     uint64_t untouched;        /* frames: the sum over the regions */
     uint64_t zone_free[PMM_ZONES]; /* frames: the sum over the regions of the zone; 1M is part of 16M here */
     uint64_t zone_reserve[PMM_ZONES];
+    uint64_t reserves_below[PMM_ZONES]; /* the sum of those of the zones below */
     bool zones_reserve;        /* one of them is not 0 */
     uint64_t low_untouched;    /* usable frames below 1 MiB, while block 0 was never used */
     uint64_t whole_blocks;     /* on stacks of wholly free blocks */

@@ -144,10 +144,12 @@ enum status pmm_zone_reserve(struct pmm *pmm, enum pmm_zone zone, npages_t n)
     }
     lock_take(&pmm->lock);
     pmm->zone_reserve[zone] = n.v;
-    pmm->zones_reserve = false;
+    uint64_t sum = 0;
     for (unsigned z = 0; z < PMM_ZONES; z++) {
-        pmm->zones_reserve = pmm->zones_reserve || pmm->zone_reserve[z] > 0;
+        pmm->reserves_below[z] = sum; /* as much as can be counted: then every request takes the long way */
+        sum = sum + pmm->zone_reserve[z] < sum ? UINT64_MAX : sum + pmm->zone_reserve[z];
     }
+    pmm->zones_reserve = sum > 0;
     lock_drop(&pmm->lock);
     return STATUS_OK;
 }

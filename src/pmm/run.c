@@ -294,7 +294,7 @@ static enum status any_block(struct pmm *pmm, unsigned flags, pfn_t *first)
     uint64_t taken;
     enum status s = STATUS_NOMEM;
     lock_take(&pmm->lock);
-    if (available(pmm, flags) >= PMM_BLOCK_FRAMES) {
+    if (account_for(pmm, flags, PMM_BLOCK_FRAMES) != NULL) {
         pmm->spare -= PMM_BLOCK_FRAMES; /* first: what opens blocks must see it gone */
         s = one_block(pmm, flags, &taken);
         if (s == STATUS_OK) {
