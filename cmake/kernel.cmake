@@ -6,6 +6,7 @@ target_compile_options(cairn_options INTERFACE
     -ffreestanding -fpie -mcmodel=small -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none
     -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-optimize-sibling-calls
     -ffunction-sections -fdata-sections -include ${CMAKE_SOURCE_DIR}/src/arch/x86_64/hidden.h)
+target_compile_definitions(cairn_options INTERFACE ARCH_INLINE_HEADER="arch/x86_64/inline.h")
 if(CAIRN_BREAK)
     string(TOUPPER ${CAIRN_BREAK} break)
     string(REPLACE "-" "_" break ${break})

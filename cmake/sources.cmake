@@ -58,6 +58,8 @@ set(CAIRN_VMM_SOURCES
     src/vmm/arena_index.c
     src/vmm/arena_reserve.c
     src/vmm/vmm_check.c
+    src/vmm/copy.c
+    src/vmm/edit.c
     src/vmm/foreign.c
     src/vmm/gather.c
     src/vmm/kmap.c
@@ -123,6 +125,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/bench_arena.c
     src/kernel/bench_own.c
     src/kernel/bench_pmm.c
+    src/kernel/bench_vmm.c
     src/kernel/cmd.c
     src/kernel/cmd_bench.c
     src/kernel/cmd_exercise.c
@@ -169,14 +172,10 @@ set(CAIRN_TEST_SOURCES
     test/unit/heap_slab_test.c
     test/unit/arena_bed.c
     test/unit/arena_random_test.c
-    test/unit/vmm_args_test.c
     test/unit/vmm_bed.c
-    test/unit/vmm_cost_test.c
     test/unit/vmm_foreign_test.c
-    test/unit/vmm_kpages_test.c
     test/unit/vmm_limits_test.c
     test/unit/vmm_map_test.c
-    test/unit/vmm_nomem_test.c
     test/unit/vmm_random_test.c
     test/unit/fmt_test.c
     test/unit/runner.c)
@@ -231,7 +230,12 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/pmm_steps.c
     test/unit/pmm_trace_test.c
     test/unit/pmm_zero_test.c
-    test/unit/pmm_zones_test.c)
+    test/unit/pmm_zones_test.c
+    test/unit/vmm_args_test.c
+    test/unit/vmm_copy_test.c
+    test/unit/vmm_cost_test.c
+    test/unit/vmm_kpages_test.c
+    test/unit/vmm_nomem_test.c)
 
 # Unit tests of the kernel layer, in the kernel only.
 set(CAIRN_KERNEL_TEST_SOURCES
@@ -254,6 +258,7 @@ set(CAIRN_HOST_SOURCES
     test/model/machine.c
     test/model/mmu.c
     test/model/port.c
+    test/model/port_more.c
     test/unit/host.c)
 
 # Unit tests that only the host can run: they read files, start threads, reserve terabytes.
@@ -268,6 +273,8 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/pmm_maps_test.c
     test/unit/pmm_threads_test.c
     test/unit/vmm_check_test.c
+    test/unit/vmm_edit_test.c
+    test/unit/vmm_gather_test.c
     test/unit/window_test.c)
 
 # Benchmarks, host only. (What stands against the PMM is in cmake/host.cmake: it is compiled as the PMM is.)

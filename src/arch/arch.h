@@ -3,6 +3,9 @@
  * host's. What must hold is said once, here.
  *
  * All of it may be called from thread, interrupt and fault-handler context. Nothing here allocates or takes a lock.
+ *
+ * A port where table accesses, INVLPG and the interrupt flag are an instruction or three defines them inline, in a
+ * header that the build names in ARCH_INLINE_HEADER; else they are functions.
  */
 #ifndef CAIRN_ARCH_ARCH_H
 #define CAIRN_ARCH_ARCH_H
@@ -10,19 +13,32 @@
 #include "lib/report.h"
 #include "lib/units.h"
 
+#ifdef ARCH_INLINE_HEADER
+#include ARCH_INLINE_HEADER
+#endif
+
 /* ---- Paging structures, reached by the addresses of the windows (layout.h) ---- */
 
 /*
  * Load or store one entry. `entry` is the address of an 8-byte aligned entry in a window page; the walk to it goes
  * through the MMU like any access, so whatever the MMU has cached of that window page counts. One single access each,
  * never torn, never reordered by the compiler against other calls of this header.
+ *
+ * INVLPG: drops the translation of the page of `va` and all paging-structure-cache entries of this CPU (SDM 3A
+ * 4.10.4.1).
  */
+#ifndef ARCH_INLINE_HEADER
 pte_t arch_table_load(vaddr_t entry);
 void arch_table_store(vaddr_t entry, pte_t value);
-
-/* INVLPG: drops the translation of the page of `va` and all paging-structure-cache entries of this CPU (SDM
- * 3A 4.10.4.1). */
 void arch_invlpg(vaddr_t va);
+#endif
+
+/*
+ * The same on other CPUs: each CPU of `cpus` (bit n is CPU n, never the caller's) drops the pages of
+ * pages[0, count), or with null all that is not global, and its paging-structure caches. All of them have done it on
+ * return (R13).
+ */
+void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count);
 
 /* CR3, without flags: the physical address of the current PML4. Loading flushes all but global entries. */
 paddr_t arch_root(void);
@@ -44,8 +60,10 @@ void arch_write64(vaddr_t va, uint64_t value);
 unsigned arch_cpu(void);
 
 /* Interrupts off on this CPU; the flags as they were, for arch_interrupts_restore. May be nested. */
+#ifndef ARCH_INLINE_HEADER
 uint64_t arch_interrupts_off(void);
 void arch_interrupts_restore(uint64_t flags);
+#endif
 
 /* ---- Time and reports ---- */
 

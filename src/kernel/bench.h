@@ -26,12 +26,12 @@ struct bench {
     const char *name;    /* SUITE_WORKLOAD */
     const char *summary; /* what one operation is */
     bench_fn *run;
-    unsigned flags;      /* of pmm_alloc; pages of a range */
-    uint64_t frames;     /* of the memory or the run that it is about; ranges of the arena */
+    unsigned flags;      /* of pmm_alloc; pages of a range; for the VMM, its suite's own */
+    uint64_t frames;     /* of the memory, the run or the range that it is about; ranges of the arena */
 };
 
-/* Each ended by a null name. bench_arena.c, bench_pmm.c */
-extern const struct bench bench_arena[], bench_pmm[];
+/* Each ended by a null name. bench_arena.c, bench_pmm.c, bench_vmm.c */
+extern const struct bench bench_arena[], bench_pmm[], bench_vmm[];
 
 /* ---- bench.c: the clock ---- */
 
@@ -45,6 +45,8 @@ struct bench_work {
     npages_t n;
     pfn_t frame;
     const struct pmm_config *config;
+    struct space *space, *other;
+    vaddr_t va;
     struct bench_ranges *ranges; /* bench_arena.c */
 };
 /* Does its operation `ops` times, in a loop. */

@@ -231,8 +231,8 @@ static void reserved_bit(void)
     vaddr_t base, entry;
     if (kpages_alloc(&machine.vmm, npages(1), PAGE_ALIGN_LOG2, 0, "provoked", &base) == STATUS_OK) {
         entry = window_entry(WINDOW_OWN, base, 1);
-        pte_t e = window_load(&machine.vmm, WINDOW_OWN, entry);
-        window_store(&machine.vmm, WINDOW_OWN, entry, (pte_t){e.v | 1ULL << machine.cpu.physical_bits});
+        pte_t e = table_load(&machine.vmm, entry);
+        table_store(&machine.vmm, entry, (pte_t){e.v | 1ULL << machine.cpu.physical_bits});
         window_invlpg(&machine.vmm, base);
         touch(base.v);
     }
@@ -249,7 +249,7 @@ static void fault_in_walk(void)
 {
     /* Without the self window no table can be read. */
     vaddr_t self = vaddr(LAYOUT_SLOT_BASE(LAYOUT_SLOT_SELF));
-    window_store(&machine.vmm, WINDOW_OWN, window_entry(WINDOW_OWN, self, PAGING_LEVELS), (pte_t){0});
+    table_store(&machine.vmm, window_entry(WINDOW_OWN, self, PAGING_LEVELS), (pte_t){0});
     arch_root_load(arch_root());
     null_read();
 }

@@ -102,7 +102,7 @@ static npages_t give_back(pfn_t first, npages_t frames, const char *what)
 /* The image's tables stay; only the entries of what is thrown away are cleared. */
 static void unmap_image_page(vaddr_t va)
 {
-    window_store(&machine.vmm, WINDOW_OWN, window_entry(WINDOW_OWN, va, 1), (pte_t){0});
+    table_store(&machine.vmm, window_entry(WINDOW_OWN, va, 1), (pte_t){0});
 }
 
 /* The boot window's table: unhook, flush, free (R13). */
@@ -110,8 +110,8 @@ static void drop_boot_window(void)
 {
     struct vmm *vmm = &machine.vmm;
     vaddr_t entry = window_entry(WINDOW_OWN, vaddr(LAYOUT_BOOT_WINDOW), 2);
-    pfn_t table = pte_pfn(window_load(vmm, WINDOW_OWN, entry));
-    window_store(vmm, WINDOW_OWN, entry, (pte_t){0});
+    pfn_t table = pte_pfn(table_load(vmm, entry));
+    table_store(vmm, entry, (pte_t){0});
     window_root_reload(vmm);
     if (pmm_free(&machine.pmm, table) != STATUS_OK) {
         panic("the boot window's table at %#lx cannot be freed", pfn_to_paddr(table).v);

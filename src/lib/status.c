@@ -10,6 +10,7 @@ const char *status_name(enum status s)
     case STATUS_RANGE: return "outside the range served";
     case STATUS_EXISTS: return "exists already";
     case STATUS_ABSENT: return "nothing there";
+    case STATUS_DENIED: return "no right to it";
     case STATUS_LIMIT: return "limit reached";
     case STATUS_CORRUPT: return "corrupt";
     case STATUS_UNSUPPORTED: return "not supported by this machine";

@@ -12,6 +12,7 @@ enum [[nodiscard]] status {
     STATUS_RANGE,       /* an address or a size outside what this call serves (window, hole, other half) */
     STATUS_EXISTS,      /* something is there already */
     STATUS_ABSENT,      /* nothing is there */
+    STATUS_DENIED,      /* it is there, but without the right that is needed */
     STATUS_LIMIT,       /* a table of fixed size is full; the report names the constant */
     STATUS_CORRUPT,     /* data that no correct code wrote (firmware tables, paging structures) */
     STATUS_UNSUPPORTED, /* this machine cannot */

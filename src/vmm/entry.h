@@ -64,8 +64,10 @@ static inline bool entry_is_corrupt(pte_t e, unsigned level)
 
 static inline bool is_kernel_half(vaddr_t va) { return va.v >= LAYOUT_KERNEL_BASE; }
 
-/* Pages of address space behind one entry of a table of `level`. */
-static inline uint64_t level_span_pages(unsigned level) { return bytes_to_pages_down(level_span_bytes(level)).v; }
+/* Pages of address space behind one entry of a table of `level`: 512^(level - 1). */
+enum { TABLE_INDEX_BITS = 9 };
+static inline unsigned level_span_log2(unsigned level) { return TABLE_INDEX_BITS * (level - 1); }
+static inline uint64_t level_span_pages(unsigned level) { return 1ULL << level_span_log2(level); }
 
 /* Pages from `va` to the end of the entry of `level` that covers it. */
 static inline uint64_t pages_to_span_end(vaddr_t va, unsigned level)
@@ -78,7 +80,7 @@ static inline uint64_t pages_to_span_end(vaddr_t va, unsigned level)
 static inline uint64_t spans_touched(vaddr_t va, uint64_t pages, unsigned level)
 {
     uint64_t span = level_span_pages(level);
-    return ((vaddr_page_number(va) & (span - 1)) + pages - 1) / span + 1;
+    return (((vaddr_page_number(va) & (span - 1)) + pages - 1) >> level_span_log2(level)) + 1;
 }
 
 #endif

@@ -16,8 +16,11 @@ static inline enum window window_for(const struct vmm *vmm, const struct space *
     return space == vmm->current || is_kernel_half(va) ? WINDOW_OWN : WINDOW_FOREIGN;
 }
 
-/* The same, and the foreign window is open on return. The kernel half is always our own. */
-enum window foreign_use(struct vmm *vmm, struct space *space, vaddr_t va);
+/*
+ * The foreign window shows `space` on return; nothing is done where it did so already (R9). No frame is taken.
+ * => OK; MISUSE (reported, R18): the space is current, or its own foreign slot is not 0.
+ */
+enum status foreign_open(struct vmm *vmm, struct space *space);
 
 /*
  * Before CR3 changes: the slot of the PML4 that is left must be 0 (R18). The CR3 load that follows does the flushing.

@@ -11,6 +11,7 @@
 enum temp_slot {
     TEMP_SLOT_ZERO,    /* zeroing: kmap.c and frame_zero() */
     TEMP_SLOT_COPY,    /* the source of frame_copy() */
+    TEMP_SLOT_GATHER,  /* gather_flush(): a table that was unhooked */
     TEMP_SLOT_CHECK,   /* vmm_check(): one a level of the walk */
     TEMP_SLOT_STACK = TEMP_SLOT_CHECK + PAGING_LEVELS,
     TEMP_SLOTS_END = TEMP_SLOT_STACK + VMM_TEMP_SLOTS,
@@ -31,10 +32,34 @@ vaddr_t temp_slot_set(struct vmm *vmm, unsigned slot, pfn_t frame);
 void temp_slot_clear(struct vmm *vmm, unsigned slot);
 
 /*
- * A promised frame of this class (PMM_KERNEL, PMM_USER), zeroed or with arbitrary contents. Cannot fail: stops the
- * machine if the PMM breaks its promise.
+ * A promised frame of this class (PMM_KERNEL, PMM_USER), zeroed or with arbitrary contents; `n` of them. Cannot fail:
+ * stops the machine if the PMM breaks its promise. Nobody is asked to give memory back.
  */
 pfn_t frame_take(struct vmm *vmm, unsigned class);
 pfn_t frame_take_zeroed(struct vmm *vmm, unsigned class);
+void frames_take(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n);
+
+/*
+ * Entries that were examined and found to name a table, in a frame that the PMM has in use: they are followed without
+ * another question. A table that is freed is forgotten.
+ */
+#define TRUST_NONE UINT64_MAX /* what no entry is under WALK_MASK */
+static inline pte_t *trust_place(struct vmm *vmm, pte_t entry)
+{
+    return &vmm->trusted[pte_pfn(entry).v % VMM_TRUSTED];
+}
+static inline bool is_trusted(struct vmm *vmm, pte_t entry)
+{
+    return trust_place(vmm, entry)->v == (entry.v & WALK_MASK);
+}
+static inline void trust(struct vmm *vmm, pte_t entry) { trust_place(vmm, entry)->v = entry.v & WALK_MASK; }
+static inline void trust_no_more(struct vmm *vmm, pte_t entry) { trust_place(vmm, entry)->v = TRUST_NONE; }
+static inline void trust_nothing(struct vmm *vmm)
+{
+    for (unsigned i = 0; i < VMM_TRUSTED; i++) {
+        vmm->trusted[i].v = TRUST_NONE;
+    }
+}
+
 
 #endif

@@ -16,13 +16,13 @@ static bool is_kmap_page(vaddr_t page)
     return is_page_aligned(page.v) && (is_node || is_array) && !is_temp;
 }
 
-static vaddr_t entry_at(vaddr_t page, unsigned level) { return window_entry(WINDOW_OWN, page, level); }
+static vaddr_t own_entry(vaddr_t page, unsigned level) { return window_entry(WINDOW_OWN, page, level); }
 
 /* The first level, from the top, whose entry is not present; 0 when the page is mapped. */
 static unsigned first_missing(vaddr_t page)
 {
     unsigned level = FIRST_LEVEL;
-    while (level > 0 && pte_is_present(arch_table_load(entry_at(page, level)))) {
+    while (level > 0 && pte_is_present(arch_table_load(own_entry(page, level)))) {
         level--;
     }
     return level;
@@ -32,7 +32,7 @@ static unsigned first_missing(vaddr_t page)
 static bool is_blocked(vaddr_t page)
 {
     for (unsigned level = FIRST_LEVEL; level > 1; level--) {
-        pte_t e = arch_table_load(entry_at(page, level));
+        pte_t e = arch_table_load(own_entry(page, level));
         if (!pte_is_present(e)) {
             return false;
         }
@@ -50,9 +50,9 @@ npages_t kmap_missing(vaddr_t page) { return npages(is_blocked(page) ? 0 : first
 static void zero(pfn_t frame)
 {
     vaddr_t page = temp_slot_page(TEMP_SLOT_ZERO);
-    arch_table_store(entry_at(page, 1), pte_make(frame, TEMP_LEAF_BITS));
+    arch_table_store(own_entry(page, 1), pte_make(frame, TEMP_LEAF_BITS));
     arch_page_zero(page);
-    arch_table_store(entry_at(page, 1), (pte_t){0});
+    arch_table_store(own_entry(page, 1), (pte_t){0});
     arch_invlpg(page);
 }
 
@@ -70,7 +70,7 @@ enum status kmap_back(vaddr_t page, const pfn_t *frames, npages_t n)
     }
     for (uint64_t i = 0; level > 0; i++, level--) {
         zero(frames[i]); /* before anything can see it (R19) */
-        arch_table_store(entry_at(page, level), pte_make(frames[i], level > 1 ? TABLE_BITS_KERNEL : TEMP_LEAF_BITS));
+        arch_table_store(own_entry(page, level), pte_make(frames[i], level > 1 ? TABLE_BITS_KERNEL : TEMP_LEAF_BITS));
     }
     return STATUS_OK;
 }

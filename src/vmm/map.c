@@ -2,48 +2,81 @@
 #include "vmm/map.h"
 
 #include "lib/macros.h"
+#include "vmm/edit.h"
 #include "vmm/request.h"
 #include "vmm/walk.h"
 
-/* Is the part of a range behind one PT free? => OK; EXISTS. */
-static enum status look_at_leaves(struct cursor *c)
+/* Pages a turn of the loops that are run for each page of a range. */
+enum { UNROLL = 4 };
+
+/* Is none of so many leaves from `entry` on, of a PT with `count` live ones, present? The entry is usable. */
+static inline bool leaves_are_free(struct vmm *vmm, vaddr_t entry, unsigned count, uint64_t pages)
 {
-    unsigned count = cursor_count(c);
-    if (count == 0) {
-        return STATUS_OK;
+    if (count == 0 || count + pages > TABLE_ENTRIES) {
+        return count == 0; /* more pages than free entries; whole PTs are decided here without a load */
     }
-    if (count + c->pages > TABLE_ENTRIES) {
-        return STATUS_EXISTS; /* more pages than free entries; whole PTs are decided here without a load */
+    if (pages == 1) {
+        return !pte_is_present(table_load(vmm, entry));
     }
-    vaddr_t entry = cursor_leaves(c);
-    for (uint64_t i = 0; i < c->pages; i++) {
-        if (pte_is_present(cursor_leaf(c, vaddr_add(entry, i * ENTRY_BYTES), false))) {
+    pte_t any = {0};
+    uint64_t i = 0;
+    for (; i + UNROLL <= pages && !pte_is_present(any); i += UNROLL) {
+        any.v = arch_table_load(entry_at(entry, i)).v | arch_table_load(entry_at(entry, i + 1)).v |
+                arch_table_load(entry_at(entry, i + 2)).v | arch_table_load(entry_at(entry, i + 3)).v;
+    }
+    for (; i < pages && !pte_is_present(any); i++) {
+        any = arch_table_load(entry_at(entry, i));
+    }
+    vmm->counters.table_loads += i;
+    return !pte_is_present(any);
+}
+
+/* Is the range free, and how many tables does it need? => OK; EXISTS; CORRUPT. */
+static enum status look(struct cursor *c, npages_t *tables)
+{
+    tables->v = 0;
+    while (cursor_next(c)) {
+        if (c->is_corrupt) {
+            return STATUS_CORRUPT;
+        }
+        if (cursor_is_large(c)) {
+            return STATUS_EXISTS;
+        }
+        if (c->level > 1) {
+            tables->v += cursor_missing_tables(c);
+        } else if (!leaves_are_free(c->vmm, cursor_leaves(c), cursor_count(c), c->pages)) {
             return STATUS_EXISTS;
         }
     }
     return STATUS_OK;
 }
 
-/* Is the range free, and how many tables does it need? => OK; EXISTS; CORRUPT. */
-static enum status look(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, npages_t *tables)
+/*
+ * Look, and promise `frames` more than the tables that are missing; look again while others edit in between, which can
+ * only be who was asked for memory. *promised: what to take or to put back.
+ */
+static enum status look_and_promise(struct cursor *c, npages_t frames, npages_t *promised)
 {
-    struct cursor c;
-    cursor_start(&c, CURSOR_LOOK, vmm, space, va, pages.v);
-    tables->v = 0;
-    while (cursor_next(&c)) {
-        if (cursor_is_corrupt(&c)) {
-            return STATUS_CORRUPT;
+    struct vmm *vmm = c->vmm;
+    struct space *space = c->space;
+    for (;;) {
+        npages_t tables;
+        enum status s = look(c, &tables);
+        *promised = npages(tables.v + frames.v);
+        if (s != STATUS_OK || promised->v == 0) {
+            return s;
         }
-        if (cursor_is_large(&c)) {
-            return STATUS_EXISTS;
+        bool changed;
+        s = edit_promise(vmm, space, &c->window, c->first, *promised, &changed);
+        if (s != STATUS_OK || !changed) {
+            return s;
         }
-        if (c.level > 1) {
-            tables->v += cursor_missing_tables(&c);
-        } else if (look_at_leaves(&c) != STATUS_OK) {
-            return STATUS_EXISTS;
+        s = pmm_unpromise(vmm->pmm, *promised);
+        if (s != STATUS_OK) {
+            return s;
         }
+        cursor_start(c, CURSOR_LOOK, vmm, space, c->first, c->total);
     }
-    return STATUS_OK;
 }
 
 /* What the leaves of a mapping are made of. */
@@ -55,50 +88,86 @@ struct fill {
     uint64_t bits;
 };
 
-static pfn_t fill_next(struct vmm *vmm, struct fill *f)
+/* Fresh frames for the stretch. The gather is empty now, and serves as the list of them. */
+static void fill_fresh(struct cursor *c, const struct fill *f)
 {
-    if (f->fresh) {
-        return f->zeroed ? frame_take_zeroed(vmm, f->class) : frame_take(vmm, f->class);
+    struct vmm *vmm = c->vmm;
+    pfn_t *frames = vmm->gather.frames;
+    frames_take(vmm, f->class, frames, npages(c->pages));
+    for (uint64_t i = 0; f->zeroed && i < c->pages; i++) {
+        enum status s = frame_zero(vmm, frames[i]);
+        (void)s; /* always OK: the slot is ours */
     }
-    pfn_t frame = f->next;
-    f->next = pfn_add(frame, 1);
-    return frame;
+    vaddr_t entry = cursor_leaves(c);
+    for (uint64_t i = 0; i < c->pages; i++) {
+        arch_table_store(entry_at(entry, i), pte_make(frames[i], f->bits));
+    }
+    vmm->counters.table_stores += c->pages;
+}
+
+/* The leaf of the n-th frame after that of `leaf`. */
+static inline pte_t next_leaf(pte_t leaf, uint64_t n) { return (pte_t){leaf.v + pages_to_bytes(npages(n))}; }
+
+/* Leaves of `pages` frames from `first` on. */
+static inline void fill_given(struct vmm *vmm, vaddr_t entry, pfn_t first, uint64_t pages, uint64_t bits)
+{
+    const pte_t leaf = pte_make(first, bits);
+    if (pages == 1) {
+        table_store(vmm, entry, leaf);
+        return;
+    }
+    uint64_t i = 0;
+    for (; i + UNROLL <= pages; i += UNROLL) {
+        arch_table_store(entry_at(entry, i), next_leaf(leaf, i));
+        arch_table_store(entry_at(entry, i + 1), next_leaf(leaf, i + 1));
+        arch_table_store(entry_at(entry, i + 2), next_leaf(leaf, i + 2));
+        arch_table_store(entry_at(entry, i + 3), next_leaf(leaf, i + 3));
+    }
+    for (; i < pages; i++) {
+        arch_table_store(entry_at(entry, i), next_leaf(leaf, i));
+    }
+    vmm->counters.table_stores += pages;
 }
 
 /* The half that cannot fail: everything it needs has been promised. */
-static void link_all(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, struct fill *f)
+static void link_all(struct cursor *c, struct fill *f)
 {
-    struct cursor c;
-    cursor_start(&c, CURSOR_CHANGE, vmm, space, va, pages.v);
-    while (cursor_next(&c)) {
-        cursor_make_tables(&c);
-        vaddr_t entry = cursor_leaves(&c);
-        for (uint64_t i = 0; i < c.pages; i++) {
-            cursor_leaf_store(&c, vaddr_add(entry, i * ENTRY_BYTES), pte_make(fill_next(vmm, f), f->bits));
+    cursor_change(c);
+    while (cursor_next(c)) {
+        cursor_make_tables(c);
+        if (f->fresh) {
+            fill_fresh(c, f);
+        } else {
+            fill_given(c->vmm, cursor_leaves(c), f->next, c->pages, f->bits);
+            f->next = pfn_add(f->next, c->pages);
         }
-        cursor_count_change(&c, (int)c.pages);
+        cursor_count_change(c, (int)c->pages);
     }
-    space->pages.v += pages.v;
+    c->space->pages.v += c->total;
 }
 
 enum status map_fresh(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights, bool zeroed)
 {
-    npages_t tables;
-    enum status s = look(vmm, space, va, pages, &tables);
-    if (s == STATUS_OK) {
-        s = pmm_promise(vmm->pmm, npages(pages.v + tables.v));
-    }
+    enum window w = WINDOW_OWN;
+    enum status s = edit_begin(vmm, space, va, "vmm_map", &w);
     if (s != STATUS_OK) {
         return s;
     }
-    struct fill f = {
-        .fresh = true,
-        .zeroed = zeroed,
-        .class = is_kernel_half(va) ? PMM_KERNEL : PMM_USER,
-        .bits = PTE_P | PTE_OWNED | rights_to_bits(rights),
-    };
-    link_all(vmm, space, va, pages, &f);
-    return STATUS_OK;
+    struct cursor c;
+    npages_t promised;
+    cursor_start(&c, CURSOR_LOOK, vmm, space, va, pages.v);
+    s = look_and_promise(&c, pages, &promised);
+    if (s == STATUS_OK) {
+        struct fill f = {
+            .fresh = true,
+            .zeroed = zeroed,
+            .class = is_kernel_half(va) ? PMM_KERNEL : PMM_USER,
+            .bits = PTE_P | PTE_OWNED | rights_to_bits(rights),
+        };
+        link_all(&c, &f);
+    }
+    edit_end(vmm, space, c.window);
+    return s;
 }
 
 enum status vmm_map(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights)
@@ -120,9 +189,9 @@ static void release_all(struct vmm *vmm, pfn_t first, uint64_t frames)
 }
 
 /* One reference for each of [first, first + pages), all or none. */
-static enum status retain_all(struct vmm *vmm, pfn_t first, npages_t pages)
+static enum status retain_all(struct vmm *vmm, pfn_t first, uint64_t pages)
 {
-    for (uint64_t i = 0; i < pages.v; i++) {
+    for (uint64_t i = 0; i < pages; i++) {
         enum status s = pmm_retain(vmm->pmm, pfn_add(first, i));
         if (s != STATUS_OK) {
             release_all(vmm, first, i);
@@ -130,6 +199,74 @@ static enum status retain_all(struct vmm *vmm, pfn_t first, npages_t pages)
         }
     }
     return STATUS_OK;
+}
+
+/* What vmm_map_frames asks for, all arguments being good. */
+struct given {
+    vaddr_t va;
+    pfn_t first;
+    uint64_t pages, bits; /* of the leaves */
+};
+
+/* Behind a PT that is there: no table, no promise, one look. */
+__attribute__((always_inline)) static inline enum status map_at_spot(struct vmm *vmm, struct space *space,
+                                                                     const struct spot *spot, const struct given *g)
+{
+    unsigned count = entry_count(spot->entry[2]);
+    if (!leaves_are_free(vmm, spot->leaf, count, g->pages)) {
+        return STATUS_EXISTS;
+    }
+    enum status s = (g->bits & PTE_OWNED) != 0 ? retain_all(vmm, g->first, g->pages) : STATUS_OK;
+    if (s == STATUS_OK) {
+        fill_given(vmm, spot->leaf, g->first, g->pages, g->bits);
+        spot_set_count(spot, vmm, count + (unsigned)g->pages);
+        space->pages.v += g->pages;
+    }
+    return s;
+}
+
+/* Any range, to the end of the edit. `spot`: what is read already, where its level is not 0. */
+__attribute__((noinline)) static enum status map_range(struct vmm *vmm, struct space *space, struct given g,
+                                                       struct spot spot)
+{
+    struct cursor c;
+    npages_t promised;
+    cursor_start(&c, CURSOR_LOOK, vmm, space, g.va, g.pages);
+    if (spot.level > 0) {
+        cursor_go_on(&c, &spot);
+    }
+    enum status s = look_and_promise(&c, npages(0), &promised);
+    if (s == STATUS_OK && (g.bits & PTE_OWNED) != 0) {
+        s = retain_all(vmm, g.first, g.pages);
+        if (s != STATUS_OK && promised.v > 0) {
+            enum status undone = pmm_unpromise(vmm->pmm, promised);
+            s = undone == STATUS_OK ? s : undone;
+        }
+    }
+    if (s == STATUS_OK) {
+        struct fill f = {.next = g.first, .bits = g.bits};
+        link_all(&c, &f);
+    }
+    edit_end(vmm, space, c.window);
+    return s;
+}
+
+/* The window is a constant in each of the two uses. */
+__attribute__((always_inline)) static inline enum status map_through(struct vmm *vmm, struct space *space,
+                                                                     enum window w, struct given g)
+{
+    struct spot spot = w == WINDOW_OWN ? spot_find_own(vmm, g.va) : spot_find_foreign(vmm, g.va);
+    if (spot.level > 1) {
+        return map_range(vmm, space, g, spot);
+    }
+    enum status s = map_at_spot(vmm, space, &spot, &g);
+    edit_end(vmm, space, w);
+    return s;
+}
+
+__attribute__((noinline)) static enum status map_foreign(struct vmm *vmm, struct space *space, const struct given *g)
+{
+    return map_through(vmm, space, WINDOW_FOREIGN, *g);
 }
 
 enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages,
@@ -147,22 +284,14 @@ enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn
     if (first.v >= frames_end || pages.v > frames_end - first.v) {
         return STATUS_RANGE;
     }
-    npages_t tables;
-    s = look(vmm, space, va, pages, &tables);
-    if (s == STATUS_OK && own) {
-        s = retain_all(vmm, first, pages);
-    }
+    enum window w = WINDOW_OWN;
+    s = edit_begin(vmm, space, va, "vmm_map_frames", &w);
     if (s != STATUS_OK) {
         return s;
     }
-    s = pmm_promise(vmm->pmm, tables);
-    if (s != STATUS_OK) {
-        if (own) {
-            release_all(vmm, first, pages.v);
-        }
-        return s;
+    const struct given g = {va, first, pages.v, PTE_P | (own ? PTE_OWNED : 0) | cache | rights_to_bits(rights)};
+    if (!is_one_pt(va, pages)) {
+        return map_range(vmm, space, g, (struct spot){.level = 0});
     }
-    struct fill f = {.next = first, .bits = PTE_P | (own ? PTE_OWNED : 0) | cache | rights_to_bits(rights)};
-    link_all(vmm, space, va, pages, &f);
-    return STATUS_OK;
+    return w == WINDOW_OWN ? map_through(vmm, space, WINDOW_OWN, g) : map_foreign(vmm, space, &g);
 }

@@ -9,8 +9,11 @@ enum status map_fresh(struct vmm *vmm, struct space *space, vaddr_t va, npages_t
 
 /*
  * Take down all that is mapped in the user half of a space that is not current, and its tables but the PML4.
- * Nothing is flushed for the space's own addresses: this CPU has none of them.
+ * Nothing is flushed for the space's own addresses: this CPU has none of them. Within an edit.
  */
 void unmap_user_half(struct vmm *vmm, struct space *space);
+
+/* Free the PTs of [va, va + pages), in one half, that are empty. Within an edit. */
+void free_empty_tables(struct vmm *vmm, struct space *space, vaddr_t va, uint64_t pages);
 
 #endif

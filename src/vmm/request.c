@@ -12,7 +12,7 @@ enum status request_check_space(struct vmm *vmm, const struct space *space, cons
     return STATUS_OK;
 }
 
-enum status request_check(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, const char *call)
+enum status request_check_all(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, const char *call)
 {
     enum status s = request_check_space(vmm, space, call);
     if (s != STATUS_OK) {
@@ -32,21 +32,6 @@ enum status request_check(struct vmm *vmm, struct space *space, vaddr_t va, npag
         return STATUS_OK;
     }
     return STATUS_RANGE;
-}
-
-enum status request_check_rights(vaddr_t va, unsigned rights)
-{
-    const unsigned known = VMM_READ | VMM_WRITE | VMM_EXECUTE | VMM_USER;
-    if ((rights & ~known) != 0 || ((rights & VMM_WRITE) != 0 && (rights & VMM_EXECUTE) != 0)) {
-        return STATUS_INVALID;
-    }
-    return (rights & VMM_USER) != 0 && is_kernel_half(va) ? STATUS_INVALID : STATUS_OK;
-}
-
-uint64_t rights_to_bits(unsigned rights)
-{
-    return ((rights & VMM_WRITE) != 0 ? PTE_W : 0) | ((rights & VMM_USER) != 0 ? PTE_U : 0) |
-           ((rights & VMM_EXECUTE) != 0 ? 0 : PTE_XD);
 }
 
 unsigned bits_to_rights(pte_t e)

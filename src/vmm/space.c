@@ -3,7 +3,8 @@
 
 #include "arch/arch.h"
 #include "lib/report.h"
-#include "vmm/foreign.h"
+#include "vmm/edit.h"
+#include "vmm/frames.h"
 #include "vmm/kpages.h"
 #include "vmm/map.h"
 #include "vmm/request.h"
@@ -23,15 +24,15 @@ static enum status adopt_tables(struct vmm *vmm)
      * Before the slot is known to be good, the window cannot be used: the walk to its own entry is the check, on
      * hardware by a fault.
      */
-    pte_t self = window_load(vmm, WINDOW_OWN, slot_entry(LAYOUT_SLOT_SELF));
-    pte_t foreign = window_load(vmm, WINDOW_OWN, slot_entry(LAYOUT_SLOT_FOREIGN));
+    pte_t self = table_load(vmm, slot_entry(LAYOUT_SLOT_SELF));
+    pte_t foreign = table_load(vmm, slot_entry(LAYOUT_SLOT_FOREIGN));
     if ((self.v & WALK_MASK) != pte_make(vmm->kernel.root, SLOT_BITS).v || foreign.v != 0) {
         report(REPORT_CORRUPT, "vmm_init: root %#lx: the self slot holds %#lx, the foreign slot %#lx",
                vmm->kernel.root.v, self.v, foreign.v);
         return STATUS_CORRUPT;
     }
     for (unsigned i = 0; i < VMM_KERNEL_SLOTS; i++) {
-        pte_t e = window_load(vmm, WINDOW_OWN, slot_entry(vmm_kernel_slots[i]));
+        pte_t e = table_load(vmm, slot_entry(vmm_kernel_slots[i]));
         if (!pte_is_present(e) || entry_is_corrupt(e, PAGING_LEVELS) || entry_count(e) != 0) {
             report(REPORT_CORRUPT, "vmm_init: kernel slot %u holds %#lx, not a PDPT", vmm_kernel_slots[i], e.v);
             return STATUS_CORRUPT;
@@ -39,7 +40,7 @@ static enum status adopt_tables(struct vmm *vmm)
         vmm->kernel_entries[i] = (pte_t){e.v & WALK_MASK};
     }
     for (unsigned level = PAGING_LEVELS - 1; level > 1; level--) {
-        pte_t e = window_load(vmm, WINDOW_OWN, window_entry(WINDOW_OWN, vaddr(LAYOUT_TEMP_BASE), level));
+        pte_t e = table_load(vmm, window_entry(WINDOW_OWN, vaddr(LAYOUT_TEMP_BASE), level));
         if (!pte_is_present(e) || entry_is_corrupt(e, level) || entry_is_large(e, level)) {
             report(REPORT_CORRUPT, "vmm_init: no PT for temporary mappings: level %u holds %#lx", level, e.v);
             return STATUS_CORRUPT;
@@ -59,8 +60,15 @@ enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vad
         .next_id = 1,
         .node_next = vaddr(LAYOUT_ARENA_NODES),
     };
-    vmm->kernel = (struct space){.root = paddr_to_pfn(arch_root()), .tables = npages(1), .vmm = vmm};
+    vmm->online.mask = 1ULL << arch_cpu();
+    vmm->kernel = (struct space){
+        .root = paddr_to_pfn(arch_root()),
+        .tables = npages(1),
+        .cpus = vmm->online,
+        .vmm = vmm,
+    };
     vmm->current = vmm->newest = &vmm->kernel;
+    trust_nothing(vmm);
     enum status s = adopt_tables(vmm);
     if (s != STATUS_OK) {
         return s;
@@ -75,10 +83,10 @@ static void build_root(struct vmm *vmm, pfn_t root)
     vaddr_t page = temp_slot_set(vmm, TEMP_SLOT_ZERO, root);
     arch_page_zero(page);
     for (unsigned i = 0; i < VMM_KERNEL_SLOTS; i++) {
-        window_store(vmm, WINDOW_OWN, vaddr_add(page, vmm_kernel_slots[i] * (uint64_t)ENTRY_BYTES),
+        table_store(vmm, vaddr_add(page, vmm_kernel_slots[i] * (uint64_t)ENTRY_BYTES),
                      vmm->kernel_entries[i]);
     }
-    window_store(vmm, WINDOW_OWN, vaddr_add(page, LAYOUT_SLOT_SELF * (uint64_t)ENTRY_BYTES), pte_make(root, SLOT_BITS));
+    table_store(vmm, vaddr_add(page, LAYOUT_SLOT_SELF * (uint64_t)ENTRY_BYTES), pte_make(root, SLOT_BITS));
     temp_slot_clear(vmm, TEMP_SLOT_ZERO);
 }
 
@@ -125,9 +133,15 @@ enum status space_destroy(struct vmm *vmm, struct space *space)
         return misuse("space_destroy: space %u is %s", space->id,
                       space == vmm->current ? "current" : "the kernel's own, or in no list");
     }
+    enum window w = WINDOW_OWN;
+    s = edit_begin(vmm, space, vaddr(0), "space_destroy", &w);
+    if (s != STATUS_OK) {
+        return s;
+    }
     if (space->tables.v > 1) {
         unmap_user_half(vmm, space);
     }
+    edit_end(vmm, space, w);
     foreign_close(vmm, space);
     if (space->tables.v != 1 || space->pages.v != 0) {
         report(REPORT_CORRUPT, "space_destroy: space %u still has %lu tables and %lu pages: they are lost", space->id,
@@ -150,9 +164,42 @@ enum status space_switch(struct vmm *vmm, struct space *space)
     if (s != STATUS_OK || space == vmm->current) {
         return s;
     }
+    if (vmm->editing != NULL) {
+        return misuse("space_switch: to space %u inside %s", space->id, vmm->editing);
+    }
+    const uint64_t self = 1ULL << arch_cpu();
+    struct space *left = vmm->current;
+    lock_take(&left->window_lock);
     foreign_clear(vmm);
+    left->cpus.mask &= ~self;
+    space->cpus.mask |= self; /* before the load: from then on this CPU may hold its translations */
     vmm->current = space;
+    vmm->changes++;
     window_root_load(vmm, space->root);
+    lock_drop(&left->window_lock);
+    return STATUS_OK;
+}
+
+enum status space_keep_tables(struct vmm *vmm, struct space *space, bool keep)
+{
+    enum status s = request_check_space(vmm, space, "space_keep_tables");
+    if (s != STATUS_OK || space->keeps_tables == keep) {
+        return s;
+    }
+    const vaddr_t first = vaddr(0), arena = vaddr(LAYOUT_ARENA_BASE);
+    enum window w = WINDOW_OWN;
+    s = edit_begin(vmm, space, first, "space_keep_tables", &w);
+    if (s != STATUS_OK) {
+        return s;
+    }
+    space->keeps_tables = keep;
+    if (!keep) {
+        free_empty_tables(vmm, space, first, HALF_PAGES);
+    }
+    if (!keep && space == &vmm->kernel) {
+        free_empty_tables(vmm, space, arena, bytes_to_pages_down(LAYOUT_KERNEL_END - LAYOUT_ARENA_BASE).v);
+    }
+    edit_end(vmm, space, w);
     return STATUS_OK;
 }
 

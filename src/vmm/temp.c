@@ -1,19 +1,24 @@
 /* Temporary mappings: a stack of slots with a hole between any two, and what is done through them. */
 #include "arch/arch.h"
+#include "lib/report.h"
+#include "pmm/pmm_runs.h"
 #include "vmm/frames.h"
+
+/* Up to so many frames come from the magazine. */
+enum { FRAMES_FEW = 16 };
 
 static vaddr_t slot_entry(unsigned slot) { return window_entry(WINDOW_OWN, temp_slot_page(slot), 1); }
 
 vaddr_t temp_slot_set(struct vmm *vmm, unsigned slot, pfn_t frame)
 {
     /* Not present before, and flushed when it became so: no INVLPG (R6). */
-    window_store(vmm, WINDOW_OWN, slot_entry(slot), pte_make(frame, TEMP_LEAF_BITS));
+    table_store(vmm, slot_entry(slot), pte_make(frame, TEMP_LEAF_BITS));
     return temp_slot_page(slot);
 }
 
 void temp_slot_clear(struct vmm *vmm, unsigned slot)
 {
-    window_store(vmm, WINDOW_OWN, slot_entry(slot), (pte_t){0});
+    table_store(vmm, slot_entry(slot), (pte_t){0});
     window_invlpg(vmm, temp_slot_page(slot));
 }
 
@@ -59,15 +64,30 @@ enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from)
     return STATUS_OK;
 }
 
-pfn_t frame_take(struct vmm *vmm, unsigned class)
+static void must_be_kept(enum status s)
 {
-    pfn_t frame = pfn(0);
-    enum status s = pmm_alloc(vmm->pmm, class | PMM_PROMISED, &frame);
     if (s != STATUS_OK) {
         report(REPORT_CORRUPT, "a promised frame was refused by the PMM: %s", status_name(s));
         arch_fatal("the PMM broke a promise in the middle of a change of page tables");
     }
+}
+
+pfn_t frame_take(struct vmm *vmm, unsigned class)
+{
+    pfn_t frame = pfn(0);
+    must_be_kept(pmm_alloc(vmm->pmm, class | PMM_PROMISED | PMM_NO_RECLAIM, &frame));
     return frame;
+}
+
+void frames_take(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n)
+{
+    if (n.v <= FRAMES_FEW) {
+        for (uint64_t i = 0; i < n.v; i++) {
+            frames[i] = frame_take(vmm, class);
+        }
+        return;
+    }
+    must_be_kept(pmm_alloc_many(vmm->pmm, class | PMM_PROMISED | PMM_NO_RECLAIM, frames, n));
 }
 
 pfn_t frame_take_zeroed(struct vmm *vmm, unsigned class)

@@ -1,5 +1,5 @@
 /* Questions: the walk to one address, and all mappings of a stretch. */
-#include "lib/report.h"
+#include "vmm/edit.h"
 #include "vmm/request.h"
 #include "vmm/walk.h"
 
@@ -24,45 +24,56 @@ enum status vmm_translate(struct vmm *vmm, struct space *space, vaddr_t va, stru
     if (!vaddr_is_canonical(va) || vaddr_is_window(va)) {
         return STATUS_RANGE;
     }
-    *out = (struct vmm_walk){0};
-    enum window w = foreign_use(vmm, space, va);
-    unsigned rights = ALL_RIGHTS;
-    for (unsigned level = PAGING_LEVELS; level > 0; level--) {
-        out->level = level;
-        out->window[level] = window_entry(w, va, level);
-        pte_t e = window_load(vmm, w, out->window[level]);
-        out->entry[level] = e;
-        if (!pte_is_present(e)) {
-            return STATUS_OK;
-        }
-        if (level > 1 && entry_is_corrupt(e, level)) {
-            report(REPORT_CORRUPT, "space %u: %#lx: the level-%u entry %#lx, at %#lx, is corrupt: not followed",
-                   space->id, va.v, level, e.v, out->window[level].v);
-            return STATUS_CORRUPT;
-        }
-        rights &= bits_to_rights(e);
-        if (level == 1 || entry_is_large(e, level)) {
-            out->present = true;
-            out->rights = rights;
-            out->page_bytes = level_span_bytes(level);
-            out->address = paddr(leaf_address(e, level) | (va.v & (out->page_bytes - 1)));
-            return STATUS_OK;
-        }
+    s = question_begin(vmm, space, va, "vmm_translate");
+    if (s != STATUS_OK) {
+        return s;
     }
-    return STATUS_OK;
+    *out = (struct vmm_walk){0};
+    struct cursor c;
+    cursor_start(&c, CURSOR_READ, vmm, space, va, 1);
+    s = cursor_next(&c) && c.is_corrupt ? STATUS_CORRUPT : STATUS_OK;
+    if (c.level == 1) {
+        c.entry[1] = window_load(vmm, c.window, c.at[1], 1);
+    }
+    question_end(vmm, space, va);
+    unsigned rights = ALL_RIGHTS;
+    out->level = c.level;
+    for (unsigned level = PAGING_LEVELS; level >= c.level; level--) {
+        out->window[level] = c.at[level];
+        out->entry[level] = c.entry[level];
+        rights &= bits_to_rights(c.entry[level]);
+    }
+    pte_t last = c.entry[c.level];
+    if (s == STATUS_OK && pte_is_present(last)) {
+        out->present = true;
+        out->rights = rights;
+        out->page_bytes = level_span_bytes(c.level);
+        out->address = paddr(leaf_address(last, c.level) | (va.v & (out->page_bytes - 1)));
+    }
+    return s;
 }
 
 struct visitor {
+    struct vmm *vmm;
+    struct space *space;
+    vaddr_t at;                 /* in the slot that is visited: for the locks */
     bool (*visit)(void *ctx, const struct vmm_mapping *mapping);
     void *ctx;
     struct vmm_mapping pending; /* pages 0: none */
-    bool stopped;
+    bool stopped, is_closed;
 };
 
 static void pass_on(struct visitor *v)
 {
     if (v->pending.pages.v > 0 && !v->stopped) {
+        question_end(v->vmm, v->space, v->at);
+        visitor_begin(v->vmm);
         v->stopped = !v->visit(v->ctx, &v->pending);
+        visitor_end(v->vmm);
+        /* The visitor may have asked about another space: the window shows our tables again before the next load. */
+        enum status s = question_begin(v->vmm, v->space, v->at, "vmm_visit");
+        v->is_closed = s != STATUS_OK;
+        v->stopped = v->stopped || v->is_closed;
     }
     v->pending.pages.v = 0;
 }
@@ -106,21 +117,11 @@ static void add_leaf(struct visitor *v, const struct cursor *c, pte_t leaf, unsi
     add(v, &m);
 }
 
-/* The visitor may have asked about another space: the window shows our tables again before the next load. */
-static void reopen(struct cursor *c)
-{
-    if (c->window == WINDOW_FOREIGN && c->vmm->foreign.space != c->space) {
-        enum window w = foreign_use(c->vmm, c->space, c->va);
-        (void)w; /* still the foreign one: the current space does not change meanwhile */
-    }
-}
-
 static void visit_leaves(struct cursor *c, struct visitor *v)
 {
     vaddr_t entry = cursor_leaves(c);
     for (uint64_t i = 0; i < c->pages && !v->stopped; i++) {
-        reopen(c);
-        pte_t e = cursor_leaf(c, vaddr_add(entry, i * ENTRY_BYTES), false);
+        pte_t e = window_load(c->vmm, c->window, entry_at(entry, i), 1);
         if (pte_is_present(e)) {
             add_leaf(v, c, e, 1, vaddr_add_pages(c->va, i), 1);
         }
@@ -128,16 +129,24 @@ static void visit_leaves(struct cursor *c, struct visitor *v)
 }
 
 /* [va, va + pages) within one PML4 slot. */
-static void visit_slot(struct vmm *vmm, struct space *space, vaddr_t va, uint64_t pages, struct visitor *v)
+static void visit_slot(struct visitor *v, vaddr_t va, uint64_t pages)
 {
     struct cursor c;
-    cursor_start(&c, CURSOR_READ, vmm, space, va, pages);
-    for (reopen(&c); !v->stopped && cursor_next(&c); reopen(&c)) {
+    v->at = va;
+    if (question_begin(v->vmm, v->space, va, "vmm_visit") != STATUS_OK) {
+        v->stopped = true;
+        return;
+    }
+    cursor_start(&c, CURSOR_READ, v->vmm, v->space, va, pages);
+    while (!v->stopped && cursor_next(&c)) {
         if (c.level == 1) {
             visit_leaves(&c, v);
-        } else if (cursor_is_large(&c) && !cursor_is_corrupt(&c)) {
+        } else if (cursor_is_large(&c)) {
             add_leaf(v, &c, c.entry[c.level], c.level, c.va, c.pages);
         }
+    }
+    if (!v->is_closed) {
+        question_end(v->vmm, v->space, va);
     }
 }
 
@@ -149,7 +158,7 @@ void vmm_visit(struct vmm *vmm, struct space *space, vaddr_t from, vaddr_t end,
     if (request_check_space(vmm, space, "vmm_visit") != STATUS_OK || first > last) {
         return;
     }
-    struct visitor v = {.visit = visit, .ctx = ctx};
+    struct visitor v = {.vmm = vmm, .space = space, .visit = visit, .ctx = ctx};
     for (unsigned slot = 0; slot < TABLE_ENTRIES && !v.stopped; slot++) {
         uint64_t slot_first = vaddr_page_number(vaddr(LAYOUT_SLOT_BASE(slot)));
         uint64_t slot_last = slot_first + level_span_pages(PAGING_LEVELS) - 1;
@@ -158,7 +167,11 @@ void vmm_visit(struct vmm *vmm, struct space *space, vaddr_t from, vaddr_t end,
         if (slot_is_window(slot) || begin > stop) {
             continue;
         }
-        visit_slot(vmm, space, vaddr_add_pages(vaddr(0), begin), stop - begin + 1, &v);
+        visit_slot(&v, vaddr_add_pages(vaddr(0), begin), stop - begin + 1);
     }
-    pass_on(&v);
+    if (v.pending.pages.v > 0 && !v.stopped) {
+        visitor_begin(vmm);
+        visit(ctx, &v.pending);
+        visitor_end(vmm);
+    }
 }

@@ -11,7 +11,7 @@
  *
  * Invariants, checked by vmm_check() and tested by name in test/unit/:
  *   VMM-I1  the live count of every table that can go back, kept in its parent entry, is the number of its present
- *           entries; others carry none
+ *           entries; others carry none; only PTs of a space that keeps tables are empty
  *   VMM-I2  slot 511 of every PML4 names itself; slot 510 is 0 in every PML4 but where it is open
  *   VMM-I3  the kernel slots of every PML4 are the same four entries
  *   VMM-I4  every table frame and every owned leaf's frame is in use in the PMM
@@ -20,11 +20,14 @@
  *   VMM-I6  each space's page and table counts are the numbers of its present leaves and of its tables
  *   VMM-I7  temporary slots in use are never neighbours, and are exactly those of the stack
  *
- * Context: thread; faults may translate and query. One CPU and interrupts off until there are locks.
+ * Context: thread; faults may translate and query. One CPU runs: the locks are its interrupt flag, and a call inside
+ * another (a visitor's, a PMM callback's in the wrong place) is reported. What concerns more CPUs is kept as sets of
+ * them from the start: who may hold what, who must flush.
  */
 #ifndef CAIRN_VMM_VMM_H
 #define CAIRN_VMM_VMM_H
 
+#include "arch/lock.h"
 #include "arch/paging.h"
 #include "lib/fmt.h"
 #include "lib/status.h"
@@ -57,6 +60,11 @@ struct vmm_counters {
     uint64_t tables_made, tables_freed;
 };
 
+/* A set of CPUs: bit n is the CPU that arch_cpu() calls n. */
+struct vmm_cpus {
+    uint64_t mask;
+};
+
 /*
  * An address space. The caller brings the struct and keeps it in place until space_destroy. Fields are read-only
  * for others.
@@ -66,6 +74,11 @@ struct space {
     unsigned id;          /* 0: the kernel's own; others count up, never reused */
     npages_t pages;       /* present leaves in its private and global user part (space 0: also kernel pages) */
     npages_t tables;      /* table frames of it, the PML4 included; kernel tables not */
+    bool keeps_tables;    /* space_keep_tables */
+    struct vmm_cpus cpus; /* that have its PML4 in CR3: only these may hold translations of its user half */
+    struct vmm_cpus reached; /* that ran, or run, on a PML4 whose foreign slot named it: may hold tables of it (R15) */
+    struct space *opens;  /* whose tables the foreign slot of its PML4 shows; null: the slot is 0 */
+    struct lock window_lock, table_lock; /* in this order (R17): of the foreign slot; of all else in its tables */
     struct vmm *vmm;      /* whose it is; null when destroyed */
     struct space *next;   /* all spaces, in order of id */
 };
@@ -98,6 +111,11 @@ enum status space_create(struct vmm *vmm, struct space *space);
 enum status space_destroy(struct vmm *vmm, struct space *space);
 /* Make it current on this CPU; one CR3 load, none if it is current already. Closes the foreign window first (R18). */
 enum status space_switch(struct vmm *vmm, struct space *space);
+/*
+ * Keep PTs that become empty, so that mapping and unmapping in turn makes and frees none; false: no longer, and those
+ * that are empty now are freed (O(tables)). A space keeps none when it is made. => OK; MISUSE: not a space of this VMM.
+ */
+enum status space_keep_tables(struct vmm *vmm, struct space *space, bool keep);
 /* The space with this id, or null. O(spaces). */
 struct space *space_find(struct vmm *vmm, unsigned id);
 
@@ -109,8 +127,9 @@ struct space *space_find(struct vmm *vmm, unsigned id);
  *   INVALID  unaligned, empty, overflowing, unknown rights, write and execute together, VMM_USER in the kernel half
  *            (the user half goes with and without it)
  *   RANGE    non-canonical, a window, any other kernel address, the kernel half of a space but 0
- *   MISUSE   (reported) not a space of this VMM
- *   CORRUPT  (reported, not followed) a table entry on the way that no correct code wrote
+ *   MISUSE   (reported) not a space of this VMM; called by a visitor
+ *   CORRUPT  (reported with the walk, not followed) a table entry on the way that no correct code wrote, or that names
+ *            a frame which the PMM does not have in use
  *
  * All or nothing. Works on any space from any other: own tables or, through slot 510, foreign ones. One descent a
  * table; N pages behind P1 PTs and P2 PDs cost P1 + P2 + 1 loads of upper entries, none twice for ranges of up to
@@ -140,7 +159,9 @@ enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn
 /*
  * => OK; ABSENT: a page of the range is not mapped; UNSUPPORTED: a large page is in it. Owned frames are released,
  * empty tables freed, after the flush. Up to VMM_FLUSH_PAGES_MAX pages: an INVLPG each and one a table freed; more:
- * one CR3 reload for every VMM_GATHER_FRAMES owned frames. Pages of a space that is not current need no flush.
+ * one CR3 reload (for every VMM_GATHER_TABLES tables). Leaves of a table that goes are not stored to. PTs beyond the
+ * first VMM_GATHER_FRAMES owned frames are read through a temporary mapping after the flush: 2 stores, 1 INVLPG each.
+ * Pages of a space that runs nowhere need no flush.
  */
 enum status vmm_unmap(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages);
 /* New rights. => OK; ABSENT; UNSUPPORTED. Flushed like an unmap. */
@@ -192,6 +213,27 @@ enum status temp_unmap(struct vmm *vmm, vaddr_t page);
 /* Zero, or copy, whole frames, through slots of their own: the stack is not used. => OK. */
 enum status frame_zero(struct vmm *vmm, pfn_t frame);
 enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from);
+
+/* ---- Contents of any space, through temporary mappings: no switch, no frame ----
+ *
+ * Ranges of bytes, anywhere in pages that vmm_map could have made. All or nothing: all pages of all ranges are looked
+ * at before the first byte moves (they must stay mapped meanwhile). VMM_USER is not looked at; who acts for a user says
+ * so by the addresses. A page costs a look at its leaf, and 2 stores and 1 INVLPG for its temporary mapping; both sides
+ * foreign: the window is switched once for each 32 pages and side.
+ *
+ *   ABSENT       a page is not mapped
+ *   DENIED       a page that would be written is read-only
+ *   UNSUPPORTED  a page is no RAM, or not cached write-back: a second mapping of it would be
+ *   INVALID, RANGE, MISUSE, CORRUPT  as for ranges of pages; INVALID also no bytes
+ */
+
+/* Copy. => also INVALID: the ranges overlap in one space. Pages that share a frame otherwise are copied in order. */
+enum status space_copy(struct vmm *vmm, struct space *to, vaddr_t to_va, struct space *from, vaddr_t from_va,
+                       uint64_t bytes);
+/* Set to zero. */
+enum status space_clear(struct vmm *vmm, struct space *space, vaddr_t va, uint64_t bytes);
+/* Read into kernel memory. */
+enum status space_peek(struct vmm *vmm, struct space *space, vaddr_t va, void *out, uint64_t bytes);
 
 /* ---- Kernel pages: arena range, frames and guards in one ---- */
 

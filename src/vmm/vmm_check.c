@@ -120,7 +120,7 @@ static void check_table(struct checker *k, const struct found_table *t)
     unsigned slot = TEMP_SLOT_CHECK + t->level - 1, live = 0;
     vaddr_t page = temp_slot_set(k->vmm, slot, pte_pfn(t->parent));
     for (unsigned i = 0; i < TABLE_ENTRIES; i++) {
-        pte_t e = window_load(k->vmm, WINDOW_OWN, vaddr_add(page, i * (uint64_t)ENTRY_BYTES));
+        pte_t e = table_load(k->vmm, vaddr_add(page, i * (uint64_t)ENTRY_BYTES));
         if (pte_is_present(e)) {
             live++;
             check_entry(k, t, e, vaddr_add(t->base, i * level_span_bytes(t->level)));
@@ -129,7 +129,8 @@ static void check_table(struct checker *k, const struct found_table *t)
     temp_slot_clear(k->vmm, slot);
     unsigned expected = is_counted(t) ? live : 0;
     k->tables += is_counted(t);
-    if (entry_count(t->parent) != expected || (is_counted(t) && live == 0)) {
+    bool may_be_empty = !is_counted(t) || (t->level == 1 && k->space->keeps_tables);
+    if (entry_count(t->parent) != expected || (live == 0 && !may_be_empty)) {
         complain(k, "VMM-I1: the level-%u table for %#lx has %u present entries, its parent entry %#lx counts %u",
                  t->level, t->base.v, live, t->parent.v, entry_count(t->parent));
     }
@@ -146,6 +147,10 @@ static void check_windows(struct checker *k, pte_t self, pte_t foreign)
 {
     const struct space *open = k->space == k->vmm->current ? k->vmm->foreign.space : NULL;
     uint64_t expected = open != NULL ? pte_make(open->root, SLOT_BITS).v : 0;
+    if (k->space->opens != open) {
+        complain(k, "VMM-I2: its foreign slot is said to name space %u, not space %u",
+                 k->space->opens != NULL ? k->space->opens->id : 0, open != NULL ? open->id : 0);
+    }
     if ((self.v & WALK_MASK) != pte_make(k->space->root, SLOT_BITS).v) {
         complain(k, "VMM-I2: the self slot holds %#lx, the PML4 is frame %#lx", self.v, k->space->root.v);
     }
@@ -182,7 +187,7 @@ static void check_space(struct checker *k)
     vaddr_t page = temp_slot_set(k->vmm, slot_of_root, space->root);
     pte_t self = {0}, foreign = {0};
     for (unsigned slot = 0; slot < TABLE_ENTRIES; slot++) {
-        pte_t e = window_load(k->vmm, WINDOW_OWN, vaddr_add(page, slot * (uint64_t)ENTRY_BYTES));
+        pte_t e = table_load(k->vmm, vaddr_add(page, slot * (uint64_t)ENTRY_BYTES));
         if (slot == LAYOUT_SLOT_SELF) {
             self = e;
         } else if (slot == LAYOUT_SLOT_FOREIGN) {
@@ -211,7 +216,7 @@ static void check_temp(struct checker *k)
 {
     vaddr_t entry = window_entry(WINDOW_OWN, vaddr(LAYOUT_TEMP_BASE), 1);
     for (unsigned page = 0; page < TABLE_ENTRIES; page++) {
-        pte_t e = window_load(k->vmm, WINDOW_OWN, vaddr_add(entry, page * (uint64_t)ENTRY_BYTES));
+        pte_t e = table_load(k->vmm, vaddr_add(entry, page * (uint64_t)ENTRY_BYTES));
         unsigned slot = page / TEMP_SLOT_STRIDE;
         bool is_slot = page % TEMP_SLOT_STRIDE == 0;
         bool in_use = is_slot && slot >= TEMP_SLOT_STACK && slot < TEMP_SLOT_STACK + k->vmm->temp_count;

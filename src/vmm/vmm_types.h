@@ -7,13 +7,14 @@
 #define CAIRN_VMM_VMM_TYPES_H
 
 enum {
-    VMM_GATHER_FRAMES = 512, /* owned frames waiting for one flush; an unmap of more flushes in between */
-    VMM_GATHER_TABLES = 64,  /* table frames waiting likewise */
+    VMM_GATHER_FRAMES = 2 * TABLE_ENTRIES, /* owned frames of the PTs at the two ends of a range */
+    VMM_GATHER_TABLES = 1024,              /* tables waiting for one flush, 2 GiB; more flush in between */
     /*
      * Entries read by the look that the change need not read again: the upper entries of 1 GiB (512 and a few) and
      * the leaves of its two edge tables.
      */
     VMM_RECORD_ENTRIES = 3 * TABLE_ENTRIES + 32,
+    VMM_TRUSTED = 64, /* entries remembered whose frames the PMM has said to be in use as tables; a power of two */
 };
 
 /*
@@ -24,23 +25,26 @@ struct vmm_foreign {
     struct space *space;                  /* null: the slot holds 0 */
     bool all_clean;                       /* a CR3 reload came after the opening: every page is clean */
     unsigned count;                       /* pages[0, count) were INVLPGed since the opening */
-    vaddr_t last;                         /* the page touched last; 0: none */
+    vaddr_t last[PAGING_LEVELS + 1];      /* by level: the page touched last, clean; 0: none */
     vaddr_t pages[VMM_WINDOW_PAGES_MAX];
 };
 
 /* What was unhooked and waits for the flush (R13, R16). Empty between calls. */
 struct vmm_gather {
+    struct vmm_cpus cpus;                 /* where it is flushed */
     bool all;                             /* more than fits: one CR3 reload instead of INVLPGs */
-    unsigned page_count, window_count, frame_count, table_count;
-    vaddr_t pages[VMM_FLUSH_PAGES_MAX];   /* addresses whose leaves changed */
-    vaddr_t windows[VMM_FLUSH_PAGES_MAX]; /* window pages of unhooked tables */
+    unsigned page_count, window_count;    /* addresses[0, page_count + window_count) */
+    unsigned frame_count, table_count;
+    /* Whose leaves changed, at most VMM_FLUSH_PAGES_MAX; and window pages of unhooked tables, as many. */
+    vaddr_t addresses[2 * VMM_FLUSH_PAGES_MAX];
     pfn_t frames[VMM_GATHER_FRAMES];      /* one reference each */
-    pfn_t tables[VMM_GATHER_TABLES];
+    pte_t tables[VMM_GATHER_TABLES];      /* the entry that named it, with the number of leaves still in it */
 };
 
 /* Entries in the order the look read them, for the change that follows. */
 struct vmm_record {
     unsigned count;
+    bool is_full;                         /* what was read later is not in it */
     pte_t entry[VMM_RECORD_ENTRIES];
 };
 
@@ -61,6 +65,11 @@ struct vmm {
     void *(*pointer)(vaddr_t page);       /* to a mapped kernel page */
     npages_t node_pages;                  /* frames of the arena's nodes, and of their tables */
     vaddr_t node_next;                    /* where the next one will be */
+    struct vmm_cpus online;               /* CPUs that run: all of them may hold kernel addresses */
+    const char *editing;                  /* the call that edits tables now, or the visit; null: none */
+    unsigned visits;                      /* visitors that are running */
+    uint64_t changes;                     /* of tables or windows, so far: has anything happened meanwhile? */
+    pte_t trusted[VMM_TRUSTED];           /* entries, as WALK_MASK has them, that name tables; by frame number */
     struct vmm_foreign foreign;
     struct vmm_gather gather;
     struct vmm_record record;

@@ -5,12 +5,56 @@
 #ifndef CAIRN_VMM_WALK_H
 #define CAIRN_VMM_WALK_H
 
-#include "vmm/foreign.h"
+#include "vmm/frames.h"
+
+/* ---- A range behind one PT, whose upper entries are all known: no cursor ---- */
+
+struct spot {
+    unsigned level;                 /* 1: entry[2] names the PT; else entry[level] is one to be examined */
+    vaddr_t leaf, parent;           /* where the first page's entry is; where entry[2] is */
+    pte_t entry[PAGING_LEVELS + 1]; /* as in a cursor: [level or 2]..[4] */
+};
+
+/*
+ * The PT for `va`. Reads what a cursor would read, and stops where one must decide: there the cursor takes over
+ * (cursor_go_on). Our own tables inline, and by value where it is handed on, so that on the short way all of it is in
+ * registers.
+ */
+__attribute__((always_inline)) static inline struct spot spot_find_own(struct vmm *vmm, vaddr_t va)
+{
+    struct spot s = {.level = PAGING_LEVELS, .leaf = window_entry(WINDOW_OWN, va, 1)};
+    s.parent = window_above(s.leaf);
+    const vaddr_t third = window_above(s.parent), top = window_above(third);
+    s.entry[4] = arch_table_load(top);
+    if (is_trusted(vmm, s.entry[4])) {
+        s.entry[3] = arch_table_load(third);
+        s.level = 3;
+        if (is_trusted(vmm, s.entry[3])) {
+            s.entry[2] = arch_table_load(s.parent);
+            s.level = is_trusted(vmm, s.entry[2]) ? 1 : 2;
+        }
+    }
+    vmm->counters.table_loads += s.level == 1 ? PAGING_LEVELS - 1 : PAGING_LEVELS + 1 - s.level;
+    return s;
+}
+
+/* The same through the foreign window, which is open. */
+struct spot spot_find_foreign(struct vmm *vmm, vaddr_t va);
+
+static inline bool is_one_pt(vaddr_t va, npages_t pages) { return pages.v <= pages_to_span_end(va, 2); }
+
+/* Its live count is another. */
+static inline void spot_set_count(const struct spot *s, struct vmm *vmm, unsigned count)
+{
+    table_store(vmm, s->parent, entry_with_count(s->entry[2], count));
+}
+
+/* ---- Any range ---- */
 
 enum cursor_mode {
     CURSOR_READ,   /* just read */
-    CURSOR_LOOK,   /* read and keep what was read in vmm->record */
-    CURSOR_CHANGE, /* the range looked at before: read from the record, keep live counts, make and unhook tables */
+    CURSOR_LOOK,   /* read and keep what was read, for the change of the same range */
+    CURSOR_CHANGE, /* the range looked at before: nothing is read twice; keep live counts, make and unhook tables */
 };
 
 struct cursor {
@@ -18,48 +62,74 @@ struct cursor {
     struct space *space;
     enum window window;
     enum cursor_mode mode;
-    bool is_kernel;         /* in the kernel half: the PDPT is shared, never made or freed, and has no count */
-    bool is_live;           /* this CPU may have translations of the range */
-    bool started;
-    unsigned replayed;      /* entries taken from the record */
+    bool is_kernel;        /* in the kernel half: the PDPT is shared, never made or freed, and has no count */
+    bool is_single;        /* all behind one PT: there is one stretch, and a change takes it over as the look left it */
+    bool keeps;            /* PTs that become empty stay */
+    bool is_corrupt;       /* the stretch ends at an entry that no correct code wrote (reported) */
+    bool is_placed;        /* the first stretch is set */
+    bool goes;             /* the PT of the stretch goes with what is in it */
+    struct vmm_cpus cpus;  /* that may have translations of the range */
+    unsigned replayed;     /* entries taken from the record */
+    unsigned given;        /* entry[given] and those above are there from the start */
+    vaddr_t first;
+    uint64_t total;
     /* The current stretch: [va, va + pages), all behind one PT or one entry that ends the walk. */
     vaddr_t va;
     uint64_t pages;
-    uint64_t left;          /* pages from va to the end of the range, this stretch included */
-    unsigned level;         /* 1: entry[2] names a PT; 2..4: entry[level] is not present, a large page or corrupt */
+    uint64_t left;         /* pages from va to the end of the range, this stretch included */
+    unsigned level;        /* 1: entry[2] names a PT; 2..4: entry[level] is not present, a large page or corrupt */
+    /* Sets of levels: the live count in entry[level] changed; the table of that level was made by this call. */
+    unsigned dirty, fresh;
     /*
-     * By level: the entry that covers va in the table of that level, [level]..[4] valid; its live count changed;
-     * the table itself was made by this call, so that its entries are known to be 0.
+     * By level: where the entry that covers va is in the window, for all levels; and what it is, for [level]..[4].
      */
+    vaddr_t at[PAGING_LEVELS + 1];
     pte_t entry[PAGING_LEVELS + 1];
-    bool dirty[PAGING_LEVELS + 1];
-    bool fresh[PAGING_LEVELS + 1];
 };
 
 /*
- * Walk [va, va + pages) of `space`: canonical, in one half, no window. pages > 0. Opens the foreign window where it
+ * Walk [va, va + pages) of `space`: canonical, in one half, no window. pages > 0. The foreign window is open where it
  * is needed.
  */
 void cursor_start(struct cursor *c, enum cursor_mode mode, struct vmm *vmm, struct space *space, vaddr_t va,
                   uint64_t pages);
+/* Before the first stretch: what a spot has read is not read again. For ranges behind one PT. */
+static inline void cursor_go_on(struct cursor *c, const struct spot *s)
+{
+    c->given = s->level > 1 ? s->level : 2;
+    for (unsigned level = c->given; level <= PAGING_LEVELS; level++) {
+        c->entry[level] = s->entry[level];
+    }
+}
+/* After a look at the whole range: the same range, to be changed. */
+void cursor_change(struct cursor *c);
 /*
  * On to the next stretch. => false at the end of the range; counts are written back and empty tables gathered by then.
  */
 bool cursor_next(struct cursor *c);
 
-/* The stretch ends at an entry that no correct code wrote (reported). */
-bool cursor_is_corrupt(const struct cursor *c);
-bool cursor_is_large(const struct cursor *c);
+/* The stretch is (a part of) a large page. */
+static inline bool cursor_is_large(const struct cursor *c)
+{
+    return c->level > 1 && !c->is_corrupt && pte_is_present(c->entry[c->level]);
+}
 
-/* For stretches of level 1: the address of the first leaf's entry; the others follow. */
-vaddr_t cursor_leaves(const struct cursor *c);
-/* One leaf of the stretch; in CURSOR_LOOK it is recorded, in CURSOR_CHANGE with `recorded` taken from the record. */
-pte_t cursor_leaf(struct cursor *c, vaddr_t entry, bool recorded);
-void cursor_leaf_store(struct cursor *c, vaddr_t entry, pte_t value);
+/* For stretches of level 1: where the first leaf's entry is, usable; the others follow (entry_at). Not counted yet. */
+static inline vaddr_t cursor_leaves(struct cursor *c)
+{
+    window_use(c->vmm, c->window, c->at[1], 1);
+    return c->at[1];
+}
+
 /* Live leaves in the PT of the stretch. */
-unsigned cursor_count(const struct cursor *c);
+static inline unsigned cursor_count(const struct cursor *c) { return entry_count(c->entry[2]); }
 /* `delta` more (or fewer) leaves in it. Written back when the cursor leaves the PT. */
 void cursor_count_change(struct cursor *c, int delta);
+/*
+ * The PT goes when the cursor leaves it, with the leaves that are in it: `owned`: their frames are released after the
+ * flush; else the caller has gathered them.
+ */
+void cursor_drop_table(struct cursor *c, bool owned);
 
 /* Tables missing above the PTEs of a stretch that ends at an entry not present. */
 uint64_t cursor_missing_tables(const struct cursor *c);

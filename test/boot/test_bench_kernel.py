@@ -82,3 +82,38 @@ def test_addresses_cost_the_same_among_ten_ranges_and_among_a_hundred_thousand()
     assert arena["arena_pair_1m_100k"] <= ARENA_PAIR_MAX
     assert arena["arena_pair_2m_100k"] <= ARENA_CUT_MAX and arena["arena_find_100k"] <= ARENA_FIND_MAX
     assert arena["arena_pair_2m_100k"] > 2 * arena["arena_pair_100k"], "large ranges were really cut and merged"
+
+
+# What the VMM's calls may cost, in instructions: a call for one page, and a page of a batch of 512.
+VMM_MAX = {
+    "vmm_map_1": 250,
+    "vmm_map_1_foreign": 400,
+    "vmm_map_1_open": 400,
+    "vmm_unmap_1": 400,
+    "vmm_protect_1": 450,
+    "vmm_unmap_1_foreign": 450,
+    "vmm_protect_1_foreign": 500,
+    "vmm_map_512": 12,
+    "vmm_map_512_table": 12,
+    "vmm_map_512_foreign": 12,
+    "vmm_map_512_partly": 16,
+    "vmm_unmap_512": 12,
+    "vmm_unmap_512_table": 12,
+    "vmm_unmap_512_foreign": 12,
+    "vmm_unmap_512_partly": 20,
+    "vmm_protect_512": 20,
+    "vmm_protect_512_partly": 30,
+}
+
+
+@pytest.mark.cairn(labels="qemu", seconds=120)
+def test_calls_of_the_vmm_cost_what_they_may():
+    ended = run_cairn("--icount", "--timeout", "100", "--exec", "mem -j; bench vmm -j; check; mem -j").need_success()
+    before, after = ended.json_all("mem -j")
+    assert before["free"] == after["free"] and before["used"] == after["used"], "bench leaves all as it was"
+    costs = {name: cost(line) for name, line in lines_of(ended).items()}
+    print(costs)
+    assert [name for name, most in VMM_MAX.items() if costs[name] > most] == []
+    assert costs["vmm_map_1_foreign"] > costs["vmm_map_1_open"], "the slot was really switched"
+    assert costs["vmm_map_512_table"] > costs["vmm_map_512"], "a table was really made"
+    assert costs["vmm_map_512_fresh"] > 512, "a page takes 512 words to zero"

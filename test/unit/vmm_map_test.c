@@ -44,6 +44,25 @@ TEST(vmm, a_foreign_edit_is_seen_after_the_switch)
     vmm_bed_close(&bed);
 }
 
+TEST(vmm, each_page_of_a_batch_gets_its_own_frame)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    const pfn_t device = pfn(0x80000000);
+    for (uint64_t n = 1; n <= 13; n++) { /* within a table, then over its end */
+        for (unsigned border = 0; border < 2; border++) {
+            vaddr_t va = vaddr_add_pages(vaddr(VA_PRIVATE), border == 0 ? 5 : 512 - n / 2);
+            EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, va, device, npages(n), RW, false));
+            for (uint64_t i = 0; i < n; i++) {
+                EXPECT_EQ(vmm_bed_frame_of(&bed, &bed.a, vaddr_add_pages(va, i)), device.v + i);
+            }
+            EXPECT_EQ(vmm_bed_frame_of(&bed, &bed.a, vaddr_add_pages(va, n)), UINT64_MAX);
+            EXPECT_OK(vmm_unmap(bed.vmm, &bed.a, va, npages(n)));
+        }
+    }
+    vmm_bed_close(&bed);
+}
+
 /* Unmapping must flush: the same address, mapped to another frame, shows that one. */
 TEST(vmm, an_address_mapped_anew_shows_the_new_frame)
 {

@@ -1,5 +1,6 @@
 /* All or nothing: with every number of frames that is too small, and with the one that is enough. */
 #include "arch/layout.h"
+#include "pmm/pmm_runs.h"
 #include "unit/vmm_bed.h"
 
 enum { RW = VMM_READ | VMM_WRITE };
@@ -73,6 +74,81 @@ TEST(vmm, frames_keep_their_references_when_tables_run_out)
         EXPECT_EQ(pmm_query(bed.vmm->pmm, frame).references, k < 3 ? 1 : 2);
     }
     EXPECT_OK(pmm_release(bed.vmm->pmm, frame, NULL));
+    vmm_bed_close(&bed);
+}
+
+/* The same with frames that are given: only tables are taken. Own, foreign, with kept tables there already. */
+static void map_frames_with_every_number(struct vmm_bed *bed, struct space *space, const struct shape *s, bool own)
+{
+    pfn_t first;
+    REQUIRE(pmm_alloc_run(bed->vmm->pmm, PMM_USER, npages(s->pages), npages(1), npages(0), PMM_NO_LIMIT, &first) ==
+            STATUS_OK);
+    for (uint64_t k = 0; k <= s->tables; k++) {
+        const uint64_t free = pmm_stats(bed->vmm->pmm).free.v, made = bed->vmm->counters.tables_made;
+        npages_t taken = vmm_bed_limit(bed, k);
+        EXPECT_EQ(vmm_map_frames(bed->vmm, space, vaddr(s->va), first, npages(s->pages), RW, own),
+                  k < s->tables ? STATUS_NOMEM : STATUS_OK);
+        vmm_bed_unlimit(bed, taken);
+        EXPECT_EQ(pmm_query(bed->vmm->pmm, pfn_add(first, s->pages - 1)).references, k < s->tables || !own ? 1 : 2);
+        EXPECT_EQ(pmm_stats(bed->vmm->pmm).promised.v, 0);
+        if (k < s->tables) {
+            expect_untouched(bed, space, s, free);
+            EXPECT_EQ(bed->vmm->counters.tables_made, made);
+        }
+    }
+    EXPECT_EQ(space->tables.v, 1 + s->tables);
+    EXPECT(vmm_bed_check(bed->vmm));
+    EXPECT_OK(vmm_unmap(bed->vmm, space, vaddr(s->va), npages(s->pages)));
+    EXPECT_OK(pmm_free_run(bed->vmm->pmm, first, npages(s->pages)));
+}
+
+TEST(vmm, a_map_of_given_frames_takes_all_its_tables_or_none)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vmm_bed_switch(&bed, &bed.a);
+    for (unsigned i = 0; i + 1 < ARRAY_LEN(shapes); i++) {
+        map_frames_with_every_number(&bed, &bed.a, &shapes[i], i % 2 == 0);
+        map_frames_with_every_number(&bed, &bed.b, &shapes[i], i % 2 != 0);
+    }
+    vmm_bed_close(&bed);
+}
+
+static bool see_all(void *ctx, const struct vmm_mapping *m)
+{
+    *(uint64_t *)ctx += m->pages.v;
+    return true;
+}
+
+TEST(vmm, all_that_takes_no_frame_works_when_there_is_none)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    struct vmm *vmm = bed.vmm;
+    EXPECT_OK(vmm_map(vmm, &bed.a, vaddr(VA_GLOBAL), npages(700), RW));
+    EXPECT_OK(space_keep_tables(vmm, &bed.a, true));
+    npages_t taken = vmm_bed_limit(&bed, 0);
+    EXPECT_OK(vmm_protect(vmm, &bed.a, vaddr(VA_GLOBAL), npages(700), VMM_READ));
+    EXPECT(vmm_bed_frame_of(&bed, &bed.a, vaddr(VA_GLOBAL)) != UINT64_MAX);
+    uint64_t seen = 0;
+    vmm_visit(vmm, &bed.a, vaddr(0), vaddr(LAYOUT_USER_END), see_all, &seen);
+    EXPECT_EQ(seen, 700);
+    vmm_bed_switch(&bed, &bed.a);
+    vaddr_t page;
+    EXPECT_OK(temp_map(vmm, bed.a.root, &page));
+    EXPECT_OK(temp_unmap(vmm, page));
+    const pfn_t device = {0x80000000}; /* tables are there and stay: not even a map needs one */
+    EXPECT_OK(vmm_unmap(vmm, &bed.a, vaddr(VA_GLOBAL), npages(700)));
+    vmm_bed_unlimit(&bed, taken);
+    taken = vmm_bed_limit(&bed, 0);
+    EXPECT_OK(vmm_map_frames(vmm, &bed.a, vaddr(VA_GLOBAL), device, npages(700), RW, false));
+    EXPECT_EQ(vmm_map(vmm, &bed.a, vaddr(VA_PRIVATE), npages(1), RW), STATUS_NOMEM);
+    EXPECT_OK(vmm_unmap(vmm, &bed.a, vaddr(VA_GLOBAL), npages(700)));
+    EXPECT_OK(space_keep_tables(vmm, &bed.a, false));
+    vmm_bed_switch(&bed, &bed.b);
+    EXPECT_OK(space_destroy(vmm, &bed.a));
+    vmm_bed_unlimit(&bed, taken);
+    EXPECT_OK(space_create(vmm, &bed.a));
     vmm_bed_close(&bed);
 }
 

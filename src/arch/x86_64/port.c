@@ -1,18 +1,19 @@
 /*
- * arch.h on the hardware. The only place that dereferences a table entry. (arch_report and arch_fatal are the kernel's:
- * panic.c.)
+ * arch.h on the hardware, with inline.h. (arch_report and arch_fatal are the kernel's: panic.c.)
  */
 #include "arch/arch.h"
 
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"
 
-/* volatile: one access each, in program order among themselves; the MMU is another reader. */
-pte_t arch_table_load(vaddr_t entry) { return (pte_t){*(const volatile uint64_t *)vaddr_to_ptr(entry)}; }
-void arch_table_store(vaddr_t entry, pte_t value) { *(volatile uint64_t *)vaddr_to_ptr(entry) = value.v; }
-
-/* The memory clobber keeps accesses to the page, and stores to its tables, on their side of the flush. */
-void arch_invlpg(vaddr_t va) { __asm__ volatile("invlpg (%0)" : : "r"(va.v) : "memory"); }
+/* Only one CPU is started: no set can name another. */
+void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count)
+{
+    (void)cpus;
+    (void)pages;
+    (void)count;
+    arch_fatal("a flush of CPUs that were never started");
+}
 
 paddr_t arch_root(void) { return pfn_to_paddr(paddr_to_pfn(paddr(read_cr3()))); }
 void arch_root_load(paddr_t root) { write_cr3(root.v); }
@@ -49,15 +50,6 @@ static inline void forbid_user_pages(void)
 }
 
 unsigned arch_cpu(void) { return 0; } /* only one is started */
-
-uint64_t arch_interrupts_off(void)
-{
-    uint64_t flags;
-    __asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
-    return flags;
-}
-
-void arch_interrupts_restore(uint64_t flags) { __asm__ volatile("pushq %0; popfq" : : "r"(flags) : "memory", "cc"); }
 
 uint64_t arch_read64(vaddr_t va)
 {
