@@ -252,13 +252,24 @@ set(CAIRN_KERNEL_TEST_MORE_SOURCES
 
 # The host's port: the model MMU, and the runner's memory.
 set(CAIRN_HOST_SOURCES
-    test/model/cache.c
+    test/model/access.c
     test/model/cpu.c
+    test/model/data.c
     test/model/env.c
+    test/model/flush.c
+    test/model/held.c
+    test/model/history.c
     test/model/machine.c
-    test/model/mmu.c
+    test/model/memory.c
+    test/model/overheard.c
     test/model/port.c
     test/model/port_more.c
+    test/model/possible.c
+    test/model/report.c
+    test/model/rules.c
+    test/model/shrink.c
+    test/model/times.c
+    test/model/walk.c
     test/unit/host.c)
 
 # Unit tests that only the host can run: they read files, start threads, reserve terabytes.
@@ -267,7 +278,17 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/mb2_hostile_test.c
     test/unit/memmap_files_test.c
     test/unit/kmap_test.c
+    test/unit/mmu_bed.c
+    test/unit/mmu_brute.c
+    test/unit/mmu_play.c
+    test/unit/model_agrees_test.c
+    test/unit/model_cpus_test.c
+    test/unit/model_pcid_test.c
+    test/unit/model_play_test.c
     test/unit/model_test.c
+    test/unit/model_tlb_test.c
+    test/unit/model_upper_test.c
+    test/unit/model_window_test.c
     test/unit/pmm_cpus_test.c
     test/unit/pmm_huge_test.c
     test/unit/pmm_maps_test.c

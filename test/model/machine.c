@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "arch/layout.h"
-#include "model/cache.h"
+#include "model/mmu.h"
 #include "unit/test.h"
 
 struct model *model_machine;
@@ -31,34 +31,6 @@ static void *host_memory(struct model *m, size_t bytes)
     void *p = calloc(1, bytes);
     m->memory[m->memory_count++] = p;
     return p;
-}
-
-uint64_t model_phys_read64(struct model *m, paddr_t at)
-{
-    const char *page = model_frame(m, paddr_to_pfn(at));
-    return page == NULL ? 0 : *(const uint64_t *)(const void *)(page + page_offset_bytes(at.v));
-}
-
-void model_phys_write64(struct model *m, paddr_t at, uint64_t value)
-{
-    char *page = model_frame(m, paddr_to_pfn(at));
-    *(uint64_t *)(void *)(page + page_offset_bytes(at.v)) = value;
-}
-
-paddr_t model_entry_at(struct model *m, pfn_t root, vaddr_t va, unsigned level)
-{
-    pfn_t table = root;
-    for (unsigned l = PAGING_LEVELS;; l--) {
-        paddr_t at = paddr(pfn_to_paddr(table).v + table_index(va, l) * (uint64_t)ENTRY_BYTES);
-        if (l == level) {
-            return at;
-        }
-        pte_t e = {model_phys_read64(m, at)};
-        if (!pte_is_present(e)) {
-            return paddr(0);
-        }
-        table = pte_pfn(e);
-    }
 }
 
 static void link_entry(struct model *m, unsigned table, unsigned index, unsigned target, uint64_t bits)
@@ -158,23 +130,6 @@ static void start_pmm(struct model *m)
                                 __FILE__, __LINE__);
 }
 
-static struct model_cache new_cache(struct model *m)
-{
-    return (struct model_cache){
-        .entry = host_memory(m, MODEL_CACHE_ENTRIES * sizeof(struct model_cached)),
-        .order = host_memory(m, MODEL_CACHE_ENTRIES * sizeof(uint32_t)),
-        .epoch = 1,
-    };
-}
-
-static void start_cpu(struct model *m, struct model_cpu *cpu)
-{
-    cpu->tlb = new_cache(m);
-    for (unsigned level = 2; level <= PAGING_LEVELS; level++) {
-        cpu->upper[level] = new_cache(m);
-    }
-}
-
 struct model *model_start(uint64_t ram_bytes)
 {
     model_end();
@@ -183,9 +138,11 @@ struct model *model_start(uint64_t ram_bytes)
     m->ram = bytes_to_pages_down(ram_bytes);
     m->memory_base = test_port_pages(m->ram.v);
     m->touched = host_memory(m, m->ram.v * sizeof *m->touched);
-    for (unsigned i = 0; i < MODEL_CPUS; i++) {
-        start_cpu(m, &m->cpu[i]);
-    }
+    m->variant = model_intel;
+    m->random = ram_bytes;
+    m->clock = 1;
+    history_start(m);
+    cpus_start(m);
     build_tables(m);
     start_pmm(m);
     model_root_load(m, pfn_to_paddr(m->boot_root));
@@ -198,6 +155,8 @@ void model_end(void)
     if (m == NULL) {
         return;
     }
+    history_end(m);
+    cpus_end(m);
     test_port_pages_free(m->memory_base, m->ram.v);
     for (unsigned i = 0; i < MODEL_ARRAYS; i++) {
         test_port_pages_free(m->array[i].base, m->array[i].pages);

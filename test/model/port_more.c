@@ -16,7 +16,7 @@ void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count)
             model_invlpg(m, pages[i]);
         }
         if (pages == NULL) {
-            model_root_load(m, m->cpu[cpu].root);
+            model_root_load(m, model_root(m));
         }
     }
     m->current_cpu = self;

@@ -1,0 +1,84 @@
+/*
+ * The VMM's calls of the PMM, overheard. A frame that goes back by another call is judged when the VMM gets it again.
+ * The PMM's own tests call it as it is: its reports name the caller.
+ */
+#include "model/overheard.h"
+
+#include "model/model.h"
+
+static bool is_ours(const struct pmm *pmm)
+{
+    return model_machine != NULL && pmm == &model_machine->pmm;
+}
+
+static void taken(const struct pmm *pmm, enum status s, const pfn_t *frames, uint64_t n)
+{
+    for (uint64_t i = 0; i < n && s == STATUS_OK && is_ours(pmm); i++) {
+        model_frame_taken(model_machine, frames[i]);
+    }
+}
+
+enum status model_pmm_alloc(struct pmm *pmm, unsigned flags, pfn_t *frame)
+{
+    enum status s = pmm_alloc(pmm, flags, frame);
+    taken(pmm, s, frame, 1);
+    return s;
+}
+
+enum status model_pmm_alloc_zeroed(struct pmm *pmm, unsigned flags, pfn_t *frame, bool *is_zero)
+{
+    enum status s = pmm_alloc_zeroed(pmm, flags, frame, is_zero);
+    taken(pmm, s, frame, 1);
+    return s;
+}
+
+enum status model_pmm_alloc_many(struct pmm *pmm, unsigned flags, pfn_t *frames, npages_t n)
+{
+    enum status s = pmm_alloc_many(pmm, flags, frames, n);
+    taken(pmm, s, frames, n.v);
+    return s;
+}
+
+enum status model_pmm_free(struct pmm *pmm, pfn_t frame)
+{
+    enum status s = pmm_free(pmm, frame);
+    if (s == STATUS_OK && is_ours(pmm)) {
+        model_frame_freed(model_machine, frame);
+    }
+    return s;
+}
+
+enum status model_pmm_release(struct pmm *pmm, pfn_t frame, bool *freed)
+{
+    bool gone = false;
+    enum status s = pmm_release(pmm, frame, &gone);
+    if (s == STATUS_OK && gone && is_ours(pmm)) {
+        model_frame_freed(model_machine, frame);
+    }
+    if (freed != NULL) {
+        *freed = gone;
+    }
+    return s;
+}
+
+enum status model_pmm_free_many(struct pmm *pmm, const pfn_t *frames, npages_t n, npages_t *done)
+{
+    npages_t freed = {0};
+    enum status s = pmm_free_many(pmm, frames, n, &freed);
+    for (uint64_t i = 0; i < freed.v && is_ours(pmm); i++) {
+        model_frame_freed(model_machine, frames[i]);
+    }
+    if (done != NULL) {
+        *done = freed;
+    }
+    return s;
+}
+
+enum status model_pmm_free_run(struct pmm *pmm, pfn_t first, npages_t n)
+{
+    enum status s = pmm_free_run(pmm, first, n);
+    for (uint64_t i = 0; i < n.v && s == STATUS_OK && is_ours(pmm); i++) {
+        model_frame_freed(model_machine, pfn_add(first, i));
+    }
+    return s;
+}

@@ -1,0 +1,17 @@
+/* What the VMM calls instead of the PMM where the model judges frames that go back (cmake/host.cmake renames them). */
+#ifndef CAIRN_TEST_MODEL_OVERHEARD_H
+#define CAIRN_TEST_MODEL_OVERHEARD_H
+
+#include "pmm/pmm.h"
+#include "pmm/pmm_pressure.h"
+#include "pmm/pmm_runs.h"
+
+enum status model_pmm_alloc(struct pmm *pmm, unsigned flags, pfn_t *frame);
+enum status model_pmm_alloc_zeroed(struct pmm *pmm, unsigned flags, pfn_t *frame, bool *is_zero);
+enum status model_pmm_alloc_many(struct pmm *pmm, unsigned flags, pfn_t *frames, npages_t n);
+enum status model_pmm_free(struct pmm *pmm, pfn_t frame);
+enum status model_pmm_release(struct pmm *pmm, pfn_t frame, bool *freed);
+enum status model_pmm_free_many(struct pmm *pmm, const pfn_t *frames, npages_t n, npages_t *done);
+enum status model_pmm_free_run(struct pmm *pmm, pfn_t first, npages_t n);
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * Histories of the VMM on the model machine: lists of operations that can be drawn, run, shrunk and printed so that
+ * they can be pasted as a test. A history fails at its first violation, wrong answer or broken invariant.
+ */
+#ifndef CAIRN_TEST_UNIT_MMU_PLAY_H
+#define CAIRN_TEST_UNIT_MMU_PLAY_H
+
+#include "lib/rng.h"
+#include "model/model.h"
+
+enum play_kind {
+    PLAY_MAP,        /* pages of a space: fresh frames */
+    PLAY_MAP_FRAMES, /* ... frames of a device */
+    PLAY_UNMAP,
+    PLAY_PROTECT,
+    PLAY_CLEAR,  /* unmap all that is mapped of a part, stretch by stretch */
+    PLAY_USE,    /* translate; read and write them if the space is current */
+    PLAY_SWITCH, /* to the space */
+    PLAY_RENEW,  /* destroy the space and create another, unless it is current */
+    PLAY_KERNEL, /* kernel pages: free what the place `part` holds, or allocate `pages` there */
+    PLAY_WINDOW, /* map a page in a window, which must be refused */
+    PLAY_KINDS,
+};
+
+enum {
+    PLAY_SPACES = 3, /* number PLAY_SPACES is the kernel's own, for PLAY_SWITCH */
+    PLAY_PARTS = 3,
+    PLAY_PART_PAGES = 700,
+    PLAY_TEXT_BYTES = 640,
+};
+
+struct play_op {
+    uint8_t kind, space, part, rights; /* rights: VMM_* */
+    uint16_t first, pages;
+};
+
+struct play_result {
+    bool failed;
+    enum model_rule rule; /* MODEL_NONE: a wrong answer or a broken invariant */
+    unsigned at;          /* the operation */
+    unsigned changes;     /* operations on pages of spaces that changed something */
+    char text[PLAY_TEXT_BYTES];
+};
+
+/* What drawing goes on from: half of the operations name the space that is current. */
+struct play_drawing {
+    struct rng rng;
+    struct play_op last;
+    uint8_t current;
+};
+
+struct play_op play_draw(struct play_drawing *d);
+/* On a fresh machine. `loses_invlpg` as in struct model: a defect of the product, put on; null: none. */
+struct play_result play_run(const struct play_op *ops, unsigned n, bool (*loses_invlpg)(vaddr_t va));
+/* The shortest history that breaks the same rule, in place. => its length. */
+unsigned play_shrink(struct play_op *ops, unsigned n, bool (*loses_invlpg)(vaddr_t va));
+/* As C, by test_note. */
+void play_print(const struct play_op *ops, unsigned n, const struct play_result *result);
+
+#endif

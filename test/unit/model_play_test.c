@@ -1,0 +1,124 @@
+/*
+ * The VMM under the adversarial MMU: seeded random operations on several spaces break no rule, and a history that does
+ * (with a defect of the product put on) is shrunk to what a person would have written.
+ */
+#include "arch/layout.h"
+#include "unit/mmu_play.h"
+#include "unit/test.h"
+#include "vmm/vmm.h"
+
+enum { HISTORY = 5000, RW = VMM_READ | VMM_WRITE };
+
+static struct play_op ops[HISTORY];
+
+/* One history; when it fails, the shortest of its kind is printed. */
+static bool play_one(uint64_t seed, unsigned *changes)
+{
+    struct play_drawing d = {.rng = rng_seeded(seed)};
+    for (unsigned i = 0; i < HISTORY; i++) {
+        ops[i] = play_draw(&d);
+    }
+    struct play_result r = play_run(ops, HISTORY, NULL);
+    if (EXPECT(!r.failed)) {
+        *changes += r.changes;
+        return true;
+    }
+    test_note("history of seed %#lx, operation %u: %s", seed, r.at, r.text);
+    unsigned n = play_shrink(ops, HISTORY, NULL);
+    r = play_run(ops, n, NULL);
+    play_print(ops, n, &r);
+    return false;
+}
+
+TEST_HOST(model_play, random_operations_on_several_spaces_break_no_rule)
+{
+    struct rng seeds = rng_seeded(test_seed());
+    unsigned changes = 0;
+    for (unsigned i = 0; i < test_effort(); i++) {
+        if (!play_one(rng_next(&seeds), &changes)) {
+            return;
+        }
+    }
+    EXPECT(changes > HISTORY / 8 * test_effort()); /* most others are refused, or look */
+}
+
+/* ---- Defects, as if the product lacked one kind of INVLPG ---- */
+
+static bool is_user_page(vaddr_t va)
+{
+    return va.v < LAYOUT_USER_END;
+}
+
+static bool is_own_pt_page(vaddr_t va)
+{
+    return table_index(va, PAGING_LEVELS) == LAYOUT_SLOT_SELF && table_index(va, 3) < LAYOUT_SLOT_KERNEL;
+}
+
+static bool is_foreign_page(vaddr_t va)
+{
+    unsigned level = PAGING_LEVELS;
+    while (level > 1 && table_index(va, level) == LAYOUT_SLOT_SELF) {
+        level--;
+    }
+    return table_index(va, level) == LAYOUT_SLOT_FOREIGN;
+}
+
+static bool is_temporary_page(vaddr_t va)
+{
+    return table_index(va, PAGING_LEVELS) == LAYOUT_SLOT_TEMP;
+}
+
+/* A history fails with this defect, and is shrunk to `length` operations that break `rule`. */
+static void expect_shrunk(bool (*defect)(vaddr_t va), enum model_rule rule, unsigned length)
+{
+    struct play_drawing d = {.rng = rng_seeded(1)}; /* others may be shrunk to another history of the same length */
+    for (unsigned i = 0; i < HISTORY; i++) {
+        ops[i] = play_draw(&d);
+    }
+    struct play_result r = play_run(ops, HISTORY, defect);
+    EXPECT(r.failed);
+    unsigned n = play_shrink(ops, r.at + 1, defect);
+    r = play_run(ops, n, defect);
+    bool as_wanted = EXPECT(r.failed && r.rule == rule) && EXPECT_EQ(n, length);
+    for (unsigned i = 0; as_wanted && i < n; i++) {
+        as_wanted = EXPECT_EQ(ops[i].pages, 1);
+    }
+    if (!as_wanted) {
+        play_print(ops, n, &r);
+    }
+    EXPECT(!play_run(ops, n, NULL).failed); /* without the defect nothing is wrong with it */
+}
+
+TEST_HOST(model_play, a_lost_invlpg_of_a_page_is_shrunk_to_three_operations)
+{
+    expect_shrunk(is_user_page, MODEL_FREED_PAGE, 3); /* switch, map, unmap */
+}
+
+TEST_HOST(model_play, a_lost_invlpg_of_a_window_page_is_shrunk_to_three_operations)
+{
+    expect_shrunk(is_own_pt_page, MODEL_FREED_PAGE, 3);
+}
+
+TEST_HOST(model_play, a_lost_invlpg_of_a_foreign_page_is_shrunk_to_two_operations)
+{
+    expect_shrunk(is_foreign_page, MODEL_STALE, 2); /* any two that name two spaces */
+}
+
+TEST_HOST(model_play, a_lost_invlpg_of_a_temporary_page_is_shrunk_to_one_operation)
+{
+    expect_shrunk(is_temporary_page, MODEL_STALE, 1);
+}
+
+/* A printed history is a test as it stands. */
+TEST_HOST(model_play, a_history_can_be_pasted)
+{
+    static const struct play_op pasted[] = {
+        {PLAY_SWITCH, 0, 0, RW, 0, 1},
+        {PLAY_MAP, 0, 1, RW, 0, 2},
+        {PLAY_USE, 0, 1, RW, 0, 2},
+        {PLAY_UNMAP, 0, 1, RW, 0, 2},
+    };
+    EXPECT(!play_run(pasted, ARRAY_LEN(pasted), NULL).failed);
+    struct play_result r = play_run(pasted, ARRAY_LEN(pasted), is_user_page);
+    EXPECT(r.failed && r.at == 3 && r.rule == MODEL_FREED_PAGE);
+}
