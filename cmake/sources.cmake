@@ -202,6 +202,7 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/pmm_bad_places_test.c
     test/unit/pmm_bad_test.c
     test/unit/pmm_closed_test.c
+    test/unit/pmm_damage_test.c
     test/unit/pmm_emergency_test.c
     test/unit/pmm_hotplug_more_test.c
     test/unit/pmm_hotplug_test.c
@@ -211,6 +212,8 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/pmm_misuse_test.c
     test/unit/pmm_nodes_test.c
     test/unit/pmm_owners_end_test.c
+    test/unit/pmm_outdone_test.c
+    test/unit/pmm_owners_last_test.c
     test/unit/pmm_owners_test.c
     test/unit/pmm_pressure_test.c
     test/unit/pmm_random_change.c

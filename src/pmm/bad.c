@@ -61,6 +61,9 @@ static enum status used_frame_goes_bad(struct pmm *pmm, struct pmm_block *b, uin
 
 static enum status open_frame_goes_bad(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
 {
+    if (b->mode == PMM_BLOCK_CACHED) {
+        return STATUS_LIMIT; /* no code means anything: its CPU, which this call interrupts, can drain it */
+    }
     if (block_is_run(b)) {
         block_split(pmm, b);
     }

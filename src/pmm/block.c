@@ -11,7 +11,8 @@ static unsigned carve(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, un
 {
     uint64_t first = block_first(pmm, b);
     unsigned index = b->carved, limit = part_limit(pmm, b);
-    unsigned got = n < limit - index ? n : limit - index;
+    unsigned left = index < limit ? limit - index : 0; /* a mark beyond the end is a wrong one: nothing is there */
+    unsigned got = n < left ? n : left;
     for (unsigned i = 0; i < got; i++) {
         code_set(pmm, first + index + i, code);
         frames[got - 1 - i] = first + index + i;
@@ -196,14 +197,26 @@ void block_split(struct pmm *pmm, struct pmm_block *b)
 
 /* ---- Corruption ---- */
 
-/* Free frames as the codes have them. */
-static uint64_t count_free_codes(const struct pmm *pmm, const struct pmm_block *b)
+/* Free frames as the codes have them; `carved` is no more than there are. */
+static uint64_t count_free_codes(const struct pmm *pmm, const struct pmm_block *b, unsigned carved)
 {
-    uint64_t first = block_first(pmm, b), free = part_limit(pmm, b) - b->carved;
-    for (unsigned i = b == pmm->blocks ? (unsigned)frames_below_1m() : 0; i < b->carved; i++) {
+    uint64_t first = block_first(pmm, b), free = part_limit(pmm, b) - carved;
+    for (unsigned i = b == pmm->blocks ? (unsigned)frames_below_1m() : 0; i < carved; i++) {
         free += code_is_link(code_get(pmm, first + i));
     }
     return free;
+}
+
+/* The codes of a block that is closed mean something up to its end. */
+static void codes_close(struct pmm *pmm, struct pmm_block *b, uint64_t suspect)
+{
+    unsigned limit = part_limit(pmm, b), carved = b->carved < limit ? b->carved : limit;
+    uint64_t first = block_first(pmm, b);
+    if (suspect != FRAME_NONE && count_free_codes(pmm, b, carved) < b->free) {
+        code_set(pmm, suspect, CODE_LOST); /* its code was overwritten: it is free, and says something else */
+    }
+    codes_fill(pmm, first + carved, first + limit, CODE_LOST);
+    carved_set(b, limit);
 }
 
 void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t value, uint64_t suspect)
@@ -230,9 +243,7 @@ void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t
         }
     }
     uint64_t lost = b->free;
-    if (suspect != FRAME_NONE && count_free_codes(pmm, b) < lost) {
-        code_set(pmm, suspect, CODE_LOST); /* its code was overwritten: it is free, and says something else */
-    }
+    codes_close(pmm, b, suspect);
     count_free_in(pmm, b, -(int64_t)lost);
     uint64_t *accounts[] = {&pmm->spare, &pmm->emergency, &pmm->promised};
     uint64_t left = lost;
@@ -267,12 +278,13 @@ struct block_map block_free_map(const struct pmm *pmm, const struct pmm_block *b
     if (!block_has_stack(b)) {
         return map;
     }
-    unsigned from = b == pmm->blocks ? (unsigned)frames_below_1m() / 64 : 0, carved = b->carved;
+    unsigned from = b == pmm->blocks ? (unsigned)frames_below_1m() / 64 : 0, limit = part_limit(pmm, b);
+    unsigned carved = b->carved < limit ? b->carved : limit; /* a wrong mark must not lead beyond the map */
     uint64_t first = block_first(pmm, b);
     for (unsigned w = from; w < carved / 64; w++) {
         map.word[w] = codes_map_64(codes_at(pmm, first + w * 64));
     }
-    for (unsigned w = carved / 64; w < part_limit(pmm, b) / 64; w++) { /* free from the mark on */
+    for (unsigned w = carved / 64; w < limit / 64; w++) { /* free from the mark on */
         uint64_t beyond = w * 64 < carved ? ~0ULL << (carved % 64) : ~0ULL;
         map.word[w] = beyond | (beyond == ~0ULL ? 0 : codes_map_64(codes_at(pmm, first + w * 64)));
     }

@@ -62,7 +62,7 @@ static void claim_take(struct pmm *pmm, uint64_t first, uint64_t end)
             }
             block_take_range(pmm, b, at, stop, NULL);
         } else {
-            untouched_sub(pmm, r, stop - at, false);
+            untouched_taken(pmm, r, at, stop - at);
         }
     }
 }
@@ -106,6 +106,34 @@ enum status pmm_claim(struct pmm *pmm, pfn_t first, npages_t frames)
     lock_take(&pmm->lock);
     enum status s = claim_locked(pmm, first.v, end);
     lock_drop(&pmm->lock);
+    return s;
+}
+
+/* ---- For runs ---- */
+
+enum status open_claimed(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t frames, unsigned class)
+{
+    enum status s = STATUS_OK;
+    uint64_t end = first + frames;
+    pmm->claim_first = first;
+    pmm->claim_end = end;
+    for (uint64_t block = block_of(first); block_start(block) < end && s == STATUS_OK; block++) {
+        while (s == STATUS_OK && !block_is_open(pmm, r, block)) {
+            s = block_open(pmm, r, block, class);
+        }
+    }
+    pmm->claim_first = pmm->claim_end = 0;
+    return s;
+}
+
+enum status open_last(struct pmm *pmm, uint64_t block, uint64_t frames, unsigned class, uint64_t *first)
+{
+    struct pmm_region *r = region_find(pmm, block);
+    *first = block_start(block);
+    untouched_taken(pmm, r, *first, frames);
+    pmm->claim_whole = true; /* where it is all of it */
+    enum status s = open_claimed(pmm, r, *first, frames, class);
+    pmm->claim_whole = false;
     return s;
 }
 

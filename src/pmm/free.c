@@ -13,7 +13,11 @@ static void goes_bad(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
     if (b->owner != 0) {
         owner_find(pmm, b->owner)->in_own--;
     }
-    block_restack(pmm, b);
+    if (b->owner != 0 && b->usable == 0) {
+        owner_lose_block(pmm, b); /* all of it is bad */
+    } else {
+        block_restack(pmm, b);
+    }
 }
 
 void free_once(struct pmm *pmm, struct pmm_block *b, uint64_t frame, bool may_cache)

@@ -40,12 +40,13 @@ struct stretch stretch_from(const struct pmm *pmm, uint64_t from)
 
 bool stretch_next(const struct pmm *pmm, struct stretch *s, uint64_t end)
 {
-    for (uint64_t at = s->stop; at < end;) {
+    uint64_t at = s->stop;
+    while (at < end) {
         while (s->run < pmm->run_count && run_end(pmm->runs[s->run]) <= at) {
             s->run++;
         }
         if (s->run == pmm->run_count || pmm->runs[s->run].first.v >= end) {
-            return false;
+            break;
         }
         at = pmm->runs[s->run].first.v > at ? pmm->runs[s->run].first.v : at;
         while (s->hold < pmm->hold_count && hold_end(pmm->holds[s->hold]) <= at) {
@@ -65,6 +66,7 @@ bool stretch_next(const struct pmm *pmm, struct stretch *s, uint64_t end)
             return true;
         }
     }
+    s->stop = at; /* it goes on from here, behind the holds that were passed */
     return false;
 }
 

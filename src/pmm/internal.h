@@ -177,8 +177,10 @@ uint64_t fresh_block(const struct pmm *pmm, const struct pmm_region *r);
 void extent_take(struct pmm *pmm, struct pmm_region *r, uint64_t block); /* its descriptor is backed; it is open now */
 /* First usable frame at or behind `from` that is in a never-used block of any region; FRAME_NONE. */
 uint64_t unopened_next(const struct pmm *pmm, uint64_t from);
-/* Frames of never-used blocks of r leave the free ones, or (stay_free) are free in an opened block from now on. */
-void untouched_sub(struct pmm *pmm, struct pmm_region *r, uint64_t frames, bool stay_free);
+/* Frames of never-used blocks of r are free in an opened block from now on. */
+void untouched_sub(struct pmm *pmm, struct pmm_region *r, uint64_t frames);
+/* [first, first + frames), usable, in one part of a never-used block of r, stop being free. */
+void untouched_taken(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t frames);
 /* Frames of never-used blocks of r become free: they were held. */
 void untouched_add(struct pmm *pmm, struct pmm_region *r, uint64_t frames);
 /* Frames of r became free (or, negative, stopped being so); `spare` is the caller's. */
@@ -257,9 +259,11 @@ static inline unsigned home_node(const struct pmm *pmm)
     size_t cpu = pmm->cpu_count > 1 ? arch_cpu() : 0;
     return cpu < pmm->cpu_count ? pmm->cpus[cpu].lane >> LANE_NODE_SHIFT : 0;
 }
-/* A wholly free block for a request with these flags, on no stack; opens one. Null: none, or (*s) the backing failed.
+/*
+ * A wholly free block for a request with these flags, on no stack; opens one. Null: none, or (*s) the backing failed,
+ * or the only one there is was never used and would have to pay for itself: it is *last, else FRAME_NONE.
  */
-struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s);
+struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s, uint64_t *last);
 
 /* ---- magazine.c ---- */
 /* A frame from this CPU's magazine, refilled where need be. Code 1. => OK; NOMEM, CORRUPT: try the blocks. */
@@ -297,6 +301,12 @@ bool owners_give_block(struct pmm *pmm);
 struct pmm_block *owners_yield_block(struct pmm *pmm);
 void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack);
 void owner_list_remove(struct pmm *pmm, struct pmm_block *b);
+
+/* ---- claim.c ---- */
+/* Open the blocks of [first, first + frames), whose never-used frames are no longer free; they become used once. */
+enum status open_claimed(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t frames, unsigned class);
+/* The first frames of this never-used block become used once, or all of it is handed out: others pay for that. */
+enum status open_last(struct pmm *pmm, uint64_t block, uint64_t frames, unsigned class, uint64_t *first);
 
 /* ---- run.c, run_search.c, run_free.c ---- */
 /* A block that was handed out whole, or cached so, is wholly free: counts region and `spare`. */

@@ -208,7 +208,8 @@ uint64_t cached_frames(const struct pmm *pmm)
 {
     static_assert(PMM_CLASSES == 2, "four magazines a CPU");
     uint64_t frames = pmm->zero_count;
-    for (const struct pmm_cpu *cpu = pmm->cpus, *end = cpu + pmm->cpu_count; cpu < end; cpu++) {
+    for (size_t i = 0; i < pmm->cpu_count; i++) { /* by index: of no CPUs there is no address */
+        const struct pmm_cpu *cpu = &pmm->cpus[i];
         frames += count_of(&cpu->magazines[0][0]) + count_of(&cpu->magazines[0][1]) +
                   count_of(&cpu->magazines[1][0]) + count_of(&cpu->magazines[1][1]) +
                   block_start(__atomic_load_n(&cpu->whole_count, __ATOMIC_RELAXED));

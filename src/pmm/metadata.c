@@ -79,7 +79,7 @@ static uint64_t take_opened(struct pmm *pmm, struct pmm_block *b)
 static uint64_t take_unopened(struct pmm *pmm, struct payer *payer, uint64_t frame)
 {
     payer->next = frame + 1;
-    untouched_sub(pmm, region_find(pmm, block_of(frame)), 1, false);
+    untouched_taken(pmm, region_find(pmm, block_of(frame)), frame, 1);
     return frame;
 }
 
@@ -154,7 +154,7 @@ static enum status open_one(struct pmm *pmm, struct pmm_region *r, uint64_t bloc
     }
     unsigned free = block_write(pmm, r, block, class, payer->start, payer->next);
     extent_take(pmm, r, block);
-    untouched_sub(pmm, r, free, true);
+    untouched_sub(pmm, r, free);
     return STATUS_OK;
 }
 

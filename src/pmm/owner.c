@@ -128,10 +128,11 @@ static bool deserves_block(const struct pmm *pmm, const struct pmm_owner *o)
 static enum status take_own(struct pmm *pmm, struct pmm_owner *o, unsigned flags, uint64_t *frame)
 {
     enum status s = STATUS_OK;
+    uint64_t last; /* this one stays for others */
     while (s == STATUS_OK) {
         struct pmm_block *b = o->partly != PMM_NO_BLOCK ? &pmm->blocks[o->partly] : NULL;
         if (b == NULL && deserves_block(pmm, o)) {
-            b = take_whole_block(pmm, flags, &s);
+            b = take_whole_block(pmm, flags, &s, &last);
             if (b != NULL) {
                 own(pmm, o, b);
             }
@@ -191,8 +192,11 @@ enum status pmm_owner_open(struct pmm *pmm, unsigned *owner)
     return place < pmm->owner_capacity ? STATUS_OK : STATUS_LIMIT; /* config.owner_capacity */
 }
 
-/* Everything in use in it is free again. Where all 512 frames can be used, no code is looked at. */
-static void take_back(struct pmm *pmm, struct pmm_block *b)
+/*
+ * Everything in use in it is free again. Where all 512 frames can be used, no code is looked at. false: it was found
+ * corrupt and is closed now; what was used in it stays so.
+ */
+static bool take_back(struct pmm *pmm, struct pmm_block *b)
 {
     uint64_t used = (uint64_t)b->usable - b->free, first = block_first(pmm, b);
     if (b->usable == PMM_BLOCK_FRAMES) {
@@ -200,13 +204,14 @@ static void take_back(struct pmm *pmm, struct pmm_block *b)
     } else {
         for (unsigned i = 0; i < b->carved && b->free < b->usable; i++) {
             if (code_get(pmm, first + i) == 1 && !block_push(pmm, b, first + i)) {
-                return; /* closed: what was used in it stays so */
+                return false;
             }
         }
     }
     count_free_in(pmm, b, (int64_t)used);
     pmm->spare += used;
     pmm->freed += used;
+    return true;
 }
 
 static void close_blocks(struct pmm *pmm, struct pmm_owner *o, const uint32_t *list, struct pmm_owner_end *end)
@@ -214,8 +219,7 @@ static void close_blocks(struct pmm *pmm, struct pmm_owner *o, const uint32_t *l
     while (*list != PMM_NO_BLOCK) {
         struct pmm_block *b = &pmm->blocks[*list];
         uint64_t used = (uint64_t)b->usable - b->free;
-        if (b->retained == 0) {
-            take_back(pmm, b);
+        if (b->retained == 0 && take_back(pmm, b)) {
             end->blocks.v++;
             end->frames.v += used;
             o->in_own -= used;

@@ -144,15 +144,19 @@ void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind, 
 
 /* ---- Extents of blocks never used ---- */
 
-void untouched_sub(struct pmm *pmm, struct pmm_region *r, uint64_t frames, bool stay_free)
+void untouched_sub(struct pmm *pmm, struct pmm_region *r, uint64_t frames)
 {
     ASSERT(r->untouched >= frames && pmm->untouched >= frames);
     r->untouched -= frames;
     pmm->untouched -= frames;
-    if (!stay_free) {
-        count_free(pmm, r, -(int64_t)frames);
-    }
     supply_update(pmm, r, PMM_SUPPLY_FRESH, r->untouched > 0);
+}
+
+void untouched_taken(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t frames)
+{
+    untouched_sub(pmm, r, frames);
+    count_free(pmm, r, -(int64_t)frames);
+    pmm->low_untouched -= first < frames_below_1m() ? frames : 0;
 }
 
 void untouched_add(struct pmm *pmm, struct pmm_region *r, uint64_t frames)

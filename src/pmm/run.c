@@ -93,22 +93,6 @@ static bool try_quickly(struct pmm *pmm, unsigned flags, const struct run_wish *
     return false;
 }
 
-/* Open the blocks of [first, first + frames), whose never-used frames are no longer free; they become used once. */
-static enum status open_claimed(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t frames, unsigned class)
-{
-    enum status s = STATUS_OK;
-    uint64_t end = first + frames;
-    pmm->claim_first = first;
-    pmm->claim_end = end;
-    for (uint64_t block = block_of(first); block_start(block) < end && s == STATUS_OK; block++) {
-        while (s == STATUS_OK && !block_is_open(pmm, r, block)) {
-            s = block_open(pmm, r, block, class);
-        }
-    }
-    pmm->claim_first = pmm->claim_end = 0;
-    return s;
-}
-
 /*
  * The never-used frames of r in [from, end): the first place that serves, in one part of a block, is opened; no frame
  * of the run pays for that.
@@ -125,7 +109,7 @@ static enum status try_stretches(struct pmm *pmm, struct pmm_region *r, uint64_t
         uint64_t run = start < limit ? fit_in_stretch(start, stop, wish) : FRAME_NONE;
         if (run != FRAME_NONE) {
             *first = run;
-            untouched_sub(pmm, r, wish->frames, false);
+            untouched_taken(pmm, r, run, wish->frames);
             return open_claimed(pmm, r, run, wish->frames, 0);
         }
         at = unopened_next(pmm, start < limit ? stop : limit);
@@ -179,7 +163,11 @@ static enum status run_in_block(struct pmm *pmm, unsigned flags, const struct ru
     }
     bool any_block = zone_limit(flags) > PMM_ZONE_1M && wish->align <= PMM_BLOCK_FRAMES && wish->end == FRAME_NONE;
     enum status s = STATUS_OK;
-    struct pmm_block *b = any_block ? take_whole_block(pmm, flags, &s) : NULL;
+    uint64_t last = FRAME_NONE;
+    struct pmm_block *b = any_block ? take_whole_block(pmm, flags, &s, &last) : NULL;
+    if (last != FRAME_NONE) {
+        return open_last(pmm, last, wish->frames, flags & PMM_USER, first);
+    }
     if (b != NULL) { /* a whole block can serve any such wish */
         block_restack(pmm, b);
         return take_in_block(pmm, b, wish, flags & PMM_USER, first) ? STATUS_OK : STATUS_NOMEM;
@@ -201,12 +189,26 @@ static void hand_out_whole(struct pmm *pmm, struct pmm_block *b, enum pmm_mode m
     b->next = PMM_NO_BLOCK;
 }
 
+/* The only block there is, never used, is a run. */
+static enum status last_block(struct pmm *pmm, uint64_t block, unsigned class, uint64_t *first)
+{
+    enum status s = open_last(pmm, block, PMM_BLOCK_FRAMES, class, first);
+    if (s == STATUS_OK) {
+        struct pmm_block *b = &pmm->blocks[block];
+        lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
+        b->mode = PMM_BLOCK_RUN_HEAD;
+        b->next = RUN_OF_ONE_BLOCK;
+    }
+    return s;
+}
+
 static enum status one_block(struct pmm *pmm, unsigned flags, uint64_t *first)
 {
     enum status s;
-    struct pmm_block *b = take_whole_block(pmm, flags, &s);
+    uint64_t last;
+    struct pmm_block *b = take_whole_block(pmm, flags, &s, &last);
     if (b == NULL) {
-        return s == STATUS_OK ? STATUS_NOMEM : s;
+        return last != FRAME_NONE ? last_block(pmm, last, flags & PMM_USER, first) : s == STATUS_OK ? STATUS_NOMEM : s;
     }
     lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | (flags & PMM_USER));
     hand_out_whole(pmm, b, PMM_BLOCK_RUN_HEAD);
@@ -226,7 +228,7 @@ static enum status take_blocks(struct pmm *pmm, struct pmm_region *r, uint64_t f
         uint64_t stop = part_end(at, end);
         struct pmm_block *b = &pmm->blocks[block_of(at)];
         if (!block_is_open(pmm, r, block_of(at))) {
-            untouched_sub(pmm, r, stop - at, false);
+            untouched_taken(pmm, r, at, stop - at);
             continue;
         }
         block_unstack(pmm, b);

@@ -47,6 +47,16 @@ void block_make_whole(struct pmm *pmm, struct pmm_block *b)
     block_restack(pmm, b);
 }
 
+static void count_pushed(struct pmm *pmm, struct pmm_block *b, uint64_t pushed)
+{
+    count_free_in(pmm, b, (int64_t)pushed);
+    pmm->spare += pushed;
+    pmm->freed += pushed;
+    if (b->owner != 0) {
+        owner_find(pmm, b->owner)->in_own -= pushed;
+    }
+}
+
 /* Frames [first, end) of one block, all used once: pushed one after the other, counted together. */
 static void free_in_block(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end)
 {
@@ -54,16 +64,13 @@ static void free_in_block(struct pmm *pmm, struct pmm_block *b, uint64_t first, 
     for (uint64_t f = end; f-- > first;) { /* the lowest on top */
         if (code_get(pmm, f) == 1 && block_has_stack(b) && block_push(pmm, b, f)) {
             pushed++;
-        } else {
-            free_once(pmm, b, f, false); /* shared once, bad, or its block is closed */
+            continue;
         }
+        count_pushed(pmm, b, pushed); /* before its owner may lose the block */
+        pushed = 0;
+        free_once(pmm, b, f, false); /* shared once, bad, or its block is closed */
     }
-    count_free_in(pmm, b, (int64_t)pushed);
-    pmm->spare += pushed;
-    pmm->freed += pushed;
-    if (b->owner != 0) {
-        owner_find(pmm, b->owner)->in_own -= pushed;
-    }
+    count_pushed(pmm, b, pushed);
     block_restack(pmm, b);
 }
 

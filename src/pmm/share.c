@@ -98,8 +98,9 @@ enum status pmm_zero_frame_set(struct pmm *pmm, pfn_t frame)
     const void *caller = __builtin_return_address(0);
     lock_take(&pmm->lock);
     enum status s = STATUS_OK;
-    struct pmm_block *b = used_block(pmm, frame.v);
-    if (pmm->zero_frame != FRAME_NONE) {
+    bool is_set = pmm->zero_frame != FRAME_NONE; /* looked at first: the next splits runs */
+    struct pmm_block *b = is_set ? NULL : used_block(pmm, frame.v);
+    if (is_set) {
         s = STATUS_EXISTS;
     } else if (b == NULL || (code_get(pmm, frame.v) != 1 && code_get(pmm, frame.v) != CODE_SHARED_ONCE)) {
         s = STATUS_MISUSE;

@@ -22,6 +22,7 @@ void account_pay_more(struct pmm *pmm, uint64_t n)
         *accounts[i] -= part;
         n -= part;
     }
+    pmm->debt += n; /* the frames are had: those that are left to pay for metadata are fewer */
 }
 
 /* ---- Blocks ---- */
@@ -30,6 +31,13 @@ void account_pay_more(struct pmm *pmm, uint64_t n)
 #define KIND(kind) (0xFFULL << ((kind) * 8))
 #define KINDS_IDLE (KIND(PMM_SUPPLY_HOLED) | KIND(PMM_SUPPLY_WHOLE) | KIND(PMM_SUPPLY_FRESH))
 static_assert(PMM_NODES_MAX == 8 && PMM_SUPPLIES <= 8, "a byte of nodes a kind, a word of kinds");
+enum { ZONES_ABOVE_16M = 1 << PMM_ZONE_4G | 1 << PMM_ZONE_HIGH }; /* as zones_serving has them: what comes first */
+
+/* Where nothing can be opened any more, opened blocks go on serving. */
+static uint64_t kinds_given(const struct pmm *pmm)
+{
+    return pmm->broken ? ~(KIND(PMM_SUPPLY_FRESH) | KIND(PMM_SUPPLY_FRESH_WHOLE)) : ~0ULL;
+}
 
 /* The first region of that list: there is one. */
 static struct pmm_region *supply_first(struct pmm *pmm, enum pmm_supply kind, enum pmm_zone zone, unsigned node)
@@ -125,7 +133,7 @@ static enum pmm_supply kind_there(const struct pmm *pmm, struct place place, uin
  * cannot be opened. */
 static struct pmm_block *find(struct pmm *pmm, unsigned zones, uint64_t kinds, unsigned home, unsigned class)
 {
-    kinds &= pmm->broken ? ~KIND(PMM_SUPPLY_FRESH) : ~0ULL; /* opened blocks go on serving */
+    kinds &= kinds_given(pmm);
     struct place place;
     while (place_find(pmm, zones, home, kinds, &place)) {
         enum pmm_supply kind = kind_there(pmm, place, kinds);
@@ -195,20 +203,45 @@ static struct pmm_block *find_hard(struct pmm *pmm, unsigned zones, unsigned hom
 }
 
 /* Who asks for any memory goes on with this block; who asks for low memory takes from it and leaves it where it is. */
-static void settle(struct pmm *pmm, struct pmm_block *b, unsigned flags, unsigned home, unsigned class)
+static void settle(struct pmm *pmm, struct pmm_block *b, unsigned zones, unsigned flags, unsigned home, unsigned class)
 {
     if (zone_limit(flags) == PMM_ZONE_HIGH) {
         current_set(pmm, b, home, class);
+        if ((zones & ZONES_ABOVE_16M) != ZONES_ABOVE_16M) {
+            /* A zone at its reserve may come first again, and no list will say so. */
+            pmm->news = (uint16_t)(pmm->news | current_bit(home, class));
+        }
     } else if (b->stack == STACK_HOLED || b->stack == STACK_WHOLE) {
         block_unstack(pmm, b);
         lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
     }
 }
 
-struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s)
+/*
+ * Is there no other never-used block that is usable wholly in these zones than the one of r, and would it pay for its
+ * own metadata, so that it were whole no more?
+ */
+static bool is_last_whole(struct pmm *pmm, unsigned zones, const struct pmm_region *r, uint64_t block)
 {
-    uint64_t kinds = KIND(PMM_SUPPLY_WHOLE) | (pmm->broken ? 0 : KIND(PMM_SUPPLY_FRESH_WHOLE));
+    enum { COST_MAX = 2 * (1 + PMM_TABLE_LEVELS_MAX) };
+    const uint64_t kind = KIND(PMM_SUPPLY_FRESH_WHOLE);
+    const struct pmm_block *payer = partly_free(pmm, 0);
+    if ((payer != NULL && payer->free >= COST_MAX) || r->fresh_whole > 1
+        || r->links[PMM_SUPPLY_FRESH_WHOLE].next != PMM_NO_REGION) {
+        return false;
+    }
+    unsigned places = 0; /* a bit each */
+    for (enum pmm_zone zone = PMM_ZONE_16M; zone < PMM_ZONES; zone++) {
+        places = places << PMM_NODES_MAX | nodes_giving(pmm, zone, zones, kind);
+    }
+    return (places & (places - 1)) == 0 && open_cost(pmm, block).v > (payer != NULL ? payer->free : 0U);
+}
+
+struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s, uint64_t *last)
+{
+    uint64_t kinds = (KIND(PMM_SUPPLY_WHOLE) | KIND(PMM_SUPPLY_FRESH_WHOLE)) & kinds_given(pmm);
     *s = STATUS_OK;
+    *last = FRAME_NONE;
     if (!any_giving(pmm, kinds)) {
         return NULL;
     }
@@ -228,9 +261,12 @@ struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status 
             *s = STATUS_CORRUPT;
             return NULL;
         }
-        struct pmm_block *b;
-        *s = block_open_off_stack(pmm, r, block, 0,
-                                  &b); /* the first one opened may have to pay for itself and the next */
+        if (is_last_whole(pmm, zones, r, block)) {
+            *last = block;
+            return NULL;
+        }
+        struct pmm_block *b; /* the first one opened may have to pay for itself and the next */
+        *s = block_open_off_stack(pmm, r, block, 0, &b);
         if (*s != STATUS_OK || (b != NULL && b->free == PMM_BLOCK_FRAMES)) {
             return b;
         }
@@ -262,12 +298,18 @@ static enum status take_below_1m(struct pmm *pmm, uint64_t *frames, unsigned n, 
     return *got > 0 ? STATUS_OK : STATUS_NOMEM;
 }
 
-/* Has a place that is served before the current block's something to give by now? */
+/*
+ * Has a place that is served before the current block's something to give by now? Who may not have all zones above
+ * 16 MiB looks at some places only: then the news are news still.
+ */
 static bool is_outdone(struct pmm *pmm, const struct pmm_block *b, unsigned zones, unsigned home, unsigned class)
 {
-    pmm->news = (uint16_t)(pmm->news & ~current_bit(home, class));
+    if ((zones & ZONES_ABOVE_16M) == ZONES_ABOVE_16M) {
+        pmm->news = (uint16_t)(pmm->news & ~current_bit(home, class));
+    }
+    uint64_t kinds = (KINDS_IDLE | KIND(class)) & kinds_given(pmm);
     struct place place;
-    return place_find(pmm, zones, home, KINDS_IDLE | KIND(class), &place)
+    return place_find(pmm, zones, home, kinds, &place)
            && comes_first(pmm, home, place, place_of(pmm, b));
 }
 
@@ -303,7 +345,7 @@ enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsig
             if (b == NULL) {
                 break;
             }
-            settle(pmm, b, flags, home, class);
+            settle(pmm, b, zones, flags, home, class);
         }
         *got = block_take(pmm, b, frames, batch(pmm, b, flags, n), code);
         block_restack(pmm, b); /* a current block stays where it is */

@@ -101,3 +101,39 @@ TEST(pmm_runs, a_backing_that_fails_hands_out_nothing)
     test_expect_reports(test_reports());
     EXPECT(test_reports() > 0);
 }
+
+TEST(pmm_runs, the_last_block_that_is_whole_is_had_whole_though_it_was_never_used_and_must_be_paid_for)
+{
+    static const uint64_t lengths[] = {BLOCK, BLOCK - 1, 300};
+    for (unsigned i = 0; i < 2 * ARRAY_LEN(lengths); i++) {
+        struct pmm_bed *bed = bed_new(NULL, SIDE / BLOCK, SIDE / BLOCK + 8, i % 2);
+        pfn_t run;
+        uint64_t n = lengths[i / 2];
+        REQUIRE(bed != NULL);
+        bed_run(bed, SIDE, BLOCK);
+        bed_run(bed, SIDE + 2 * BLOCK, 100); /* what pays */
+        REQUIRE(bed_starts(bed) && pmm_stats(&bed->pmm).earmarked.v > 0);
+        EXPECT_EQ(pmm_largest_run(&bed->pmm, PMM_NO_LIMIT).v, BLOCK);
+        REQUIRE(any_run(bed, n, &run) == STATUS_OK);
+        EXPECT(run.v >= SIDE && run.v + n <= SIDE + BLOCK);
+        EXPECT(bed_sound(bed));
+        EXPECT_EQ(free_run(bed, run.v, n), STATUS_OK);
+        EXPECT(bed_sound(bed));
+    }
+}
+
+TEST(pmm_runs, a_second_zero_frame_is_refused_and_splits_no_run)
+{
+    struct pmm_bed *bed = bed_new(NULL, SIDE / BLOCK, SIDE / BLOCK + 4, 0);
+    REQUIRE(bed != NULL);
+    bed_run(bed, SIDE, SIDE_FRAMES);
+    REQUIRE(bed_starts(bed));
+    pfn_t zero, run;
+    npages_t n = npages(BLOCK);
+    REQUIRE(pmm_alloc(&bed->pmm, PMM_KERNEL, &zero) == STATUS_OK);
+    REQUIRE(pmm_zero_frame_set(&bed->pmm, zero) == STATUS_OK);
+    REQUIRE(pmm_alloc_run(&bed->pmm, PMM_KERNEL, n, n, npages(0), PMM_NO_LIMIT, &run) == STATUS_OK);
+    EXPECT_REFUSED(bed, pmm_zero_frame_set(&bed->pmm, pfn(run.v + 5)), STATUS_EXISTS);
+    EXPECT_EQ(pmm_query(&bed->pmm, run).state, PMM_STATE_RUN);
+    EXPECT_REFUSED(bed, pmm_zero_frame_set(&bed->pmm, pfn(1)), STATUS_EXISTS); /* whatever it is */
+}

@@ -178,6 +178,26 @@ TEST(pmm, the_zone_of_a_frame_ends_at_1_mib_16_mib_and_4_gib)
     }
 }
 
+TEST(pmm, holds_that_touch_each_other_across_a_border_of_zones_are_held_on_both_sides_of_it)
+{
+    for (unsigned i = 0; i < 3; i++) { /* two of them, the border in the second or between them; three */
+        struct pmm_bed *bed = bed_new(NULL, 0, 2056, 1);
+        REQUIRE(bed != NULL);
+        bed_run(bed, at_16m() - 2 * PMM_BLOCK_FRAMES, 4 * PMM_BLOCK_FRAMES);
+        bed_hold(bed, at_16m() - 100, 45, HOLD_RESERVED);
+        bed_hold(bed, at_16m() - 55, i == 0 ? 70 : 55, HOLD_BAD);
+        if (i == 2) {
+            bed_hold(bed, at_16m(), 15, HOLD_RESERVED);
+        }
+        REQUIRE(starts(bed));
+        EXPECT_EQ(zone_free(bed, PMM_ZONE_16M).v, 2 * PMM_BLOCK_FRAMES - 100);
+        EXPECT_EQ(zone_free(bed, PMM_ZONE_4G).v, 2 * PMM_BLOCK_FRAMES - (i == 1 ? 0 : 15));
+        uint64_t free = pmm_stats(&bed->pmm).free.v;
+        EXPECT_EQ(bed_take_all(bed, PMM_USER), free);
+        bed_sound(bed);
+    }
+}
+
 TEST(pmm, zone_figures_count_what_is_physically_free)
 {
     struct pmm_bed *bed = machine();

@@ -1,0 +1,115 @@
+/*
+ * Current blocks that a better place outdoes: whatever came in between, who asks for any memory is served from the
+ * highest zone that has some, and the nearest node.
+ */
+#include "unit/pmm_steps.h"
+
+static uint64_t at_16m(void) { return bytes_to_pages_down(16 * MIB).v; }
+static uint64_t at_4g(void) { return bytes_to_pages_down(4 * GIB).v; }
+
+enum { EACH = 2 }; /* blocks of each zone from 1 MiB on */
+
+/* Two blocks below 16 MiB, below 4 GiB and above; all open; no magazines. */
+static struct pmm_bed *machine(void)
+{
+    struct pmm_bed *bed = bed_new(NULL, 0, 2056, 0);
+    if (bed == NULL) {
+        return NULL;
+    }
+    bed_run(bed, at_16m() - EACH * PMM_BLOCK_FRAMES, 2 * EACH * PMM_BLOCK_FRAMES);
+    bed_run(bed, at_4g(), EACH * PMM_BLOCK_FRAMES);
+    if (!starts(bed)) {
+        return NULL;
+    }
+    open_all(bed);
+    return bed;
+}
+
+static enum pmm_zone zone_of(const struct pmm_bed *bed, uint64_t frame)
+{
+    return pmm_query(&bed->pmm, pfn(frame)).zone;
+}
+
+/* Frames of any memory until one is of this zone; *higher: one that was had before. */
+static uint64_t take_down_to(struct pmm_bed *bed, unsigned flags, enum pmm_zone zone, uint64_t *higher)
+{
+    uint64_t frame = take_one(bed, flags);
+    while (frame != 0 && zone_of(bed, frame) != zone) {
+        *higher = frame;
+        frame = take_one(bed, flags);
+    }
+    return frame;
+}
+
+TEST(pmm_outdone, a_limited_request_in_between_does_not_keep_others_in_low_memory)
+{
+    static const unsigned limits[] = {PMM_BELOW_16M, PMM_BELOW_4G, PMM_BELOW_1M, PMM_NO_RECLAIM};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(limits); i++) {
+        struct pmm_bed *bed = machine();
+        unsigned class = i % 2;
+        uint64_t higher = 0;
+        REQUIRE(bed != NULL && take_down_to(bed, class, PMM_ZONE_4G, &higher) != 0);
+        EXPECT_EQ(zone_of(bed, higher), PMM_ZONE_HIGH);
+        uint64_t low = 0;
+        REQUIRE(take_down_to(bed, class, PMM_ZONE_16M, &low) != 0);
+        free_one(bed, higher);
+        pfn_t frame;
+        enum status s = pmm_alloc(&bed->pmm, class | limits[i / 2], &frame);
+        EXPECT(s == STATUS_OK || limits[i / 2] == PMM_BELOW_1M);
+        if (limits[i / 2] != PMM_NO_RECLAIM) {
+            EXPECT_EQ(take_one(bed, class), higher);
+        } else {
+            EXPECT_EQ(frame.v, higher);
+        }
+        EXPECT_EQ(zone_of(bed, take_one(bed, class)), PMM_ZONE_16M);
+        bed_sound(bed);
+    }
+}
+
+TEST(pmm_outdone, a_zone_that_has_more_than_its_reserve_again_is_served_before_lower_ones)
+{
+    for (unsigned class = PMM_KERNEL; class <= PMM_USER; class++) {
+        struct pmm_bed *bed = machine();
+        REQUIRE(bed != NULL);
+        REQUIRE(pmm_zone_reserve(&bed->pmm, PMM_ZONE_4G, npages(100)) == STATUS_OK);
+        uint64_t higher = 0;
+        REQUIRE(take_down_to(bed, class, PMM_ZONE_16M, &higher) != 0);
+        EXPECT_EQ(zone_of(bed, higher), PMM_ZONE_4G);
+        EXPECT_EQ(pmm_stats(&bed->pmm).zones[PMM_ZONE_4G].free.v, 100);
+        EXPECT_EQ(zone_of(bed, take_one(bed, class)), PMM_ZONE_16M);
+        free_one(bed, higher); /* no list of blocks changes by that */
+        EXPECT_EQ(zone_of(bed, take_one(bed, class)), PMM_ZONE_4G);
+        EXPECT_EQ(zone_of(bed, take_one(bed, class)), PMM_ZONE_16M);
+        REQUIRE(pmm_zone_reserve(&bed->pmm, PMM_ZONE_4G, npages(0)) == STATUS_OK);
+        EXPECT_EQ(zone_of(bed, take_one(bed, class)), PMM_ZONE_4G);
+        bed_sound(bed);
+    }
+}
+
+TEST(pmm_outdone, where_nothing_can_be_opened_any_more_zones_are_served_from_the_highest_down)
+{
+    struct pmm_bed *bed = bed_new(NULL, 0, 2056, 0);
+    REQUIRE(bed != NULL);
+    bed_run(bed, at_16m() - EACH * PMM_BLOCK_FRAMES, 4 * EACH * PMM_BLOCK_FRAMES);
+    bed_run(bed, at_4g(), 4 * EACH * PMM_BLOCK_FRAMES);
+    REQUIRE(starts(bed));
+    const unsigned flags[] = {PMM_KERNEL, PMM_BELOW_4G, PMM_BELOW_16M};
+    uint64_t count[PMM_ZONES] = {0};
+    for (unsigned i = 0; i < ARRAY_LEN(flags); i++) { /* a block of each is open; all else cannot be any more */
+        REQUIRE(zone_of(bed, take_one(bed, flags[i])) == PMM_ZONE_HIGH - i);
+    }
+    bed->fail_at = bed->backs + 1;
+    enum pmm_zone last = PMM_ZONE_HIGH;
+    pfn_t frame;
+    while (pmm_alloc(&bed->pmm, PMM_KERNEL, &frame) == STATUS_OK) {
+        enum pmm_zone zone = zone_of(bed, frame.v);
+        REQUIRE(EXPECT(zone <= last));
+        last = zone;
+        count[zone]++;
+    }
+    EXPECT(bed->pmm.broken);
+    for (unsigned zone = PMM_ZONE_16M; zone < PMM_ZONES; zone++) {
+        EXPECT(count[zone] > PMM_BLOCK_FRAMES / 2);
+    }
+    test_expect_reports(1);
+}
