@@ -230,6 +230,7 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/pmm_runs_refused_test.c
     test/unit/pmm_runs_search_test.c
     test/unit/pmm_runs_test.c
+    test/unit/pmm_stale_test.c
     test/unit/pmm_steps.c
     test/unit/pmm_trace_test.c
     test/unit/pmm_zero_test.c

@@ -198,25 +198,32 @@ void block_split(struct pmm *pmm, struct pmm_block *b)
 /* ---- Corruption ---- */
 
 /* Free frames as the codes have them; `carved` is no more than there are. */
-static uint64_t count_free_codes(const struct pmm *pmm, const struct pmm_block *b, unsigned carved)
+static unsigned count_free_codes(const struct pmm *pmm, const struct pmm_block *b, unsigned carved)
 {
-    uint64_t first = block_first(pmm, b), free = part_limit(pmm, b) - carved;
+    uint64_t first = block_first(pmm, b);
+    unsigned free = part_limit(pmm, b) - carved;
     for (unsigned i = b == pmm->blocks ? (unsigned)frames_below_1m() : 0; i < carved; i++) {
         free += code_is_link(code_get(pmm, first + i));
     }
     return free;
 }
 
-/* The codes of a block that is closed mean something up to its end. */
-static void codes_close(struct pmm *pmm, struct pmm_block *b, uint64_t suspect)
+/*
+ * The codes of a block that is closed mean something up to its end. => the frames that were free in it: as it says
+ * itself, or, where that cannot be, as the codes do.
+ */
+static unsigned codes_close(struct pmm *pmm, struct pmm_block *b, uint64_t suspect)
 {
     unsigned limit = part_limit(pmm, b), carved = b->carved < limit ? b->carved : limit;
+    unsigned free = count_free_codes(pmm, b, carved);
     uint64_t first = block_first(pmm, b);
-    if (suspect != FRAME_NONE && count_free_codes(pmm, b, carved) < b->free) {
+    if (suspect != FRAME_NONE && free < b->free) {
         code_set(pmm, suspect, CODE_LOST); /* its code was overwritten: it is free, and says something else */
+        free++;
     }
     codes_fill(pmm, first + carved, first + limit, CODE_LOST);
     carved_set(b, limit);
+    return b->free < b->usable && b->usable <= limit ? b->free : free;
 }
 
 void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t value, uint64_t suspect)
@@ -228,10 +235,11 @@ void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t
            block_of(block_first(pmm, b)), why, value, b->free, b->usable, b->carved, b->owner);
     block_unstack(pmm, b);
     b->stack = STACK_NONE;
+    uint64_t lost = codes_close(pmm, b, suspect);
     if (b->owner != 0) {
         struct pmm_owner *o = owner_find(pmm, b->owner);
-        o->in_own -= (uint64_t)b->usable - b->free;
-        o->elsewhere += (uint64_t)b->usable - b->free;
+        o->in_own -= b->usable - lost;
+        o->elsewhere += b->usable - lost;
         o->blocks--;
     }
     for (unsigned node = 0; node < pmm->node_count; node++) {
@@ -242,8 +250,6 @@ void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t
             }
         }
     }
-    uint64_t lost = b->free;
-    codes_close(pmm, b, suspect);
     count_free_in(pmm, b, -(int64_t)lost);
     uint64_t *accounts[] = {&pmm->spare, &pmm->emergency, &pmm->promised};
     uint64_t left = lost;

@@ -61,7 +61,7 @@ void check_cached(struct check *c)
 
 /* One list of an owner: counts blocks and the frames in use in them. */
 static bool check_list(const struct pmm *pmm, unsigned owner, uint32_t head, unsigned stack, uint64_t *blocks,
-                       uint64_t *used)
+                       uint64_t *used, uint32_t in_zone[PMM_ZONES])
 {
     uint32_t prev = PMM_NO_BLOCK;
     for (uint32_t at = head; at != PMM_NO_BLOCK; at = pmm->blocks[at].next) {
@@ -74,6 +74,7 @@ static bool check_list(const struct pmm *pmm, unsigned owner, uint32_t head, uns
             return false;
         }
         *used += (uint64_t)b->usable - b->free;
+        in_zone[r->zone]++;
         prev = at;
     }
     return true;
@@ -83,6 +84,7 @@ void check_owners(struct check *c)
 {
     const struct pmm *pmm = c->pmm;
     size_t open = 0, partly = 0, listed = 0;
+    uint32_t in_zone[2][PMM_ZONES] = {{0}}; /* blocks with free frames, and without */
     for (size_t i = 0; i < pmm->owner_capacity; i++) {
         const struct pmm_owner *o = &pmm->owners[i];
         if (o->is_open == 0) {
@@ -92,8 +94,8 @@ void check_owners(struct check *c)
         partly += o->partly != PMM_NO_BLOCK;
         uint64_t blocks = 0, used = 0;
         unsigned owner = (unsigned)i + 1;
-        bool sound = check_list(pmm, owner, o->partly, STACK_OWNER_PARTLY, &blocks, &used)
-                     && check_list(pmm, owner, o->full, STACK_OWNER_FULL, &blocks, &used);
+        bool sound = check_list(pmm, owner, o->partly, STACK_OWNER_PARTLY, &blocks, &used, in_zone[0])
+                     && check_list(pmm, owner, o->full, STACK_OWNER_FULL, &blocks, &used, in_zone[1]);
         if (!sound || blocks != o->blocks || used != o->in_own) {
             wrong(c, "PMM-I10: owner %u: %lu blocks and %lu frames on its lists, charged for %u and %lu", owner, blocks,
                   used, o->blocks, o->in_own);
@@ -101,6 +103,12 @@ void check_owners(struct check *c)
     }
     for (uint32_t at = pmm->owners_partly; at != 0 && listed <= open; at = pmm->owners[at - 1].next_open) {
         listed++;
+    }
+    for (unsigned zone = 0; zone < PMM_ZONES; zone++) {
+        if (in_zone[0][zone] != pmm->owned_partly[zone]) {
+            wrong(c, "PMM-I10: zone %u has %u blocks of owners with free frames, counted %u", zone, in_zone[0][zone],
+                  pmm->owned_partly[zone]);
+        }
     }
     if (open != pmm->owner_count || listed != partly) {
         wrong(c, "PMM-I10: %zu owners are open, counted %zu; %zu have free frames, listed %zu", open, pmm->owner_count,

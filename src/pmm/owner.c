@@ -140,7 +140,8 @@ static enum status take_own(struct pmm *pmm, struct pmm_owner *o, unsigned flags
         if (b == NULL) {
             break;
         }
-        uint64_t *account = account_for(pmm, flags, 1);
+        bool may = zone_leaves(pmm, (enum pmm_zone)pmm->regions[b->region].zone, flags, 1);
+        uint64_t *account = may ? account_for(pmm, flags, 1) : NULL;
         if (account == NULL) {
             block_restack(pmm, b); /* one that it just got goes back */
             break;

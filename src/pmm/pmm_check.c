@@ -152,6 +152,10 @@ static void check_region(struct check *c, const struct pmm_region *r)
         wrong(c, "PMM-I8: region %zu: %u blocks never used can be used wholly, recounted %lu", index, r->fresh_whole,
               census.fresh_whole);
     }
+    if (r->fresh_whole_from > r->watermark && !r->left_out
+        && (r->fresh_whole_from > region_end(r) || whole_count(pmm, r->watermark, r->fresh_whole_from) != 0)) {
+        wrong(c, "PMM-I8: region %zu: one below %#x can be used wholly", index, r->fresh_whole_from);
+    }
     if (r->free != census.free || r->untouched != c->untouched - untouched_before) {
         wrong(c, "PMM-I1: region %zu: free %lu and never used %lu, recounted %lu and %lu", index, r->free, r->untouched,
               census.free, c->untouched - untouched_before);
@@ -179,6 +183,17 @@ static void check_supply(struct check *c, unsigned kind, unsigned zone, unsigned
     if (seen != listed || says != (listed > 0)) {
         wrong(c, "PMM-I3: the list of regions that give %u in zone %u of node %u holds %zu, %zu say so", kind, zone,
               node, seen, listed);
+    }
+}
+
+/* What is free below 1 MiB while nobody has a descriptor for it. */
+static void check_low(struct check *c)
+{
+    const struct pmm *pmm = c->pmm;
+    const struct pmm_region *r = pmm->region_count > 0 ? region_at(pmm, 0) : NULL;
+    uint64_t usable = r != NULL && r->base == 0 && !r->left_out ? usable_count(pmm, 0, frames_below_1m()) : 0;
+    if (pmm->low.mode == PMM_BLOCK_NEVER && pmm->low_untouched != usable) {
+        wrong(c, "PMM-I1: %lu frames below 1 MiB are free and never used, recounted %lu", pmm->low_untouched, usable);
     }
 }
 
@@ -243,6 +258,7 @@ enum status pmm_check(const struct pmm *pmm, struct sink *out)
     }
     check_cached(&c);
     check_owners(&c);
+    check_low(&c);
     check_totals(&c);
     return c.wrong == 0 ? STATUS_OK : STATUS_CORRUPT;
 }

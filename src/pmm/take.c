@@ -191,12 +191,11 @@ static struct pmm_block *find_hard(struct pmm *pmm, unsigned zones, unsigned hom
         b = find(pmm, zones, KIND(1 - class), home, class);
         b = b != NULL ? b : find_current(pmm, zones, 1 - class, home);
     }
-    for (unsigned given = 0; b == NULL && owners_have_some; given++) {
+    while (b == NULL && owners_have(pmm, zones)) { /* those of no use are ordinary from then on */
         b = owners_yield_block(pmm);
         if (b != NULL && (zones >> pmm->regions[b->region].zone & 1) == 0) {
             block_restack(pmm, b);
             b = NULL;
-            pmm->drains += given == 0; /* it was of no use: all of them may have to go */
         }
     }
     return b;

@@ -177,6 +177,92 @@ TEST(pmm_damage, frames_of_a_closed_block_that_were_never_carved_are_lost_whatev
     test_expect_reports(2);
 }
 
+/* ---- Counts ---- */
+
+/* Some frames of one block are in use, some of these were freed; drawn for the owner, where there is one. */
+static uint64_t half_used(struct pmm_bed *bed, unsigned flags, uint64_t *some, unsigned n)
+{
+    for (unsigned i = 0; i < 2 * n; i++) {
+        uint64_t frame = take_one(bed, flags);
+        some[i / 2] = frame;
+        if (frame / PMM_BLOCK_FRAMES != some[0] / PMM_BLOCK_FRAMES) {
+            return 0;
+        }
+    }
+    for (unsigned i = 0; i < n / 2; i++) {
+        free_one(bed, some[--n]);
+    }
+    return some[0] / PMM_BLOCK_FRAMES;
+}
+
+TEST(pmm_damage, a_block_that_counts_more_free_frames_than_it_can_have_loses_those_that_its_states_say)
+{
+    static const uint16_t counts[] = {PMM_BLOCK_FRAMES, 2 * PMM_BLOCK_FRAMES, 3000, UINT16_MAX};
+    struct bed_arena arena = bed_arena();
+    enum { SOME = 20 };
+    for (size_t i = 0; i < 4 * ARRAY_LEN(counts); i++) {
+        struct pmm_bed *bed = bed_new(&arena, BASE, BASE + 8, 0);
+        REQUIRE(bed != NULL);
+        bed_run(bed, FIRST, 8 * PMM_BLOCK_FRAMES);
+        bed_with_owners(bed, 1);
+        REQUIRE(starts(bed));
+        open_all(bed);
+        unsigned owner, reports = test_reports();
+        pmm_policy_set(&bed->pmm, (struct pmm_policy){npages(0), 0});
+        REQUIRE(pmm_owner_open(&bed->pmm, &owner) == STATUS_OK);
+        unsigned flags = i % 2 != 0 ? PMM_OWNER(owner) : PMM_USER;
+        uint64_t some[SOME], block = half_used(bed, flags, some, SOME), free = pmm_stats(&bed->pmm).free.v, taken = 0;
+        REQUIRE(block != 0);
+        uint64_t used = pmm_stats(&bed->pmm).used.v, had = bed->blocks[block].free;
+        bed->blocks[block].free = counts[i / 4];
+        pfn_t frame;
+        bool by_push = i / 2 % 2 == 0 || i < 4; /* what pops meet is too much by more than a block */
+        if (by_push) {
+            free_one(bed, some[0]);
+            EXPECT_EQ(pmm_stats(&bed->pmm).lost.v, had + 1);
+            EXPECT_EQ(pmm_stats(&bed->pmm).used.v, used - 1);
+            REQUIRE(bed_sound(bed));
+        }
+        while (pmm_alloc(&bed->pmm, flags, &frame) == STATUS_OK) {
+            REQUIRE(++taken <= free);
+        }
+        EXPECT_EQ(bed->blocks[block].mode, PMM_BLOCK_CLOSED);
+        EXPECT_EQ(taken + pmm_stats(&bed->pmm).lost.v, free + by_push);
+        EXPECT_EQ(test_reports(), reports + 1);
+        REQUIRE(bed_sound(bed));
+        EXPECT_EQ(pmm_owner_close(&bed->pmm, owner, NULL), STATUS_OK);
+        bed_sound(bed);
+        test_expect_reports(test_reports());
+    }
+}
+
+TEST(pmm_damage, an_owners_block_found_damaged_when_the_owner_goes_is_left_as_it_is_used)
+{
+    struct pmm_bed *bed = bed_new(NULL, BASE, BASE + 8, 0);
+    REQUIRE(bed != NULL);
+    bed_run(bed, FIRST, 8 * PMM_BLOCK_FRAMES);
+    bed_with_owners(bed, 1);
+    REQUIRE(starts(bed));
+    unsigned owner;
+    enum { SOME = 20 };
+    pmm_policy_set(&bed->pmm, (struct pmm_policy){npages(0), 0});
+    REQUIRE(pmm_owner_open(&bed->pmm, &owner) == STATUS_OK);
+    uint64_t some[SOME], block = half_used(bed, PMM_OWNER(owner), some, SOME);
+    REQUIRE(block != 0 && pmm_mark_bad(&bed->pmm, pfn((block + 1) * PMM_BLOCK_FRAMES - 1)) == STATUS_OK);
+    uint64_t used = pmm_stats(&bed->pmm).used.v;
+    bed->blocks[block].top = 3;
+    struct pmm_owner_end end;
+    REQUIRE(pmm_owner_close(&bed->pmm, owner, &end) == STATUS_OK);
+    EXPECT_EQ(end.blocks.v + end.frames.v, 0);
+    EXPECT_EQ(end.left.v, used);
+    EXPECT_EQ(pmm_stats(&bed->pmm).used.v, used);
+    EXPECT_EQ(state_of(bed, some[0]), PMM_STATE_USED);
+    bed_sound(bed);
+    free_one(bed, some[0]);
+    bed_sound(bed);
+    test_expect_reports(1);
+}
+
 /* ---- A whole block that is ready for a CPU ---- */
 
 TEST(pmm_damage, a_frame_of_a_whole_block_that_stands_ready_cannot_be_marked_bad_by_who_interrupts)

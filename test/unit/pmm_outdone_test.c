@@ -68,11 +68,18 @@ TEST(pmm_outdone, a_limited_request_in_between_does_not_keep_others_in_low_memor
 
 TEST(pmm_outdone, a_zone_that_has_more_than_its_reserve_again_is_served_before_lower_ones)
 {
-    for (unsigned class = PMM_KERNEL; class <= PMM_USER; class++) {
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned class = i % 2;
         struct pmm_bed *bed = machine();
         REQUIRE(bed != NULL);
         REQUIRE(pmm_zone_reserve(&bed->pmm, PMM_ZONE_4G, npages(100)) == STATUS_OK);
-        uint64_t higher = 0;
+        uint64_t higher = 0, early = take_down_to(bed, class, PMM_ZONE_4G, &higher);
+        if (i >= 2) { /* a second block of that zone has some, so that its list is not empty when the first one joins */
+            for (unsigned k = 0; k < PMM_BLOCK_FRAMES + 100; k++) {
+                take_one(bed, class);
+            }
+            free_one(bed, early);
+        }
         REQUIRE(take_down_to(bed, class, PMM_ZONE_16M, &higher) != 0);
         EXPECT_EQ(zone_of(bed, higher), PMM_ZONE_4G);
         EXPECT_EQ(pmm_stats(&bed->pmm).zones[PMM_ZONE_4G].free.v, 100);
@@ -100,12 +107,16 @@ TEST(pmm_outdone, where_nothing_can_be_opened_any_more_zones_are_served_from_the
     }
     bed->fail_at = bed->backs + 1;
     enum pmm_zone last = PMM_ZONE_HIGH;
-    pfn_t frame;
+    pfn_t frame, high = pfn(0);
     while (pmm_alloc(&bed->pmm, PMM_KERNEL, &frame) == STATUS_OK) {
         enum pmm_zone zone = zone_of(bed, frame.v);
         REQUIRE(EXPECT(zone <= last));
+        high = zone == PMM_ZONE_HIGH ? frame : high;
         last = zone;
-        count[zone]++;
+        if (++count[zone] == 10 && zone == PMM_ZONE_4G) { /* a better place has something, and nothing again */
+            free_one(bed, high.v);
+            EXPECT_EQ(take_one(bed, PMM_KERNEL), high.v);
+        }
     }
     EXPECT(bed->pmm.broken);
     for (unsigned zone = PMM_ZONE_16M; zone < PMM_ZONES; zone++) {

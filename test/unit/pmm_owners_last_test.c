@@ -1,7 +1,11 @@
-/* The last frame of an owner's block: how it goes, and that the owner is charged no more for what it has not. */
+/*
+ * Owners' blocks at their ends: the last frame, how it goes, and that the owner is charged no more for what it has not;
+ * the last frames above a zone's reserve.
+ */
 #include "unit/pmm_runs_bed.h"
 
 #include "pmm/pmm_change.h"
+#include "pmm/pmm_pressure.h"
 
 enum { FIELD_BLOCKS = 12 };
 
@@ -59,6 +63,32 @@ TEST(pmm_owners, a_block_of_its_own_that_goes_bad_to_the_last_frame_is_its_own_n
         REQUIRE(pmm_owner_open(&bed->pmm, &next) == STATUS_OK);
         EXPECT(draw(bed, next).v != 0);
         expect_books(bed, next, 1, 1, 0);
+        EXPECT(bed_sound(bed));
+    }
+}
+
+TEST(pmm_owners, an_owner_leaves_a_zones_reserve_in_its_own_blocks_too)
+{
+    for (unsigned how = 0; how < 2; how++) { /* an ordinary request; one that may draw on reserves */
+        struct pmm_bed *bed = bed_new(NULL, 0, 16, 0);
+        uint64_t border = bytes_to_pages_down(16 * MIB).v;
+        unsigned owner;
+        REQUIRE(bed != NULL);
+        bed_run(bed, border - 4 * BLOCK, 8 * BLOCK);
+        bed_with_owners(bed, 1);
+        REQUIRE(bed_starts(bed) && pmm_owner_open(&bed->pmm, &owner) == STATUS_OK);
+        pmm_policy_set(&bed->pmm, (struct pmm_policy){npages(0), 0});
+        pfn_t frame = draw(bed, owner);
+        REQUIRE(owner_of(bed, frame) == owner && frame.v >= border);
+        npages_t free = pmm_stats(&bed->pmm).zones[PMM_ZONE_4G].free;
+        REQUIRE(pmm_zone_reserve(&bed->pmm, PMM_ZONE_4G, npages(free.v - 10)) == STATUS_OK);
+        for (unsigned i = 0; i < 10; i++) {
+            EXPECT(draw(bed, owner).v >= border);
+        }
+        for (unsigned i = 0; i < 10; i++) {
+            REQUIRE(pmm_alloc(&bed->pmm, PMM_OWNER(owner) | (how != 0 ? PMM_EMERGENCY : 0), &frame) == STATUS_OK);
+            EXPECT_EQ(frame.v >= border, how != 0);
+        }
         EXPECT(bed_sound(bed));
     }
 }
