@@ -71,6 +71,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/unmap.c
     src/vmm/visit.c
     src/vmm/walk.c
+    src/vmm/walk_corrupt.c
     src/vmm/window.c)
 
 set(CAIRN_HEAP_SOURCES
@@ -300,6 +301,8 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/vmm_check_test.c
     test/unit/vmm_edit_test.c
     test/unit/vmm_gather_test.c
+    test/unit/vmm_hostile_test.c
+    test/unit/vmm_pressure_test.c
     test/unit/window_test.c)
 
 # Benchmarks, host only. (What stands against the PMM is in cmake/host.cmake: it is compiled as the PMM is.)

@@ -44,6 +44,9 @@ void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count);
 paddr_t arch_root(void);
 void arch_root_load(paddr_t root);
 
+/* The end of all frame numbers: those that the CPU has addresses for are below; a page-table entry names no other. */
+pfn_t arch_frames_end(void);
+
 /* ---- Memory by virtual address, through the MMU ---- */
 
 /* Whole pages; both page-aligned and mapped with the rights that the access needs. */

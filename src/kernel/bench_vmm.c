@@ -27,7 +27,8 @@ static const vaddr_t bench_base = {0x00007F0000000000};
 enum { FAR = 4 * TABLE_ENTRIES };
 enum { NEIGHBOUR_ABOVE = 2 * TABLE_ENTRIES - 1, HALF_TABLE = TABLE_ENTRIES / 2 };
 
-static const pfn_t device = {0x200000000}; /* frames of no machine */
+/* The last frames that an entry can name: of no machine. */
+static pfn_t device(void) { return pfn(machine.vmm.frames_end.v - TABLE_ENTRIES); }
 
 enum { RW = VMM_READ | VMM_WRITE };
 
@@ -98,7 +99,7 @@ static enum status with_page(struct bench_work *w, struct bench_result *result, 
                              enum status (*inner)(struct bench_work *w, struct bench_result *result))
 {
     const vaddr_t va = vaddr_add_pages(bench_base, offset);
-    enum status s = vmm_map_frames(&machine.vmm, w->space, va, device, npages(1), VMM_READ, false);
+    enum status s = vmm_map_frames(&machine.vmm, w->space, va, device(), npages(1), VMM_READ, false);
     if (s != STATUS_OK) {
         return s;
     }
@@ -154,7 +155,7 @@ static enum status bench_range(const struct bench *bench, struct bench_result *r
 {
     static struct space space, other;
     struct vmm *vmm = &machine.vmm;
-    struct bench_work w = {.flags = bench->flags, .n = npages(bench->frames), .frame = device,
+    struct bench_work w = {.flags = bench->flags, .n = npages(bench->frames), .frame = device(),
                            .space = vmm->current, .other = &other};
     if ((w.flags & OWNED) != 0) {
         return measure_owned(&w, result);

@@ -86,17 +86,23 @@ static bool space_new(void)
 static bool space_free(const char *text)
 {
     struct space *space = cmd_space(text);
+    size_t at = 0;
     if (space == NULL) {
         return false;
     }
-    for (size_t i = 0; i < MADE_MAX; i++) {
-        if (made[i] == space) {
-            return cmd_done("space", space_destroy(&machine.vmm, space)) &&
-                   (made[i] = NULL, cmd_done("space", heap_free(&machine.heap, space)));
-        }
+    while (at < MADE_MAX && made[at] != space) {
+        at++;
     }
-    print("space %u was not made by `space new`\n", space->id);
-    return false;
+    if (at == MADE_MAX) {
+        print("space %u was not made by `space new`\n", space->id);
+        return false;
+    }
+    bool done = cmd_done("space", space_destroy(&machine.vmm, space));
+    if (space->vmm != NULL) {
+        return false; /* it is still there; a corrupt one is not */
+    }
+    made[at] = NULL;
+    return cmd_done("space", heap_free(&machine.heap, space)) && done;
 }
 
 static bool print_mapping(void *ctx, const struct vmm_mapping *m)

@@ -3,9 +3,8 @@
  * and, when it can be one, as a physical address; each reading that means something is told. Nothing is allocated,
  * nothing changed.
  *
- * Which table a frame is, is not written anywhere: it is found by walking every mapping of every space once for each 2
- * MiB, the smallest part that one table serves. That takes as long as `pt` does, and finds every table that has a leaf
- * below it.
+ * Which table a frame is, is not written anywhere: it is found by a walk to every 2 MiB that has a table of pages, and
+ * past every larger part that has none. So tables without a single page, which a space may keep, are found too.
  */
 #include "arch/layout.h"
 #include "kernel/cmd.h"
@@ -24,22 +23,37 @@ enum { TOLD_MAX = 8 }; /* mappings named in full; more are counted */
 
 static const char *const table_names[PAGING_LEVELS + 1] = {"", "PT", "PD", "PDPT", "PML4"};
 
-/* Does the walk to `va` go through the frame? An entry of level l + 1 names a table of level l. */
-static void tell_table(struct search *s, vaddr_t va)
+/* Does this walk go through the frame? An entry of level l + 1 names a table of level l. */
+static void tell_tables(struct search *s, vaddr_t va, const struct vmm_walk *w)
 {
-    struct vmm_walk w;
-    if (vmm_translate(&machine.vmm, s->space, va, &w) != STATUS_OK) {
-        return;
-    }
-    for (unsigned level = PAGING_LEVELS - 1; level >= 1 && level >= w.level; level--) {
-        if (pte_pfn(w.entry[level + 1]).v != paddr_to_pfn(s->address).v || (s->tables_told & 1U << level) != 0) {
+    for (unsigned level = PAGING_LEVELS - 1; level >= w->level; level--) {
+        if (pte_pfn(w->entry[level + 1]).v != paddr_to_pfn(s->address).v || (s->tables_told & 1U << level) != 0) {
             continue;
         }
         s->tables_told |= 1U << level;
         s->found++;
         uint64_t span = level_span_bytes(level + 1);
         print("  table   %s of space %u, for addresses from %016lx, entry %016lx\n", table_names[level], s->space->id,
-              va.v & ~(span - 1), w.entry[level + 1].v);
+              va.v & ~(span - 1), w->entry[level + 1].v);
+    }
+}
+
+/* All tables for addresses of the PML4 slots [first, end). */
+static void search_tables(struct search *s, unsigned first, unsigned end)
+{
+    const uint64_t most = level_span_bytes(PAGING_LEVELS);
+    for (unsigned slot = first; slot < end; slot++) {
+        uint64_t step;
+        for (uint64_t at = slot_is_window(slot) ? most : 0; at < most; at += step) {
+            struct vmm_walk w;
+            vaddr_t va = vaddr_add(vaddr(LAYOUT_SLOT_BASE(slot)), at);
+            enum status st = vmm_translate(&machine.vmm, s->space, va, &w);
+            if (st != STATUS_OK && st != STATUS_CORRUPT) {
+                return;
+            }
+            tell_tables(s, va, &w);
+            step = level_span_bytes(w.level > 1 ? w.level : 2);
+        }
     }
 }
 
@@ -60,13 +74,6 @@ static bool search_mapping(void *ctx, const struct vmm_mapping *m)
 {
     struct search *s = ctx;
     tell_mapping(s, m);
-    uint64_t step = level_span_bytes(2);
-    for (uint64_t done = 0; done < pages_to_bytes(m->pages); done += step) {
-        /* From the mapping's start on, then from 2 MiB boundary to boundary. */
-        tell_table(s, vaddr_add(m->base, done == 0 ? 0 : done - (m->base.v & (step - 1))));
-    }
-    vaddr_t last = vaddr_add(m->base, pages_to_bytes(m->pages) - 1);
-    tell_table(s, vaddr_page(last));
     return true;
 }
 
@@ -81,8 +88,10 @@ static size_t search_frame(paddr_t address)
             s.found++;
         }
         vmm_visit(&machine.vmm, space, vaddr(0), cmd_user_end(), search_mapping, &s);
+        search_tables(&s, 0, LAYOUT_SLOT_KERNEL);
         if (space->id == 0) {
             vmm_visit(&machine.vmm, space, cmd_kernel_base(), cmd_kernel_end(), search_mapping, &s);
+            search_tables(&s, LAYOUT_SLOT_KERNEL, TABLE_ENTRIES);
         }
     }
     if (s.found > TOLD_MAX) {
@@ -123,7 +132,7 @@ static void tell_physical(paddr_t a)
         tell_module(a);
     }
     if (search_frame(a) == 0 && f.state == PMM_STATE_USED) {
-        print("  no space maps it, and no walk to a page goes through it\n");
+        print("  no space maps it, and it is no table of any\n");
     }
 }
 

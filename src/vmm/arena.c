@@ -43,7 +43,8 @@
  *    ARENA_LOOKS_MAX, and the merging of what is cached, at most ARENA_CACHED_EACH ranges of 55 classes, each freed by
  *    an earlier call. No step depends on the number of ranges.
  *
- * 8. Context. Thread only; `more` may allocate frames and map them, but may not call the arena.
+ * 8. Context. Thread only. `more` may allocate frames and map them; who is asked for memory then may hand ranges back,
+ *    and out. So it is called before a range is chosen, and what is in the reserve is looked at after it returns.
  *
  * 9. Rejected (figures: docs/design/0012-arena.md). First fit over one list: O(ranges). Balanced trees: thrice the
  *    steps. A hash of the bases: no look-up by an address inside, and it must grow. Free ranges by exact size in a trie
@@ -99,6 +100,9 @@ static bool drain(struct arena *a)
     return any;
 }
 
+/* From `more`, else from what is cached. => false: memory is short. */
+static bool get_reserve(struct arena *a) { return arena_refill(a) || (drain(a) && arena_refill(a)); }
+
 /* One range that is cached becomes free. */
 static void uncache(struct arena *a, struct arena_node *n)
 {
@@ -135,7 +139,7 @@ __attribute__((noinline)) static enum status request_cut(struct arena *a, const 
     if (r->pages.v > bytes_to_pages_down(a->end.v - a->base.v).v) {
         return STATUS_NOMEM;
     }
-    if (!arena_reserve(a) && !(drain(a) && arena_reserve(a))) {
+    if (!arena_has_reserve(a) && !get_reserve(a)) {
         return STATUS_NOMEM;
     }
     drop_other_size(a, r->pages.v);
@@ -197,6 +201,15 @@ static struct arena_node *find(const struct arena *a, vaddr_t va)
     return va.v < node_end(n) ? n : n->next; /* behind it, up to the next one in the index, is one free range */
 }
 
+/* Is anything in use from `n` on, below `end`? */
+static bool is_used(const struct arena_node *n, uint64_t end)
+{
+    while (n != NULL && n->base.v < end && n->state != ARENA_USED) {
+        n = n->next;
+    }
+    return n != NULL && n->base.v < end;
+}
+
 enum status arena_alloc_at(struct arena *a, vaddr_t base, npages_t pages, const char *tag)
 {
     if (!is_page_aligned(base.v) || pages.v == 0 || tag == NULL) {
@@ -207,13 +220,14 @@ enum status arena_alloc_at(struct arena *a, vaddr_t base, npages_t pages, const 
         return STATUS_RANGE;
     }
     uint64_t end = vaddr_add_pages(base, pages.v).v;
-    for (struct arena_node *in = n; in != NULL && in->base.v < end; in = in->next) {
-        if (in->state == ARENA_USED) {
-            return STATUS_EXISTS;
-        }
+    if (is_used(n, end)) {
+        return STATUS_EXISTS;
     }
-    if (!arena_reserve(a) && !(drain(a) && arena_reserve(a))) {
+    if (!arena_has_reserve(a) && !get_reserve(a)) {
         return STATUS_NOMEM;
+    }
+    if (is_used(find(a, base), end)) {
+        return STATUS_EXISTS;
     }
     /* Only free and cached ranges are there: cached ones are freed until all is one free range. */
     while ((n = find(a, base))->state == ARENA_CACHED || node_end(n) < end) {

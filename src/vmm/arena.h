@@ -13,7 +13,8 @@
  * say which lists are not empty; ARENA-I6 what is cached is on the stack of its class; ARENA-I7 the reserve is what it
  * counts. arena_check() compares.
  *
- * Context: thread; not re-entrant: `more` may not call the arena.
+ * Context: thread. `more`, which may have to ask others for memory, is called before anything is changed: it, and they,
+ * may use the arena.
  */
 #ifndef CAIRN_VMM_ARENA_H
 #define CAIRN_VMM_ARENA_H

@@ -39,12 +39,14 @@ static_assert(INDEX_SLOTS == 8 * sizeof(uint64_t), "a bit of `present` for each 
 
 enum { ARENA_CUT_NODES = 2 }; /* that a cut takes at most */
 
-/* All that one allocation may need is in the reserve (arena.c, section 5). => false: memory is short. */
-bool arena_refill(struct arena *a);
-static inline bool arena_reserve(struct arena *a)
+/* All that one allocation may need is in the reserve (arena.c, section 5). */
+static inline bool arena_has_reserve(const struct arena *a)
 {
-    return (a->spare_node_count >= ARENA_CUT_NODES && a->spare_index_count >= a->index_below) || arena_refill(a);
+    return a->spare_node_count >= ARENA_CUT_NODES && a->spare_index_count >= a->index_below;
 }
+
+/* Ask `more` for what is not; it may use the arena: what was found in it before is not. => false: memory is short. */
+bool arena_refill(struct arena *a);
 
 static inline struct arena_node *arena_take_node(struct arena *a)
 {

@@ -44,10 +44,14 @@ static bool get_node_page(struct arena *a)
     return true;
 }
 
+/* `more` may have used the arena, and what was in the reserve: both kinds are counted anew after each page. */
 bool arena_refill(struct arena *a)
 {
-    return (a->spare_index_count >= a->index_below || get_index_page(a)) &&
-           (a->spare_node_count >= ARENA_CUT_NODES || get_node_page(a));
+    bool got = true;
+    while (got && !arena_has_reserve(a)) {
+        got = a->spare_index_count < a->index_below ? get_index_page(a) : get_node_page(a);
+    }
+    return got;
 }
 
 enum status arena_init(struct arena *a, vaddr_t base, vaddr_t end, struct arena_source source)

@@ -12,8 +12,10 @@ enum status edit_promise(struct vmm *vmm, struct space *space, enum window *w, v
 {
     const char *call = vmm->editing;
     const uint64_t changes = vmm->changes;
+    space->waiting++;
     edit_end(vmm, space, *w);
     enum status s = pmm_promise(vmm->pmm, n);
+    space->waiting--;
     *changed = vmm->changes != changes;
     *w = window_for(vmm, space, va);
     locks_take(vmm, space, *w);

@@ -27,9 +27,11 @@ static inline vaddr_t temp_slot_page(unsigned slot)
     return vaddr_add_pages(vaddr(LAYOUT_TEMP_BASE), (uint64_t)slot * TEMP_SLOT_STRIDE);
 }
 
-/* Map a frame at a reserved slot that is empty; empty it again. */
+/* Map a frame at a reserved slot that is empty; empty it again. The CPU has an address for the frame. */
 vaddr_t temp_slot_set(struct vmm *vmm, unsigned slot, pfn_t frame);
 void temp_slot_clear(struct vmm *vmm, unsigned slot);
+/* frame_zero for a frame of the PMM: it cannot fail. */
+void temp_zero(struct vmm *vmm, pfn_t frame);
 
 /*
  * A promised frame of this class (PMM_KERNEL, PMM_USER), zeroed or with arbitrary contents; `n` of them. Cannot fail:
@@ -60,6 +62,5 @@ static inline void trust_nothing(struct vmm *vmm)
         vmm->trusted[i].v = TRUST_NONE;
     }
 }
-
 
 #endif

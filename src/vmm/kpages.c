@@ -21,18 +21,39 @@ enum { GUARD_PAGES = 1, KMAP_FRAMES_MAX = 3 };
 #define ARENA_END (LAYOUT_KERNEL_END - level_span_bytes(2))
 
 /*
+ * Promise what node page `page` needs. Who is asked for memory may use the arena, and so be the one who gets this page:
+ * then there is another. => how many frames; 0: memory is short.
+ */
+static npages_t promise_node_page(struct vmm *vmm, vaddr_t *page)
+{
+    for (;;) {
+        *page = vmm->node_next;
+        if (page->v >= LAYOUT_ARENA_BASE) {
+            report(REPORT_NOTE, "the kernel arena's nodes fill everything below LAYOUT_ARENA_BASE");
+            return npages(0);
+        }
+        npages_t missing = kmap_missing(*page);
+        if (missing.v == 0 || missing.v > KMAP_FRAMES_MAX || pmm_promise(vmm->pmm, missing) != STATUS_OK) {
+            return npages(0);
+        }
+        if (vmm->node_next.v == page->v) {
+            return missing;
+        }
+        if (pmm_unpromise(vmm->pmm, missing) != STATUS_OK) {
+            return npages(0);
+        }
+    }
+}
+
+/*
  * The next page for the arena's nodes: frames for it and its tables from the PMM, mapped like the PMM's own (kmap.h).
  */
 static void *more_nodes(void *ctx)
 {
     struct vmm *vmm = ctx;
-    vaddr_t page = vmm->node_next;
-    if (page.v >= LAYOUT_ARENA_BASE) {
-        report(REPORT_NOTE, "the kernel arena's nodes fill everything below LAYOUT_ARENA_BASE");
-        return NULL;
-    }
-    npages_t missing = kmap_missing(page);
-    if (missing.v == 0 || missing.v > KMAP_FRAMES_MAX || pmm_promise(vmm->pmm, missing) != STATUS_OK) {
+    vaddr_t page;
+    npages_t missing = promise_node_page(vmm, &page);
+    if (missing.v == 0) {
         return NULL;
     }
     pfn_t frames[KMAP_FRAMES_MAX];

@@ -95,8 +95,7 @@ static void fill_fresh(struct cursor *c, const struct fill *f)
     pfn_t *frames = vmm->gather.frames;
     frames_take(vmm, f->class, frames, npages(c->pages));
     for (uint64_t i = 0; f->zeroed && i < c->pages; i++) {
-        enum status s = frame_zero(vmm, frames[i]);
-        (void)s; /* always OK: the slot is ours */
+        temp_zero(vmm, frames[i]);
     }
     vaddr_t entry = cursor_leaves(c);
     for (uint64_t i = 0; i < c->pages; i++) {
@@ -280,8 +279,7 @@ enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn
     if (s != STATUS_OK) {
         return s;
     }
-    const uint64_t frames_end = paddr_to_pfn(paddr(PTE_FRAME_MASK)).v + 1;
-    if (first.v >= frames_end || pages.v > frames_end - first.v) {
+    if (first.v >= vmm->frames_end.v || pages.v > vmm->frames_end.v - first.v) {
         return STATUS_RANGE;
     }
     enum window w = WINDOW_OWN;

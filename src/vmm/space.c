@@ -56,6 +56,7 @@ enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vad
     *vmm = (struct vmm){
         .pmm = pmm,
         .pointer = pointer,
+        .frames_end = arch_frames_end(),
         .space_count = 1,
         .next_id = 1,
         .node_next = vaddr(LAYOUT_ARENA_NODES),
@@ -106,6 +107,9 @@ enum status space_create(struct vmm *vmm, struct space *space)
                VMM_SPACES_MAX);
         return STATUS_LIMIT;
     }
+    if (space == NULL) {
+        return misuse("space_create: no struct to make a space of");
+    }
     if (space == &vmm->kernel || find_before(vmm, space) != NULL) {
         return misuse("space_create: the struct at %p is space %u, which was not destroyed", (void *)space, space->id);
     }
@@ -127,6 +131,9 @@ enum status space_destroy(struct vmm *vmm, struct space *space)
     enum status s = request_check_space(vmm, space, "space_destroy");
     if (s != STATUS_OK) {
         return s;
+    }
+    if (space->waiting > 0) {
+        return misuse("space_destroy: %u edits of space %u wait for memory", space->waiting, space->id);
     }
     struct space *before = find_before(vmm, space);
     if (space == vmm->current || before == NULL) {
@@ -155,7 +162,7 @@ enum status space_destroy(struct vmm *vmm, struct space *space)
     s = pmm_free(vmm->pmm, space->root);
     space->vmm = NULL;
     space->next = NULL;
-    return s == STATUS_OK ? STATUS_OK : STATUS_CORRUPT;
+    return s == STATUS_OK && space->tables.v == 1 && space->pages.v == 0 ? STATUS_OK : STATUS_CORRUPT;
 }
 
 enum status space_switch(struct vmm *vmm, struct space *space)

@@ -24,6 +24,9 @@ void temp_slot_clear(struct vmm *vmm, unsigned slot)
 
 enum status temp_map(struct vmm *vmm, pfn_t frame, vaddr_t *page)
 {
+    if (frame.v >= vmm->frames_end.v) {
+        return STATUS_RANGE;
+    }
     if (vmm->temp_count == VMM_TEMP_SLOTS) {
         return STATUS_LIMIT;
     }
@@ -47,15 +50,26 @@ enum status temp_unmap(struct vmm *vmm, vaddr_t page)
     return STATUS_OK;
 }
 
-enum status frame_zero(struct vmm *vmm, pfn_t frame)
+void temp_zero(struct vmm *vmm, pfn_t frame)
 {
     arch_page_zero(temp_slot_set(vmm, TEMP_SLOT_ZERO, frame));
     temp_slot_clear(vmm, TEMP_SLOT_ZERO);
+}
+
+enum status frame_zero(struct vmm *vmm, pfn_t frame)
+{
+    if (frame.v >= vmm->frames_end.v) {
+        return STATUS_RANGE;
+    }
+    temp_zero(vmm, frame);
     return STATUS_OK;
 }
 
 enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from)
 {
+    if (to.v >= vmm->frames_end.v || from.v >= vmm->frames_end.v) {
+        return STATUS_RANGE;
+    }
     vaddr_t target = temp_slot_set(vmm, TEMP_SLOT_ZERO, to);
     vaddr_t source = temp_slot_set(vmm, TEMP_SLOT_COPY, from);
     arch_page_copy(target, source);
@@ -93,7 +107,6 @@ void frames_take(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n)
 pfn_t frame_take_zeroed(struct vmm *vmm, unsigned class)
 {
     pfn_t frame = frame_take(vmm, class);
-    enum status s = frame_zero(vmm, frame);
-    (void)s; /* always OK: the slot is ours */
+    temp_zero(vmm, frame);
     return frame;
 }

@@ -20,9 +20,13 @@
  *   VMM-I6  each space's page and table counts are the numbers of its present leaves and of its tables
  *   VMM-I7  temporary slots in use are never neighbours, and are exactly those of the stack
  *
- * Context: thread; faults may translate and query. One CPU runs: the locks are its interrupt flag, and a call inside
- * another (a visitor's, a PMM callback's in the wrong place) is reported. What concerns more CPUs is kept as sets of
- * them from the start: who may hold what, who must flush.
+ * Context: thread; faults may translate and query. One CPU runs: the locks are its interrupt flag, and an edit inside
+ * another call (a visitor's) is reported. What concerns more CPUs is kept as sets of them from the start: who may hold
+ * what, who must flush.
+ *
+ * What may be answered with NOMEM may call the PMM's low-memory callbacks first, with no lock held and nothing changed.
+ * They may call everything here, and switch spaces; only the space that the call is about must stay (space_destroy
+ * says MISUSE).
  */
 #ifndef CAIRN_VMM_VMM_H
 #define CAIRN_VMM_VMM_H
@@ -81,6 +85,7 @@ struct space {
     struct lock window_lock, table_lock; /* in this order (R17): of the foreign slot; of all else in its tables */
     struct vmm *vmm;      /* whose it is; null when destroyed */
     struct space *next;   /* all spaces, in order of id */
+    unsigned waiting;     /* edits of it that wait for memory: it must not go */
 };
 
 #include "vmm/vmm_types.h"
@@ -102,11 +107,12 @@ enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vad
 
 /* ---- Spaces ---- */
 
-/* A new empty space: one frame. => OK; NOMEM, nothing changed; LIMIT; MISUSE: the struct is a space already. */
+/* A new empty space: one frame. => OK; NOMEM, nothing changed; LIMIT; MISUSE: no struct, or it is a space already. */
 enum status space_create(struct vmm *vmm, struct space *space);
 /*
- * Unmap everything in it and free its tables. => OK; MISUSE: it is current, or the kernel's own, or not a space of
- * this VMM.
+ * Unmap everything in it and free its tables. Needs no memory. => OK; MISUSE: it is current, or the kernel's own, or
+ * not a space of this VMM, or a call that edits it waits for memory; CORRUPT: the space is no more, but what is behind
+ * broken entries is lost (reported).
  */
 enum status space_destroy(struct vmm *vmm, struct space *space);
 /* Make it current on this CPU; one CR3 load, none if it is current already. Closes the foreign window first (R18). */
@@ -129,7 +135,9 @@ struct space *space_find(struct vmm *vmm, unsigned id);
  *   RANGE    non-canonical, a window, any other kernel address, the kernel half of a space but 0
  *   MISUSE   (reported) not a space of this VMM; called by a visitor
  *   CORRUPT  (reported with the walk, not followed) a table entry on the way that no correct code wrote, or that names
- *            a frame which the PMM does not have in use
+ *            a frame which the PMM does not have in use, or that is in a table which counts no entries. Of the
+ *            VMM_TRUSTED entries remembered, edits believe what was found once: when somebody else frees a table's
+ *            frame, questions, visits, the end of the space and vmm_check() see it, edits perhaps only after them.
  *
  * All or nothing. Works on any space from any other: own tables or, through slot 510, foreign ones. One descent a
  * table; N pages behind P1 PTs and P2 PDs cost P1 + P2 + 1 loads of upper entries, none twice for ranges of up to
@@ -151,8 +159,8 @@ enum { VMM_WRITE_COMBINING = 1 << 8 };
 /*
  * The frames [first, first + pages). `own`: retain each (PMM frames in use), release at unmap; else they are just
  * mapped (MMIO, ROM).
- * => as vmm_map; RANGE also for frames beyond 52 bits of address; MISUSE and LIMIT as pmm_retain. N + P1 stores (+
- * 1 a table made), no INVLPG in our own tables.
+ * => as vmm_map; RANGE also for frames that the CPU has no address for; MISUSE and LIMIT as pmm_retain. N + P1 stores
+ * (+ 1 a table made), no INVLPG in our own tables.
  */
 enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages,
                            unsigned rights, bool own);
@@ -206,11 +214,14 @@ void vmm_visit(struct vmm *vmm, struct space *space, vaddr_t from, vaddr_t end,
 
 /* ---- Temporary mappings: a stack a CPU, no two neighbours, so an overrun by one byte faults ---- */
 
-/* Map a frame, readable and writable. => OK; LIMIT: VMM_TEMP_SLOTS are in use. 1 store. */
+/*
+ * Map a frame, readable and writable. => OK; LIMIT: VMM_TEMP_SLOTS are in use; RANGE: the CPU has no address for the
+ * frame. 1 store.
+ */
 enum status temp_map(struct vmm *vmm, pfn_t frame, vaddr_t *page);
 /* The latest temp_map is undone first. 1 store, 1 INVLPG. => OK; MISUSE: not the latest. */
 enum status temp_unmap(struct vmm *vmm, vaddr_t page);
-/* Zero, or copy, whole frames, through slots of their own: the stack is not used. => OK. */
+/* Zero, or copy, whole frames, through slots of their own: the stack is not used. => OK; RANGE as temp_map. */
 enum status frame_zero(struct vmm *vmm, pfn_t frame);
 enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from);
 

@@ -67,7 +67,6 @@
  */
 #include "vmm/walk.h"
 
-#include "lib/report.h"
 #include "vmm/foreign.h"
 #include "vmm/frames.h"
 #include "vmm/gather.h"
@@ -189,31 +188,14 @@ static void set_stretch(struct cursor *c)
     c->pages = room < c->left ? room : c->left;
 }
 
-static void report_corrupt(const struct cursor *c, unsigned level, const char *what)
+/*
+ * entry[level] is present, and the count of the table that it is in says that none is. Of the kernel half only edits
+ * know that they are in the arena, where there are counts.
+ */
+static bool is_in_empty_table(const struct cursor *c, unsigned level)
 {
-    char above[PAGING_LEVELS * sizeof " 0x0123456789abcdef"];
-    struct buffer_sink b;
-    buffer_sink_init(&b, above, sizeof above);
-    for (unsigned l = PAGING_LEVELS; l > level; l--) {
-        sink_printf(&b.sink, " %#lx", c->entry[l].v);
-    }
-    report(REPORT_CORRUPT, "space %u: the level-%u entry %#lx for %#lx, at %#lx, %s: not followed; above it%s",
-           c->space->id, level, c->entry[level].v, c->va.v, c->at[level].v, what,
-           level < PAGING_LEVELS ? above : " CR3");
-}
-
-/* Is the frame that entry[level] names in use as a table? Then this is remembered. */
-static bool is_table_frame(struct cursor *c, unsigned level)
-{
-    struct pmm_frame f = pmm_query(c->vmm->pmm, pte_pfn(c->entry[level]));
-    bool ok = f.state == PMM_STATE_USED;
-    if (c->is_kernel) {
-        ok = ok || f.state == PMM_STATE_RESERVED || f.state == PMM_STATE_METADATA;
-    }
-    if (ok) {
-        trust(c->vmm, c->entry[level]);
-    }
-    return ok;
+    bool counts = level < PAGING_LEVELS && has_count(c, level + 1) && !(c->is_kernel && c->mode == CURSOR_READ);
+    return counts && entry_count(c->entry[level + 1]) == 0;
 }
 
 /*
@@ -225,6 +207,9 @@ __attribute__((noinline)) static bool examine(struct cursor *c, unsigned level)
     if (entry_is_corrupt(e, level)) {
         c->is_corrupt = true;
         report_corrupt(c, level, "is corrupt");
+    } else if (is_in_empty_table(c, level)) {
+        c->is_corrupt = true;
+        report_corrupt(c, level, "is in a table that counts none");
     } else if (!entry_is_large(e, level) && !is_table_frame(c, level)) {
         c->is_corrupt = true;
         report_corrupt(c, level, "names a frame that is no table");
@@ -236,6 +221,7 @@ __attribute__((noinline)) static bool examine(struct cursor *c, unsigned level)
 static void descend(struct cursor *c, unsigned level)
 {
     set_addresses(c);
+    c->is_corrupt = false;
     for (; level >= LOWEST_TABLE_ENTRY; level--) {
         if (level < c->given) {
             c->entry[level] = (c->fresh & level_bit(level)) != 0 ? (pte_t){0} : read_upper(c, level);
@@ -247,7 +233,8 @@ static void descend(struct cursor *c, unsigned level)
             break;
         }
         /* A question always asks the PMM; an edit believes what was found once; a change, what its look has found. */
-        bool is_known = c->mode == CURSOR_CHANGE || (c->mode == CURSOR_LOOK && is_trusted(c->vmm, e));
+        bool is_known = c->mode == CURSOR_CHANGE ||
+                        (c->mode == CURSOR_LOOK && is_trusted(c->vmm, e) && !is_in_empty_table(c, level));
         if (!is_known && !examine(c, level)) {
             break;
         }
@@ -267,10 +254,16 @@ void cursor_change(struct cursor *c)
 
 static void count_change(struct cursor *c, unsigned level, int delta)
 {
-    if (has_count(c, level)) {
-        c->entry[level] = entry_with_count(c->entry[level], (unsigned)((int)entry_count(c->entry[level]) + delta));
-        c->dirty |= level_bit(level);
+    if (!has_count(c, level)) {
+        return;
     }
+    int count = (int)entry_count(c->entry[level]) + delta;
+    if (count < 0 || count > TABLE_ENTRIES) { /* it was wrong; there is no way back now, and no room for more bits */
+        report_corrupt(c, level, "counts wrongly");
+        count = count < 0 ? 0 : TABLE_ENTRIES;
+    }
+    c->entry[level] = entry_with_count(c->entry[level], (unsigned)count);
+    c->dirty |= level_bit(level);
 }
 
 static void tables_change(struct cursor *c, int delta)

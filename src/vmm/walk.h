@@ -136,4 +136,11 @@ uint64_t cursor_missing_tables(const struct cursor *c);
 /* Make them for the first PT of the stretch, from promised frames; afterwards the stretch is of level 1. */
 void cursor_make_tables(struct cursor *c);
 
+/* ---- walk_corrupt.c ---- */
+
+/* Does the PMM have the frame that entry[level] names in use? What it says is remembered (frames.h). */
+bool is_table_frame(const struct cursor *c, unsigned level);
+/* entry[level] is as no correct code leaves it: `what` says how. With the walk to it. */
+void report_corrupt(const struct cursor *c, unsigned level, const char *what);
+
 #endif

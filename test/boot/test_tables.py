@@ -197,6 +197,16 @@ def test_query_and_who_tell_what_is_behind_an_address(monitor):
     assert told[1] == f"as a virtual address in space 1: r-xu, private, to {row[1]:x}"
 
 
+def test_who_finds_tables_without_a_page(monitor):
+    # Nothing is mapped by temporary mappings between two commands: their PT is there, and empty.
+    lines = monitor.ask("pt 0xffff810000000000")
+    assert lines[-1] == "  stopped: the PT entry is not present"
+    for line, level in zip(lines[3:6], LEVELS[1:], strict=True):
+        table, base = int(line.split()[3], 16), "ffff810000000000"
+        told = monitor.ask(f"who {table:#x}")
+        assert any(text.startswith(f"  table   {level} of space 0, for addresses from {base}") for text in told), level
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [

@@ -2,6 +2,8 @@
 #include "arch/arch.h"
 #include "model/model.h"
 
+pfn_t arch_frames_end(void) { return pfn_add(paddr_to_pfn(paddr(PTE_FRAME_MASK)), 1); } /* 52 bits of address */
+
 /* The others do it one after the other, at once. */
 void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count)
 {

@@ -135,3 +135,47 @@ TEST(arena, nodes_are_as_many_as_the_ranges_explain)
     EXPECT_EQ(play(&bed, 0, RANGES), RANGES); /* the same again needs no more of them */
     EXPECT_EQ(bed.given, given);
 }
+
+/* Whoever is asked for a page of nodes needs addresses too: the same nodes, once the very range that is asked for. */
+struct greedy {
+    struct arena_bed bed;
+    struct arena_source source; /* the bed's own */
+    uint64_t next, takes;       /* page taken next; how many at each call */
+};
+
+static void *more_and_take(void *ctx)
+{
+    struct greedy *g = ctx;
+    void *page = g->source.more(g->source.ctx);
+    for (uint64_t takes = g->takes; page != NULL && takes > 0; takes--) {
+        g->takes = 0; /* not again, further in */
+        arena_bed_take_at(&g->bed, g->next, 1);
+        g->next += 1ULL << 20;
+    }
+    return page;
+}
+
+TEST(arena, who_is_asked_for_nodes_may_use_the_arena)
+{
+    enum { PAGES_LOG2 = 34, ROUNDS = 40 };
+    static struct greedy g;
+    REQUIRE(arena_bed_open(&g.bed, 1ULL << PAGES_LOG2, 40));
+    g.source = g.bed.arena.source;
+    g.next = 1ULL << 33;
+    g.bed.arena.source = (struct arena_source){&g, more_and_take};
+    uint64_t taken = 0;
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        g.takes = 6;
+        arena_bed_take_at(&g.bed, i * 70, 1);
+        taken++;
+    }
+    EXPECT(g.next > (1ULL << 33) + (3ULL << 20)); /* it was asked */
+    g.takes = 1;
+    enum status s = STATUS_OK;
+    for (uint64_t at = 1ULL << 30; s == STATUS_OK && at < 1ULL << 33; at += 1ULL << 22) {
+        g.next = at; /* the one that is wanted, when there are no nodes for it */
+        s = arena_alloc_at(&g.bed.arena, arena_bed_page(&g.bed, at), npages(1), "t");
+    }
+    EXPECT_EQ(s, STATUS_EXISTS);
+    arena_bed_is_sound(&g.bed);
+}

@@ -132,11 +132,13 @@ TEST(vmm, frames_that_are_not_in_use_cannot_be_owned)
     EXPECT_OK(pmm_free(bed.vmm->pmm, frame));
     test_expect_reports(1);
     EXPECT_EQ(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_GLOBAL), frame, npages(1), RW, true), STATUS_MISUSE);
-    const uint64_t end = paddr_to_pfn(paddr(PTE_FRAME_MASK)).v + 1;
+    const uint64_t end = bed.vmm->frames_end.v;
+    EXPECT(end > pmm_stats(bed.vmm->pmm).ram.v && end <= paddr_to_pfn(paddr(PTE_FRAME_MASK)).v + 1);
     EXPECT_EQ(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_GLOBAL), pfn(end), npages(1), RW, false), STATUS_RANGE);
     EXPECT_EQ(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_GLOBAL), pfn(end - 1), npages(2), RW, false), STATUS_RANGE);
     EXPECT_EQ(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_GLOBAL), pfn(UINT64_MAX), npages(2), RW, false), STATUS_RANGE);
     EXPECT(bed.a.pages.v == 0 && bed.a.tables.v == 1);
+    EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_GLOBAL), pfn(end - 1), npages(1), RW, false));
     vmm_bed_close(&bed);
 }
 

@@ -5,7 +5,7 @@
 
 enum { RW = VMM_READ | VMM_WRITE, PAGES = 70, STRIDE = 8 };
 
-static const pfn_t device = {0x80000000};
+static const pfn_t device = {0xC000000}; /* 768 GiB: above the RAM of these tests */
 
 /* Its number at each word of [va, va + pages) of the space, seen from inside. */
 static void write_numbers(struct vmm_bed *bed, struct space *space, vaddr_t va, uint64_t pages, uint64_t number)

@@ -5,7 +5,7 @@
 enum { RW = VMM_READ | VMM_WRITE };
 
 /* A frame number above all RAM: mapped, not owned, never accessed. */
-static const pfn_t device = {0x80000000};
+static const pfn_t device = {0xC000000}; /* 768 GiB: above the RAM of these tests */
 
 struct cost {
     uint64_t loads, stores, invlpg, cr3_loads;

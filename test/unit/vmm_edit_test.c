@@ -290,7 +290,7 @@ TEST_HOST(vmm_edit, a_table_that_was_freed_is_known_no_more)
     vmm_bed_close(&bed);
 }
 
-/* The PT's frame was freed by somebody: a question always asks the PMM. */
+/* The PT's frame was freed by somebody: a question always asks the PMM, and then edits know it too. */
 TEST_HOST(vmm_edit, a_table_that_was_freed_elsewhere_is_not_followed_by_questions)
 {
     struct vmm_bed bed;
@@ -299,10 +299,12 @@ TEST_HOST(vmm_edit, a_table_that_was_freed_elsewhere_is_not_followed_by_question
     paddr_t at = model_entry_at(model_machine, bed.a.root, vaddr(VA_PRIVATE), 2);
     pfn_t table = pte_pfn((pte_t){model_phys_read64(model_machine, at)});
     EXPECT_OK(pmm_free(bed.vmm->pmm, table));
-    test_expect_reports(1);
+    test_expect_reports(3);
     struct vmm_walk w;
     EXPECT_EQ(vmm_translate(bed.vmm, &bed.a, vaddr(VA_PRIVATE), &w), STATUS_CORRUPT);
     EXPECT_EQ(w.level, 2);
+    EXPECT_EQ(map_one(&bed, &bed.a, 1), STATUS_CORRUPT);
+    EXPECT_EQ(unmap_some(&bed, &bed.a, 0, 1), STATUS_CORRUPT);
     EXPECT_OK(pmm_claim(bed.vmm->pmm, table, npages(1)));
     vmm_bed_close(&bed);
 }

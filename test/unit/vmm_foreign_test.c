@@ -5,7 +5,7 @@
 
 enum { RW = VMM_READ | VMM_WRITE };
 
-static const pfn_t device = {0x80000000};
+static const pfn_t device = {0xC000000}; /* 768 GiB: above the RAM of these tests */
 
 /*
  * The same window pages show the tables of a and b in turn; entries of one must never be taken for those of the other.

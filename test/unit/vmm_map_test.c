@@ -48,7 +48,7 @@ TEST(vmm, each_page_of_a_batch_gets_its_own_frame)
 {
     struct vmm_bed bed;
     REQUIRE(vmm_bed_open(&bed));
-    const pfn_t device = pfn(0x80000000);
+    const pfn_t device = pfn(0xC000000);
     for (uint64_t n = 1; n <= 13; n++) { /* within a table, then over its end */
         for (unsigned border = 0; border < 2; border++) {
             vaddr_t va = vaddr_add_pages(vaddr(VA_PRIVATE), border == 0 ? 5 : 512 - n / 2);
@@ -191,7 +191,7 @@ TEST(vmm, visit_shows_all_mappings_merged)
 {
     struct vmm_bed bed;
     REQUIRE(vmm_bed_open(&bed));
-    const pfn_t device = pfn(0x80000000); /* far above all RAM of these tests; never accessed */
+    const pfn_t device = pfn(0xC000000); /* far above all RAM of these tests; never accessed */
     EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, vaddr_add_pages(vaddr(VA_PRIVATE), 510), device, npages(4), RW, false));
     EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, vaddr_add_pages(vaddr(VA_PRIVATE), 514), pfn_add(device, 4), npages(1),
                              VMM_READ, false));

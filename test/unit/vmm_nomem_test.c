@@ -137,7 +137,7 @@ TEST(vmm, all_that_takes_no_frame_works_when_there_is_none)
     vaddr_t page;
     EXPECT_OK(temp_map(vmm, bed.a.root, &page));
     EXPECT_OK(temp_unmap(vmm, page));
-    const pfn_t device = {0x80000000}; /* tables are there and stay: not even a map needs one */
+    const pfn_t device = {0xC000000}; /* tables are there and stay: not even a map needs one */
     EXPECT_OK(vmm_unmap(vmm, &bed.a, vaddr(VA_GLOBAL), npages(700)));
     vmm_bed_unlimit(&bed, taken);
     taken = vmm_bed_limit(&bed, 0);

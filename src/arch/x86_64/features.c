@@ -58,9 +58,14 @@ static bool meltdown_possible(const struct cpu_features *f, struct cpuid_result 
     return (low & 1) == 0;
 }
 
+unsigned features_physical_bits(void)
+{
+    return cpuid(0x80000000, 0).eax >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xFF : 36;
+}
+
 void features_read(struct cpu_features *f)
 {
-    *f = (struct cpu_features){.physical_bits = 36};
+    *f = (struct cpu_features){.physical_bits = features_physical_bits()};
     uint32_t max_basic = cpuid(0, 0).eax;
     uint32_t max_extended = cpuid(0x80000000, 0).eax;
     read_names(f, max_extended);
@@ -73,9 +78,6 @@ void features_read(struct cpu_features *f)
     f->page_1g = (extended.edx >> 26) & 1;
     if (max_extended >= 0x80000007) {
         f->invariant_tsc = (cpuid(0x80000007, 0).edx >> 8) & 1;
-    }
-    if (max_extended >= 0x80000008) {
-        f->physical_bits = cpuid(0x80000008, 0).eax & 0xFF;
     }
     struct cpuid_result leaf7 = {0};
     if (max_basic >= 7) {

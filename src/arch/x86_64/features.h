@@ -13,6 +13,8 @@ struct cpu_features {
     uint64_t tsc_hz; /* 0: unknown until measured */
 };
 
+/* Of a physical address: CPUID 80000008H, 36 where the CPU does not say (SDM 3A 4.1.4). */
+unsigned features_physical_bits(void);
 void features_read(struct cpu_features *f);
 /* CR4 and PAT. Call once on each CPU, after the boot tables are in use. */
 void features_enable(const struct cpu_features *f);

@@ -3,6 +3,7 @@
  */
 #include "arch/arch.h"
 
+#include "arch/paging.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"
 
@@ -17,6 +18,14 @@ void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count)
 
 paddr_t arch_root(void) { return pfn_to_paddr(paddr_to_pfn(paddr(read_cr3()))); }
 void arch_root_load(paddr_t root) { write_cr3(root.v); }
+
+pfn_t arch_frames_end(void)
+{
+    const pfn_t most = pfn_add(paddr_to_pfn(paddr(PTE_FRAME_MASK)), 1);
+    unsigned bits = features_physical_bits();
+    pfn_t end = bits < 64 ? paddr_to_pfn(paddr(1ULL << bits)) : most;
+    return end.v < most.v ? end : most;
+}
 
 /* `rep stosq` and `rep movsq`: one count a word under an emulator's instruction clock, fast strings on hardware. */
 void arch_page_zero(vaddr_t page)
