@@ -144,7 +144,7 @@ enter_long_mode:
     mov cr4, eax
     lea eax, [ebp + pml4]
     mov cr3, eax
-    mov ecx, 0xC0000080         ; EFER: LME, NXE
+    mov ecx, 0xC0000080         ; EFER: LME, NXE and nothing else: TCE must be 0 (src/arch/arch.h)
     mov eax, (1 << 8) | (1 << 11)
     xor edx, edx
     wrmsr

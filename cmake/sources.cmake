@@ -285,6 +285,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/kmap_test.c
     test/unit/mmu_bed.c
     test/unit/mmu_brute.c
+    test/unit/mmu_history.c
     test/unit/mmu_play.c
     test/unit/model_agrees_test.c
     test/unit/model_cpus_test.c
@@ -299,6 +300,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/pmm_maps_test.c
     test/unit/pmm_threads_test.c
     test/unit/vmm_check_test.c
+    test/unit/vmm_cpus_test.c
     test/unit/vmm_edit_test.c
     test/unit/vmm_gather_test.c
     test/unit/vmm_hostile_test.c

@@ -25,7 +25,7 @@
  * never torn, never reordered by the compiler against other calls of this header.
  *
  * INVLPG: drops the translation of the page of `va` and all paging-structure-cache entries of this CPU (SDM 3A
- * 4.10.4.1).
+ * 4.10.4.1; APM 2 5.5.3: EFER.TCE must be 0, or it drops only those that lead to the page, which is too little).
  */
 #ifndef ARCH_INLINE_HEADER
 pte_t arch_table_load(vaddr_t entry);

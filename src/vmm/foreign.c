@@ -4,19 +4,28 @@
  *
  * The slot is the current PML4's, and so what it names is kept in that space (`opens`), and every CPU that runs on it
  * may follow the slot, on its own account, into the space that is opened: it is noted there (`reached`, R15), and
- * tables of that space are freed only after these CPUs have dropped what they may hold (gather.c). One CPU's own
- * walker is done with the old space at the first INVLPG after the slot has changed, since INVLPG drops all
- * paging-structure caches; translations of window pages that are left are never used before their own INVLPG.
+ * tables of that space are freed only after these CPUs have dropped what they may hold (gather.c). A CPU's walker is
+ * done with the old space at the first INVLPG after the slot has changed, since INVLPG drops all paging-structure
+ * caches: EFER.TCE must be 0 (arch.h). Translations of window pages that are left are never used before their own
+ * INVLPG.
+ *
+ * From one space to another the slot goes by way of 0 and an INVLPG: "it is not safe to modify an upper level entry
+ * [...] without first clearing its present bit, followed by an INVLPG instruction" (APM 2, 5.5.3). That INVLPG is the
+ * one which the PML4's window page needs anyhow, so it costs one store.
  */
 #include "vmm/foreign.h"
 
 #include "lib/report.h"
+#include "vmm/gather.h"
 
 /* The foreign slot of the PML4 in CR3, in our own window. */
 static vaddr_t foreign_slot(void)
 {
     return window_entry(WINDOW_OWN, vaddr(LAYOUT_SLOT_BASE(LAYOUT_SLOT_FOREIGN)), PAGING_LEVELS);
 }
+
+/* Where the PML4 that it names appears. */
+static vaddr_t top_page(void) { return window_entry(WINDOW_FOREIGN, vaddr(0), PAGING_LEVELS); }
 
 enum status foreign_open(struct vmm *vmm, struct space *space)
 {
@@ -29,17 +38,22 @@ enum status foreign_open(struct vmm *vmm, struct space *space)
         return misuse("foreign_open: space %u %s (R18)", space->id,
                       space == vmm->current ? "is current: its tables are our own" : "has its own foreign slot open");
     }
-    /* From one space straight to another needs no 0 between: a page of the window is used only after its own INVLPG. */
+    if (f->space != NULL) {
+        table_store(vmm, foreign_slot(), (pte_t){0});
+    }
+    window_invlpg(vmm, top_page());
     table_store(vmm, foreign_slot(), pte_make(space->root, SLOT_BITS));
     vmm->counters.foreign_opens++;
     vmm->changes++;
     vmm->current->opens = f->space = space;
-    space->reached.mask |= vmm->current->cpus.mask;
+    /* Those that once had a slot on our PML4 may still follow it, and then ours. */
+    space->reached.mask |= vmm->current->cpus.mask | vmm->current->reached.mask;
     f->all_clean = false;
-    f->count = 0;
-    for (unsigned level = 1; level <= PAGING_LEVELS; level++) {
+    for (unsigned level = 1; level < PAGING_LEVELS; level++) {
         f->last[level] = vaddr(0);
     }
+    f->last[PAGING_LEVELS] = f->pages[0] = top_page();
+    f->count = 1;
     return STATUS_OK;
 }
 
@@ -56,11 +70,12 @@ void foreign_close(struct vmm *vmm, struct space *space)
 {
     if (vmm->foreign.space == space) {
         foreign_clear(vmm);
-        /*
-         * One INVLPG drops all paging-structure-cache entries (SDM 3A 4.10.4.1), so no walk can pass the slot's old
-         * value. Translations of window pages may stay in the TLB: they are never used before their own INVLPG in a
-         * later opening.
-         */
-        window_invlpg(vmm, window_entry(WINDOW_FOREIGN, vaddr(0), PAGING_LEVELS));
     }
+    /*
+     * One INVLPG drops all paging-structure-cache entries (SDM 3A 4.10.4.1), so no walk can pass the slot's old
+     * value. Translations of window pages may stay in the TLB: they are never used before their own INVLPG in a
+     * later opening.
+     */
+    gather_window(vmm, top_page(), space->reached);
+    gather_flush(vmm);
 }

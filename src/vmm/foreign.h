@@ -27,7 +27,10 @@ enum status foreign_open(struct vmm *vmm, struct space *space);
  */
 void foreign_clear(struct vmm *vmm);
 
-/* The space's tables are about to be freed: no walker may follow the slot any more (R9, R15). */
+/*
+ * The space's PML4 is about to be freed: no walker of any CPU may follow a slot to it any more (R9, R15). Within an
+ * edit of the space.
+ */
 void foreign_close(struct vmm *vmm, struct space *space);
 
 #endif

@@ -6,7 +6,8 @@
 
 /*
  * Temporary slots: slot i is page 2 * i of the temporary area, so that no two neighbours are ever in use. The first
- * ones are reserved, used within one call and empty between calls; the stack of temp_map() begins above them.
+ * ones are reserved, used within one call and empty between calls; the stack of temp_map() begins above them. One CPU
+ * uses them, and flushes them on itself alone: what another may have cached of them it never uses.
  */
 enum temp_slot {
     TEMP_SLOT_ZERO,    /* zeroing: kmap.c and frame_zero() */

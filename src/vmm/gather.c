@@ -50,10 +50,16 @@ void gather_table(struct vmm *vmm, pte_t entry, vaddr_t page, struct vmm_cpus cp
         gather_flush(vmm);
     }
     g->tables[g->table_count++] = entry;
-    g->cpus.mask |= cpus.mask;
-    if (g->window_count == VMM_FLUSH_PAGES_MAX) {
+    if (g->table_count > VMM_FLUSH_PAGES_MAX) {
         g->all = true;
     }
+    gather_window(vmm, page, cpus);
+}
+
+void gather_window(struct vmm *vmm, vaddr_t page, struct vmm_cpus cpus)
+{
+    struct vmm_gather *g = &vmm->gather;
+    g->cpus.mask |= cpus.mask;
     if (!g->all) {
         add_address(g, page, &g->window_count);
     }

@@ -4,7 +4,8 @@
  *
  * `cpus` are the CPUs that may hold translations of an address: all for the kernel half, those that run in the space
  * else. A space that runs nowhere has none left: the CR3 load that left it dropped them (no PCID, no global leaves).
- * Tables may be held by more of them (R15): also by those that ran where the space was open.
+ * Tables may be held by more of them (R15): also by those that ran where the space was open. And what this CPU sees
+ * through one window, another sees through the other one: whose PML4 it is sees its tables in its own (R16).
  */
 #ifndef CAIRN_VMM_GATHER_H
 #define CAIRN_VMM_GATHER_H
@@ -24,6 +25,8 @@ static inline unsigned gather_room(const struct vmm *vmm) { return VMM_GATHER_FR
  * gathered before must be unhooked.
  */
 void gather_table(struct vmm *vmm, pte_t entry, vaddr_t page, struct vmm_cpus cpus);
+/* Another window page that shows the table gathered last, or one that is about to go. */
+void gather_window(struct vmm *vmm, vaddr_t page, struct vmm_cpus cpus);
 
 /* Flush, then free. Leaves the gather empty. */
 void gather_flush(struct vmm *vmm);

@@ -136,9 +136,9 @@ enum status space_destroy(struct vmm *vmm, struct space *space)
         return misuse("space_destroy: %u edits of space %u wait for memory", space->waiting, space->id);
     }
     struct space *before = find_before(vmm, space);
-    if (space == vmm->current || before == NULL) {
+    if (space->cpus.mask != 0 || before == NULL) {
         return misuse("space_destroy: space %u is %s", space->id,
-                      space == vmm->current ? "current" : "the kernel's own, or in no list");
+                      space->cpus.mask != 0 ? "current" : "the kernel's own, or in no list");
     }
     enum window w = WINDOW_OWN;
     s = edit_begin(vmm, space, vaddr(0), "space_destroy", &w);
@@ -148,8 +148,8 @@ enum status space_destroy(struct vmm *vmm, struct space *space)
     if (space->tables.v > 1) {
         unmap_user_half(vmm, space);
     }
-    edit_end(vmm, space, w);
     foreign_close(vmm, space);
+    edit_end(vmm, space, w);
     if (space->tables.v != 1 || space->pages.v != 0) {
         report(REPORT_CORRUPT, "space_destroy: space %u still has %lu tables and %lu pages: they are lost", space->id,
                space->tables.v - 1, space->pages.v);
@@ -180,6 +180,9 @@ enum status space_switch(struct vmm *vmm, struct space *space)
     foreign_clear(vmm);
     left->cpus.mask &= ~self;
     space->cpus.mask |= self; /* before the load: from then on this CPU may hold its translations */
+    if (space->opens != NULL) {
+        space->opens->reached.mask |= self; /* and tables behind the window that is open there, by another CPU (R15) */
+    }
     vmm->current = space;
     vmm->changes++;
     window_root_load(vmm, space->root);

@@ -3,8 +3,8 @@
  *
  * Page tables are edited only through two windows: our own tables through PML4 slot 511 (self), another space's
  * through slot 510 (foreign). One walker serves both. Opening and closing a foreign space costs no CR3 load and no
- * IPI: each window page is INVLPGed before its first use in that opening (rule R8), the 33rd takes one CR3 reload
- * instead, and the same space again finds its pages remembered (R9).
+ * IPI: the slot goes from one space to another by way of 0, each window page is INVLPGed before its first use in that
+ * opening (rule R8), the 33rd takes one CR3 reload instead, and the same space again finds its pages remembered (R9).
  *
  * A range either succeeds whole or leaves nothing behind: look first, promise frames and tables, then link. Nothing
  * is freed before it is unhooked and flushed (R13).
@@ -80,7 +80,8 @@ struct space {
     npages_t tables;      /* table frames of it, the PML4 included; kernel tables not */
     bool keeps_tables;    /* space_keep_tables */
     struct vmm_cpus cpus; /* that have its PML4 in CR3: only these may hold translations of its user half */
-    struct vmm_cpus reached; /* that ran, or run, on a PML4 whose foreign slot named it: may hold tables of it (R15) */
+    /* That ran, or run, on a PML4 whose foreign slot named it or led to one whose did: may hold tables of it (R15). */
+    struct vmm_cpus reached;
     struct space *opens;  /* whose tables the foreign slot of its PML4 shows; null: the slot is 0 */
     struct lock window_lock, table_lock; /* in this order (R17): of the foreign slot; of all else in its tables */
     struct vmm *vmm;      /* whose it is; null when destroyed */
@@ -110,9 +111,9 @@ enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vad
 /* A new empty space: one frame. => OK; NOMEM, nothing changed; LIMIT; MISUSE: no struct, or it is a space already. */
 enum status space_create(struct vmm *vmm, struct space *space);
 /*
- * Unmap everything in it and free its tables. Needs no memory. => OK; MISUSE: it is current, or the kernel's own, or
- * not a space of this VMM, or a call that edits it waits for memory; CORRUPT: the space is no more, but what is behind
- * broken entries is lost (reported).
+ * Unmap everything in it and free its tables. Needs no memory. => OK; MISUSE: it is current on a CPU, or the kernel's
+ * own, or not a space of this VMM, or a call that edits it waits for memory; CORRUPT: the space is no more, but what is
+ * behind broken entries is lost (reported).
  */
 enum status space_destroy(struct vmm *vmm, struct space *space);
 /* Make it current on this CPU; one CR3 load, none if it is current already. Closes the foreign window first (R18). */

@@ -35,8 +35,8 @@ struct vmm_gather {
     bool all;                             /* more than fits: one CR3 reload instead of INVLPGs */
     unsigned page_count, window_count;    /* addresses[0, page_count + window_count) */
     unsigned frame_count, table_count;
-    /* Whose leaves changed, at most VMM_FLUSH_PAGES_MAX; and window pages of unhooked tables, as many. */
-    vaddr_t addresses[2 * VMM_FLUSH_PAGES_MAX];
+    /* Whose leaves changed, at most VMM_FLUSH_PAGES_MAX; and window pages of as many tables, in one window or both. */
+    vaddr_t addresses[3 * VMM_FLUSH_PAGES_MAX];
     pfn_t frames[VMM_GATHER_FRAMES];      /* one reference each */
     pte_t tables[VMM_GATHER_TABLES];      /* the entry that named it, with the number of leaves still in it */
 };

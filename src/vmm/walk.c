@@ -75,15 +75,15 @@ enum { LEAF_LEVEL = 1, LOWEST_TABLE_ENTRY = 2 }; /* PTEs map pages; entries of l
 
 /*
  * The page of `at` is usable. `first`: nothing was used in this opening but the pages of the levels above; they all
- * differ.
+ * differ, and the PML4's was invalidated when the window was opened.
  */
 __attribute__((always_inline)) static inline void use_foreign(struct vmm *vmm, vaddr_t at, unsigned level, bool first)
 {
-    if (first) {
+    if (first && level < PAGING_LEVELS) {
         vaddr_t page = vaddr_page(at);
         arch_invlpg(page);
         vmm->foreign.last[level] = vmm->foreign.pages[PAGING_LEVELS - level] = page;
-    } else {
+    } else if (!first) {
         window_use(vmm, WINDOW_FOREIGN, at, level);
     }
 }
@@ -113,14 +113,14 @@ __attribute__((always_inline)) static inline struct spot find_foreign(struct vmm
     }
     if (first) {
         vmm->foreign.count = PAGING_LEVELS + 1 - s.level;
-        vmm->counters.invlpg += vmm->foreign.count;
+        vmm->counters.invlpg += vmm->foreign.count - 1;
     }
     return s;
 }
 
 struct spot spot_find_foreign(struct vmm *vmm, vaddr_t va)
 {
-    bool first = vmm->foreign.count == 0 && !vmm->foreign.all_clean;
+    bool first = vmm->foreign.count == 1 && !vmm->foreign.all_clean;
     return first ? find_foreign(vmm, va, true) : find_foreign(vmm, va, false);
 }
 
@@ -291,6 +291,10 @@ static void leave(struct cursor *c, unsigned level)
     window_store(c->vmm, c->window, c->at[level], level, (pte_t){0});
     struct vmm_cpus cpus = {c->cpus.mask | (c->is_kernel ? 0 : c->space->reached.mask)};
     gather_table(c->vmm, c->entry[level], vaddr_page(c->at[level - 1]), cpus);
+    if ((cpus.mask & ~(1ULL << arch_cpu())) != 0) { /* others may see it through the other window (R16) */
+        enum window twin = c->window == WINDOW_OWN ? WINDOW_FOREIGN : WINDOW_OWN;
+        gather_window(c->vmm, vaddr_page(window_entry(twin, c->va, level - 1)), cpus);
+    }
     tables_change(c, -1);
     c->goes = false;
     if (level < PAGING_LEVELS) {

@@ -6,4 +6,7 @@
 
 void model_thread_is_cpu(unsigned cpu); /* this thread is that CPU from now on; 0 at first */
 
+/* Called whenever a lock is about to be taken; null: nothing. */
+extern void (*model_before_lock)(void);
+
 #endif

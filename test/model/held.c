@@ -4,7 +4,8 @@
  *
  * A frame that goes back, or comes into use again, must not be named by anything that is held. Translations of foreign
  * window pages are left out: those of a window that was closed or moved may outlive their table, because each is
- * flushed before its first use (R8), and a translation alone makes no walker write. As upper entries they count.
+ * flushed before its first use (R8), and a translation alone makes no walker write. As upper entries they count. So are
+ * translations of temporary mappings in other CPUs than the one that uses them.
  */
 #include "arch/layout.h"
 #include "model/mmu.h"
@@ -78,8 +79,12 @@ static void judge_chain(struct climb *c, pfn_t root)
     if (!wanted || (is_leaf && !c->foreign_pages && va_is_foreign(va))) {
         return;
     }
+    bool is_temporary = is_leaf && table_index(va, PAGING_LEVELS) == LAYOUT_SLOT_TEMP;
     for (unsigned i = 0; i < MODEL_CPUS; i++) {
         const struct model_cpu *cpu = &c->m->cpu[i];
+        if (is_temporary && i != c->m->temporary_cpu) {
+            continue;
+        }
         for (unsigned p = 0; cpu->runs && p < MODEL_PCIDS; p++) {
             for (unsigned k = 0; k < cpu->context[p].stints; k++) {
                 if (cpu->context[p].stint[k].root == pfn_to_paddr(root).v && (!c->found || c->marks)) {

@@ -40,11 +40,14 @@ enum model_rule {
     MODEL_CACHE_ALIAS,     /* one frame with two cache types (R4) */
     MODEL_READ_ONLY_TABLE, /* a table is written through a window page that is read-only (R2) */
     MODEL_GLOBAL_TABLE,    /* G in an entry that names a table: a window makes it a global translation (R2) */
+    MODEL_UNCACHED_TABLE,  /* PWT or PCD there: the walker and the window have another cache type (R2) */
     MODEL_SLOT_BITS,       /* a window slot that is neither 0 nor P|W|XD, or names the wrong table (R1) */
     MODEL_SLOT_RESERVED,   /* something linked in a PML4 slot that is kept for windows (R23) */
     MODEL_WINDOW_NESTED,   /* opened on itself, or on a space that has a window open (R18) */
     MODEL_WINDOW_OPEN,     /* CR3 left a PML4 whose foreign slot is open (R18) */
     MODEL_WINDOW_TAKEN,    /* the foreign slot used by another CPU than the one that opened it (R17) */
+    MODEL_WINDOW_UNLOCKED, /* the foreign slot stored, or a table used behind it, without its lock (R17) */
+    MODEL_WINDOW_MOVED,    /* the foreign slot goes from one table to another without 0 between (APM 2, 5.5.3) */
     MODEL_LARGE_AS_TABLE,  /* a window page of a large page was used: it shows data (R3) */
     MODEL_DIRTY_TABLE,     /* what was linked as a table names tables that are none: it was not zeroed (R19) */
     MODEL_DEAD_FRAME,      /* a walk or an access in a frame that is not in use */
@@ -108,6 +111,7 @@ struct model {
     uint64_t random;       /* draws which entries a speculative walk marks as accessed */
     struct pmm pmm;
     bool pmm_stands;          /* frames' states are checked from then on */
+    unsigned temporary_cpu;   /* whose temporary mappings are in use: others may hold translations, never used */
     bool windows_handed_over; /* the foreign slot may pass from CPU to CPU (R17 is not judged) */
     pfn_t boot_root, image_pt;
     unsigned violations, spurious;
@@ -117,6 +121,8 @@ struct model {
     char first_violation[MODEL_TEXT_BYTES], last_violation[MODEL_TEXT_BYTES];
     unsigned of_rule[MODEL_RULES];
     bool (*loses_invlpg)(vaddr_t va); /* a product defect, put on: INVLPGs that are not done; null: none */
+    /* Has who uses the foreign window its locks: of the slot, or (`table`) of what it shows too? Null: not judged. */
+    bool (*is_locked)(bool table);
     struct model_array array[MODEL_ARRAYS];
     void *memory[16]; /* host memory behind the PMM's arrays */
     unsigned memory_count;

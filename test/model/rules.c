@@ -49,6 +49,14 @@ static void judge_foreign_slot(struct model *m, pfn_t root, uint64_t old, uint64
                         "the foreign slot of PML4 %#lx is stored while CPU %u has it open", root.v, t->opener);
     }
     t->opener = m->current_cpu;
+    if (m->is_locked != NULL && !m->is_locked(false)) {
+        model_violation(m, rule_report(m, MODEL_WINDOW_UNLOCKED, root, slot, top, old, value),
+                        "the foreign slot of PML4 %#lx is stored", root.v);
+    }
+    if ((old & value & PTE_P) != 0 && ((old ^ value) & PTE_FRAME_MASK) != 0) {
+        model_violation(m, rule_report(m, MODEL_WINDOW_MOVED, root, slot, top, old, value),
+                        "the foreign slot of PML4 %#lx is overwritten", root.v);
+    }
     if ((value & PTE_P) != 0 && (target.v == root.v || pte_is_present(foreign_slot_of(m, target)))) {
         model_violation(m, rule_report(m, MODEL_WINDOW_NESTED, root, slot, top, old, value),
                         "PML4 %#lx opens PML4 %#lx, which is %s", root.v, target.v,
@@ -188,6 +196,10 @@ void rules_stored(struct model *m, pfn_t table, unsigned index, uint64_t value)
             model_violation(m, rule_report(m, MODEL_GLOBAL_TABLE, table, index, level, 0, value),
                             "level-%u entry %u of table %#lx becomes %#lx", level, index, table.v, value);
         }
+        if ((value & (PTE_PWT | PTE_PCD)) != 0) {
+            model_violation(m, rule_report(m, MODEL_UNCACHED_TABLE, table, index, level, 0, value),
+                            "level-%u entry %u of table %#lx becomes %#lx", level, index, table.v, value);
+        }
         if (is_dirty(m, pte_pfn((pte_t){value}), level - 1)) {
             model_violation(m, rule_report(m, MODEL_DIRTY_TABLE, table, index, level, 0, value),
                             "frame %#lx is linked as a table of level %u, and has entries that nobody wrote",
@@ -198,14 +210,32 @@ void rules_stored(struct model *m, pfn_t table, unsigned index, uint64_t value)
     judge_cache(m, table, index, value);
 }
 
+/* A PML4 was made where nobody saw it: now its slots count. */
+static void judge_root(struct model *m, pfn_t root)
+{
+    const pte_t *self = memory_entry(m, root, LAYOUT_SLOT_SELF);
+    if (self == NULL || is_dirty(m, root, PAGING_LEVELS)) {
+        model_violation(m, rule_report(m, MODEL_DIRTY_TABLE, root, 0, MODEL_ROOT_LEVEL, 0, pte_make(root, 0).v),
+                        "PML4 %#lx comes into CR3, and has entries that nobody wrote", root.v);
+    } else if ((self->v & MODEL_DECIDES) != pte_make(root, SLOT_BITS).v) {
+        model_violation(m, rule_report(m, MODEL_SLOT_BITS, root, LAYOUT_SLOT_SELF, PAGING_LEVELS, 0, self->v),
+                        "PML4 %#lx comes into CR3, and its self slot holds %#lx", root.v, self->v);
+    }
+}
+
 void rules_root_load(struct model *m, paddr_t old, paddr_t root)
 {
     pte_t slot = foreign_slot_of(m, paddr_to_pfn(old));
-    if (old.v != root.v && pte_is_present(slot)) {
+    const struct model_table *t = table_of(m, paddr_to_pfn(old));
+    bool is_opener = t == NULL || t->opener == m->current_cpu; /* others may stay where the window is open, or not */
+    if (old.v != root.v && pte_is_present(slot) && is_opener) {
         model_violation(
             m, rule_report(m, MODEL_WINDOW_OPEN, paddr_to_pfn(old), LAYOUT_SLOT_FOREIGN, PAGING_LEVELS, 0, slot.v),
             "CR3 goes from PML4 %#lx, whose foreign slot holds %#lx, to %#lx", paddr_to_pfn(old).v, slot.v,
             paddr_to_pfn(root).v);
+    }
+    if (old.v != root.v) {
+        judge_root(m, paddr_to_pfn(root));
     }
 }
 
@@ -219,6 +249,13 @@ void rules_window_use(struct model *m, vaddr_t va, const struct model_walk *now)
                                             now->entry[level].v, now->entry[level].v);
         r.va = va;
         model_violation(m, r, "the window page at %#lx shows a large page", va.v);
+    }
+    if (va_is_foreign(va) && m->is_locked != NULL && !m->is_locked(true)) {
+        const uint64_t slot = foreign_slot_of(m, root).v;
+        struct model_report r =
+            rule_report(m, MODEL_WINDOW_UNLOCKED, root, LAYOUT_SLOT_FOREIGN, PAGING_LEVELS, 0, slot);
+        r.va = va;
+        model_violation(m, r, "%#lx is used", va.v);
     }
     if (va_is_foreign(va) && t != NULL && t->opener != m->current_cpu && !m->windows_handed_over &&
         pte_is_present(foreign_slot_of(m, root))) {

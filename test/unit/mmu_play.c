@@ -1,9 +1,9 @@
-/* Running, shrinking and printing histories of the VMM. */
+/* Running histories of the VMM. */
 #include "unit/mmu_play.h"
 
 #include "arch/arch.h"
 #include "arch/layout.h"
-#include "model/shrink.h"
+#include "model/cpu.h"
 #include "unit/test.h"
 #include "vmm/vmm.h"
 
@@ -30,6 +30,8 @@ struct play {
     struct page_record page[PLAY_SPACES][PLAY_PARTS][PLAY_PART_PAGES];
     struct page_record blank[PLAY_PARTS][PLAY_PART_PAGES];
     vaddr_t kernel[KERNEL_PLACES]; /* 0: none */
+    struct space *other_current;   /* what the VMM keeps for a CPU, of the one that does not run just now */
+    struct vmm_foreign other_foreign;
     uint64_t numbers;
     struct play_result result;
 };
@@ -123,6 +125,19 @@ static void run_clear(struct play *p, const struct play_op *op)
     }
 }
 
+/* Read the page's word and, where it may be, write another one. */
+static void touch(struct play *p, vaddr_t va, struct page_record *page)
+{
+    uint64_t number = arch_read64(va);
+    if (number != page->number) {
+        fail(p, "%#lx holds %lu, not %lu", va.v, number, page->number);
+    }
+    if ((page->rights & VMM_WRITE) != 0) {
+        page->number = ++p->numbers;
+        arch_write64(va, page->number);
+    }
+}
+
 static void run_use(struct play *p, const struct play_op *op, struct page_record *page)
 {
     struct space *space = &p->space[op->space];
@@ -134,28 +149,123 @@ static void run_use(struct play *p, const struct play_op *op, struct page_record
             fail(p, "%#lx: present %d, rights %#x, not %d, %#x", va.v, w.present, w.rights, page[i].mapped,
                  page[i].rights);
         }
-        if (p->vmm.current != space || !page[i].mapped || page[i].device) {
-            continue;
-        }
-        uint64_t number = arch_read64(va);
-        if (number != page[i].number) {
-            fail(p, "%#lx holds %lu, not %lu", va.v, number, page[i].number);
-        }
-        if ((page[i].rights & VMM_WRITE) != 0) {
-            page[i].number = ++p->numbers;
-            arch_write64(va, page[i].number);
+        if (p->vmm.current == space && page[i].mapped && !page[i].device) {
+            touch(p, va, &page[i]);
         }
     }
+}
+
+/* ---- Locks (R17): taken for real, and seen by the model when the window is used ---- */
+
+static void watch_locks(struct space *space)
+{
+    space->window_lock.shared = space->table_lock.shared = true;
+}
+
+static bool is_locked(bool table)
+{
+    const struct space *current = play.vmm.current;
+    return table ? current->window_lock.taken != 0 && (current->opens == NULL || current->opens->table_lock.taken != 0)
+                 : current->window_lock.taken != 0;
+}
+
+/*
+ * The lock of a foreign space's tables comes after that of the window: once it was seen alone (as it is where the
+ * kernel half is asked for), the other must not join it.
+ */
+static void check_lock_order(void)
+{
+    static const struct space *alone;
+    const struct space *current = play.vmm.current;
+    for (unsigned i = 0; i < PLAY_SPACES && current != NULL; i++) {
+        const struct space *space = &play.space[i];
+        if (space == current || space->table_lock.taken == 0) {
+            alone = alone == space ? NULL : alone;
+        } else if (current->window_lock.taken == 0) {
+            alone = space;
+        } else if (alone == space) {
+            fail(&play, "the table lock of space %u was taken before the window lock", space->id);
+        }
+    }
+}
+
+/* ---- CPU 1 ---- */
+
+/* The VMM keeps what is a CPU's own in two fields, which go with the CPU that runs. */
+static void change_cpu(struct play *p)
+{
+    struct model *m = model_machine;
+    struct space *current = p->vmm.current;
+    struct vmm_foreign foreign = p->vmm.foreign;
+    p->vmm.current = p->other_current;
+    p->vmm.foreign = p->other_foreign;
+    p->other_current = current;
+    p->other_foreign = foreign;
+    unsigned cpu = m->current_cpu == 0 ? 1 : 0;
+    model_use_cpu(m, cpu);
+    model_thread_is_cpu(cpu);
+}
+
+/* As what starts CPUs would: it runs on the kernel's own tables, and counts from then on. */
+static void start_other(struct play *p)
+{
+    struct model *m = model_machine;
+    p->other_current = &p->vmm.kernel;
+    change_cpu(p);
+    p->vmm.online.mask |= 1ULL << arch_cpu();
+    p->vmm.kernel.cpus.mask |= 1ULL << arch_cpu();
+    model_root_load(m, pfn_to_paddr(p->vmm.kernel.root));
+    change_cpu(p);
+}
+
+static struct space *space_of(struct play *p, const struct play_op *op)
+{
+    return op->space < PLAY_SPACES ? &p->space[op->space] : &p->vmm.kernel;
+}
+
+static void run_other_switch(struct play *p, const struct play_op *op)
+{
+    change_cpu(p);
+    expect_status(p, space_switch(&p->vmm, space_of(p, op)), STATUS_OK);
+    change_cpu(p);
+}
+
+static void run_other_use(struct play *p, const struct play_op *op)
+{
+    change_cpu(p);
+    for (unsigned s = 0; s < PLAY_SPACES; s++) {
+        struct page_record *page = &p->page[s][op->part][op->first];
+        for (unsigned i = 0; p->vmm.current == &p->space[s] && i < op->pages && i < USED_PAGES; i++) {
+            if (page[i].mapped && !page[i].device) {
+                touch(p, vaddr_add_pages(address(op), i), &page[i]);
+            }
+        }
+    }
+    vaddr_t kernel = p->kernel[op->part % KERNEL_PLACES];
+    if (kernel.v != 0 && arch_read64(kernel) != 1) {
+        fail(p, "the kernel page at %#lx holds something else", kernel.v);
+    }
+    change_cpu(p);
 }
 
 static void run_renew(struct play *p, const struct play_op *op)
 {
     struct space *space = &p->space[op->space];
-    if (p->vmm.current != space) {
-        expect_status(p, space_destroy(&p->vmm, space), STATUS_OK);
-        expect_status(p, space_create(&p->vmm, space), STATUS_OK);
-        memcpy(p->page[op->space], p->blank, sizeof p->blank);
+    if (p->vmm.current == space || p->other_current == space) {
+        expect_status(p, space_destroy(&p->vmm, space), STATUS_MISUSE);
+        test_expect_reports(test_reports());
+        return;
     }
+    expect_status(p, space_destroy(&p->vmm, space), STATUS_OK);
+    expect_status(p, space_create(&p->vmm, space), STATUS_OK);
+    watch_locks(space);
+    memcpy(p->page[op->space], p->blank, sizeof p->blank);
+}
+
+static void run_keep(struct play *p, const struct play_op *op)
+{
+    struct space *space = space_of(p, op);
+    expect_status(p, space_keep_tables(&p->vmm, space, !space->keeps_tables), STATUS_OK);
 }
 
 static void run_kernel(struct play *p, const struct play_op *op)
@@ -199,12 +309,14 @@ static void run_op(struct play *p, const struct play_op *op)
     case PLAY_CLEAR: run_clear(p, op); break;
     case PLAY_USE: run_use(p, op, page); break;
     case PLAY_SWITCH:
-        expect_status(p, space_switch(&p->vmm, op->space < PLAY_SPACES ? &p->space[op->space] : &p->vmm.kernel),
-                      STATUS_OK);
+        expect_status(p, space_switch(&p->vmm, space_of(p, op)), STATUS_OK);
         break;
     case PLAY_RENEW: run_renew(p, op); break;
     case PLAY_KERNEL: run_kernel(p, op); break;
     case PLAY_WINDOW: run_window(p, op); break;
+    case PLAY_KEEP: run_keep(p, op); break;
+    case PLAY_OTHER_SWITCH: run_other_switch(p, op); break;
+    case PLAY_OTHER_USE: run_other_use(p, op); break;
     case PLAY_KINDS: break;
     }
 }
@@ -219,182 +331,61 @@ static void check(struct play *p)
     }
 }
 
+static void judge(struct play *p)
+{
+    if (model_machine->violations > 0) {
+        p->result.failed = false; /* what came of it counts less */
+        fail(p, "%s", model_machine->first_violation);
+        p->result.rule = model_machine->first.rule;
+    }
+}
+
 static void *pointer(vaddr_t page)
 {
     return model_access(model_machine, page, true);
 }
 
-static bool start(struct play *p, bool (*loses_invlpg)(vaddr_t va))
+static bool start(struct play *p, const struct play_machine *machine, bool two_cpus)
 {
     memset(p, 0, sizeof *p);
     struct model *m = model_start(64 * MIB);
     model_want_violations(m);
     expect_status(p, vmm_init_with(&p->vmm, &m->pmm, pointer), STATUS_OK);
+    watch_locks(&p->vmm.kernel);
+    m->is_locked = is_locked;
+    model_before_lock = check_lock_order;
     for (unsigned i = 0; i < PLAY_SPACES; i++) {
         expect_status(p, space_create(&p->vmm, &p->space[i]), STATUS_OK);
+        watch_locks(&p->space[i]);
     }
-    m->loses_invlpg = loses_invlpg;
+    if (two_cpus) {
+        start_other(p);
+    }
+    if (machine != NULL) {
+        m->variant = machine->variant != NULL ? *machine->variant : m->variant;
+        m->loses_invlpg = machine->loses_invlpg;
+    }
+    judge(p);
     return !p->result.failed;
 }
 
-struct play_result play_run(const struct play_op *ops, unsigned n, bool (*loses_invlpg)(vaddr_t va))
+struct play_result play_run(const struct play_op *ops, unsigned n, const struct play_machine *machine)
 {
     struct play *p = &play;
-    bool ok = start(p, loses_invlpg);
+    bool two_cpus = false;
+    for (unsigned i = 0; i < n; i++) {
+        two_cpus = two_cpus || ops[i].kind == PLAY_OTHER_SWITCH || ops[i].kind == PLAY_OTHER_USE;
+    }
+    bool ok = start(p, machine, two_cpus);
     for (unsigned i = 0; i < n && ok; i++) {
         run_op(p, &ops[i]);
-        if (model_machine->violations > 0) {
-            p->result.failed = false; /* what came of it counts less */
-            fail(p, "%s", model_machine->first_violation);
-            p->result.rule = model_machine->first.rule;
-        } else if ((i + 1) % CHECK_EVERY == 0 || i + 1 == n) {
+        judge(p);
+        if (!p->result.failed && ((i + 1) % CHECK_EVERY == 0 || i + 1 == n)) {
             check(p);
         }
         p->result.at = i;
         ok = !p->result.failed;
     }
+    model_before_lock = NULL;
     return p->result;
-}
-
-/* ---- Drawing ---- */
-
-static void draw_range(struct rng *rng, struct play_op *op)
-{
-    /* first, pages: alone in a table or over its end, up to and beyond what is flushed page by page */
-    static const uint16_t ranges[][2] = {{0, 1},   {1, 7},    {8, 1},    {9, 23},   {32, 32},   {64, 33},
-                                         {97, 1},  {98, 15},  {113, 40}, {153, 90}, {250, 60},  {310, 60},
-                                         {370, 2}, {372, 32}, {404, 33}, {437, 8},  {445, 255}, {0, 700}};
-    if (rng_below(rng, 4) != 0) { /* mostly ranges that come again, so that what is mapped is unmapped */
-        const uint16_t *range = ranges[rng_below(rng, ARRAY_LEN(ranges))];
-        op->first = range[0];
-        op->pages = range[1];
-        return;
-    }
-    op->first = (uint16_t)rng_below(rng, PLAY_PART_PAGES);
-    op->pages = (uint16_t)(1 + rng_below(rng, rng_below(rng, 8) == 0 ? PLAY_PART_PAGES : 8));
-    if (op->pages > PLAY_PART_PAGES - op->first) {
-        op->pages = (uint16_t)(PLAY_PART_PAGES - op->first);
-    }
-}
-
-struct play_op play_draw(struct play_drawing *d)
-{
-    static const uint8_t kinds[] = {PLAY_MAP,    PLAY_MAP,    PLAY_MAP,     PLAY_MAP,    PLAY_MAP_FRAMES, PLAY_UNMAP,
-                                    PLAY_UNMAP,  PLAY_UNMAP,  PLAY_PROTECT, PLAY_USE,    PLAY_USE,        PLAY_USE,
-                                    PLAY_SWITCH, PLAY_SWITCH, PLAY_CLEAR,   PLAY_KERNEL, PLAY_PROTECT};
-    static const uint8_t rights[] = {VMM_READ, VMM_READ | VMM_WRITE, VMM_READ | VMM_EXECUTE, VMM_READ | VMM_WRITE};
-    struct rng *rng = &d->rng;
-    struct play_op op = d->last;
-    if (op.pages > 0 && op.kind <= PLAY_PROTECT && rng_below(rng, 3) == 0) {
-        op.kind = rng_below(rng, 4) == 0 ? PLAY_PROTECT : PLAY_USE; /* the same range once more */
-    } else {
-        uint64_t rare = rng_below(rng, 100);
-        op.kind = rare == 0 ? PLAY_RENEW : rare == 1 ? PLAY_WINDOW : kinds[rng_below(rng, ARRAY_LEN(kinds))];
-        op.space = (uint8_t)rng_below(rng, PLAY_SPACES);
-        op.part = (uint8_t)rng_below(rng, PLAY_PARTS);
-        draw_range(rng, &op);
-        bool to_kernel = op.kind == PLAY_SWITCH && rng_below(rng, 4) == 0;
-        bool to_current = op.kind != PLAY_SWITCH && d->current < PLAY_SPACES && rng_below(rng, 2) == 0;
-        op.space = to_kernel ? PLAY_SPACES : to_current ? d->current : op.space;
-    }
-    op.rights = rights[rng_below(rng, ARRAY_LEN(rights))];
-    d->current = op.kind == PLAY_SWITCH ? op.space : d->current;
-    d->last = op;
-    return op;
-}
-
-/* ---- Shrinking ---- */
-
-struct shrinking {
-    enum model_rule rule;
-    bool (*loses_invlpg)(vaddr_t va);
-};
-
-static bool still_fails(void *ctx, const void *items, unsigned n)
-{
-    const struct shrinking *s = ctx;
-    struct play_result r = play_run(items, n, s->loses_invlpg);
-    return r.failed && r.rule == s->rule;
-}
-
-/* Every operation on the first page of its part. => it still fails. */
-static bool shrink_all_numbers(struct play_op *ops, unsigned n, struct shrinking *s)
-{
-    struct play_op *small = test_pages(bytes_to_pages_up(n * sizeof *ops).v);
-    bool fails = false;
-    if (small != NULL) {
-        memcpy(small, ops, n * sizeof *ops);
-        for (unsigned i = 0; i < n; i++) {
-            small[i].first = 0;
-            small[i].pages = 1;
-        }
-        fails = still_fails(s, small, n);
-        memcpy(ops, fails ? small : ops, n * sizeof *ops);
-    }
-    return fails;
-}
-
-/* One operation with fewer pages, from either end, where the history still fails. => it became smaller. */
-static bool shrink_op(struct play_op *ops, unsigned n, unsigned i, struct shrinking *s)
-{
-    const struct play_op old = ops[i];
-    const uint16_t half = old.pages / 2;
-    const struct {
-        uint16_t first, pages;
-    } simpler[] = {
-        {old.first, 1},
-        {(uint16_t)(old.first + old.pages - 1), 1},
-        {old.first, half},
-        {(uint16_t)(old.first + half), (uint16_t)(old.pages - half)},
-        {(uint16_t)(old.first + 1), (uint16_t)(old.pages - 1)},
-        {old.first, (uint16_t)(old.pages - 1)},
-    };
-    for (unsigned k = 0; k < ARRAY_LEN(simpler) && old.pages > 1; k++) {
-        ops[i].first = simpler[k].first;
-        ops[i].pages = simpler[k].pages;
-        if (ops[i].pages > 0 && ops[i].pages < old.pages && still_fails(s, ops, n)) {
-            return true;
-        }
-    }
-    ops[i] = old;
-    return false;
-}
-
-static bool shrink_numbers(struct play_op *ops, unsigned n, struct shrinking *s)
-{
-    bool smaller = false;
-    for (unsigned i = 0; i < n; i++) {
-        while (shrink_op(ops, n, i, s)) {
-            smaller = true;
-        }
-    }
-    return smaller;
-}
-
-unsigned play_shrink(struct play_op *ops, unsigned n, bool (*loses_invlpg)(vaddr_t va))
-{
-    struct play_result r = play_run(ops, n, loses_invlpg);
-    struct shrinking s = {r.rule, loses_invlpg};
-    n = r.failed && r.at + 1 < n ? r.at + 1 : n;
-    if (r.failed) {
-        n = shrink_list(ops, n, sizeof *ops, still_fails, &s);
-        while (!shrink_all_numbers(ops, n, &s) && shrink_numbers(ops, n, &s)) {
-            n = shrink_list(ops, n, sizeof *ops, still_fails, &s);
-        }
-    }
-    return n;
-}
-
-void play_print(const struct play_op *ops, unsigned n, const struct play_result *result)
-{
-    static const char *const names[PLAY_KINDS] = {"PLAY_MAP",    "PLAY_MAP_FRAMES", "PLAY_UNMAP",  "PLAY_PROTECT",
-                                                  "PLAY_CLEAR",  "PLAY_USE",        "PLAY_SWITCH", "PLAY_RENEW",
-                                                  "PLAY_KERNEL", "PLAY_WINDOW"};
-    test_note("operation %u: %s", result->at, result->text);
-    test_note("static const struct play_op failing[] = { /* kind, space, part, rights, first, pages */");
-    for (unsigned i = 0; i < n; i++) {
-        test_note("    {%s, %u, %u, %#x, %u, %u},", names[ops[i].kind % PLAY_KINDS], ops[i].space, ops[i].part,
-                  ops[i].rights, ops[i].first, ops[i].pages);
-    }
-    test_note("};");
 }

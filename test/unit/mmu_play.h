@@ -19,6 +19,9 @@ enum play_kind {
     PLAY_RENEW,  /* destroy the space and create another, unless it is current */
     PLAY_KERNEL, /* kernel pages: free what the place `part` holds, or allocate `pages` there */
     PLAY_WINDOW, /* map a page in a window, which must be refused */
+    PLAY_KEEP,   /* the space keeps tables from now on, or no longer */
+    PLAY_OTHER_SWITCH, /* CPU 1 switches to the space */
+    PLAY_OTHER_USE,    /* CPU 1 reads and writes pages of the space that is current there, and kernel pages */
     PLAY_KINDS,
 };
 
@@ -47,13 +50,23 @@ struct play_drawing {
     struct rng rng;
     struct play_op last;
     uint8_t current;
+    bool two_cpus; /* CPU 1 runs too */
+};
+
+/* On what kind of machine; null in the calls below, and all of it zero: Intel's rules, no defect. */
+struct play_machine {
+    const struct model_variant *variant;
+    bool (*loses_invlpg)(vaddr_t va); /* as in struct model: a defect of the product, put on */
 };
 
 struct play_op play_draw(struct play_drawing *d);
-/* On a fresh machine. `loses_invlpg` as in struct model: a defect of the product, put on; null: none. */
-struct play_result play_run(const struct play_op *ops, unsigned n, bool (*loses_invlpg)(vaddr_t va));
+/*
+ * On a fresh machine; CPU 1 runs from the start where the history has operations of it. All edits are CPU 0's, since
+ * the VMM keeps what is a CPU's own once; but what CPU 1 may hold counts.
+ */
+struct play_result play_run(const struct play_op *ops, unsigned n, const struct play_machine *machine);
 /* The shortest history that breaks the same rule, in place. => its length. */
-unsigned play_shrink(struct play_op *ops, unsigned n, bool (*loses_invlpg)(vaddr_t va));
+unsigned play_shrink(struct play_op *ops, unsigned n, const struct play_machine *machine);
 /* As C, by test_note. */
 void play_print(const struct play_op *ops, unsigned n, const struct play_result *result);
 

@@ -180,3 +180,60 @@ TEST_HOST(model_cpus, a_window_belongs_to_the_cpu_that_opened_it)
     model_read64(bed.m, window);
     MMU_EXPECT_VIOLATIONS(&bed, 2, MODEL_WINDOW_TAKEN);
 }
+
+/* R18: who opened it closes it; another CPU may come and go meanwhile. */
+TEST_HOST(model_cpus, an_open_window_is_left_by_others_but_not_by_its_opener)
+{
+    struct mmu_bed bed = mmu_bed(&model_intel);
+    pfn_t a = mmu_root(&bed), other = mmu_root(&bed);
+    start_cpu_1(&bed, bed.root);
+    mmu_store(&bed, slot_of(bed.root, LAYOUT_SLOT_FOREIGN), mmu_value(a, MMU_SLOT));
+    start_cpu_1(&bed, other);
+    MMU_EXPECT_VIOLATIONS(&bed, 0, MODEL_NONE);
+    mmu_load(&bed, other, 0, false);
+    MMU_EXPECT_VIOLATIONS(&bed, 1, MODEL_WINDOW_OPEN);
+}
+
+static bool has_slot, has_tables;
+static bool is_locked(bool table) { return table ? has_tables : has_slot; }
+
+/* R17: the slot is stored with one lock, what it shows is used with both. */
+TEST_HOST(model_cpus, a_window_is_used_with_its_locks)
+{
+    struct mmu_bed bed = mmu_bed(&model_intel);
+    pfn_t a = mmu_root(&bed);
+    const uint64_t self = LAYOUT_SLOT_SELF;
+    const vaddr_t window = vaddr(LAYOUT_SLOT_BASE(self) + self * level_span_bytes(3) + self * level_span_bytes(2) +
+                                 LAYOUT_SLOT_FOREIGN * level_span_bytes(1));
+    bed.m->is_locked = is_locked;
+    has_slot = true;
+    has_tables = false;
+    mmu_store(&bed, slot_of(bed.root, LAYOUT_SLOT_FOREIGN), mmu_value(a, MMU_SLOT));
+    MMU_EXPECT_VIOLATIONS(&bed, 0, MODEL_NONE);
+    model_read64(bed.m, window);
+    MMU_EXPECT_VIOLATIONS(&bed, 1, MODEL_WINDOW_UNLOCKED);
+    has_tables = true;
+    model_invlpg(bed.m, window);
+    model_read64(bed.m, window);
+    MMU_EXPECT_VIOLATIONS(&bed, 1, MODEL_WINDOW_UNLOCKED);
+    has_slot = false;
+    mmu_store(&bed, slot_of(bed.root, LAYOUT_SLOT_FOREIGN), 0);
+    MMU_EXPECT_VIOLATIONS(&bed, 2, MODEL_WINDOW_UNLOCKED);
+}
+
+/* A temporary mapping is one CPU's: another may hold its translation, and never uses it. */
+TEST_HOST(model_cpus, a_temporary_translation_counts_where_it_is_used)
+{
+    const uint64_t temporary = LAYOUT_TEMP_BASE;
+    for (unsigned owner = 0; owner < 2; owner++) {
+        struct mmu_bed bed = mmu_bed(&model_intel);
+        bed.m->temporary_cpu = owner;
+        start_cpu_1(&bed, bed.root);
+        pfn_t page = mmu_page(&bed, 1);
+        paddr_t pte = mmu_map(&bed, bed.root, temporary, page, MMU_RW);
+        mmu_store(&bed, pte, 0);
+        model_invlpg(bed.m, vaddr(temporary)); /* on CPU 0 */
+        mmu_free(&bed, page);
+        MMU_EXPECT_VIOLATIONS(&bed, owner, MODEL_FREED_PAGE);
+    }
+}

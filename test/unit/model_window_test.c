@@ -74,6 +74,7 @@ static struct two_spaces switched(const struct model_variant *variant)
     mmu_map(&t.bed, t.a, MMU_VA, mmu_page(&t.bed, 1), MMU_RW);
     mmu_map(&t.bed, t.b, MMU_VA, mmu_page(&t.bed, 2), MMU_RW);
     mmu_store(&t.bed, slot_of(t.bed.root, F), mmu_value(t.a, MMU_SLOT));
+    mmu_store(&t.bed, slot_of(t.bed.root, F), 0);
     mmu_store(&t.bed, slot_of(t.bed.root, F), mmu_value(t.b, MMU_SLOT));
     return t;
 }
@@ -222,29 +223,37 @@ TEST_HOST(model_window, a_borrowed_table_is_not_written_through_the_borrowers_wi
 /* R1, R2, R18, R19, R23: stores that are wrong whatever is cached. */
 TEST_HOST(model_window, stores_that_break_a_rule_are_reported_at_once)
 {
-    enum { GLOBAL, USER_SLOT, EXECUTABLE_SLOT, WRONG_SELF, BANK, ITSELF, OPEN_ONE, UNZEROED, DEAD, CASES };
+    enum { GLOBAL, UNCACHED, USER_SLOT, EXECUTABLE_SLOT, WRONG_SELF, BANK, ITSELF, OPEN_ONE, MOVED, UNZEROED, DEAD,
+           CASES };
     static const enum model_rule rules[CASES] = {
-        [GLOBAL] = MODEL_GLOBAL_TABLE,    [USER_SLOT] = MODEL_SLOT_BITS,  [EXECUTABLE_SLOT] = MODEL_SLOT_BITS,
+        [GLOBAL] = MODEL_GLOBAL_TABLE,    [UNCACHED] = MODEL_UNCACHED_TABLE,
+        [USER_SLOT] = MODEL_SLOT_BITS,  [EXECUTABLE_SLOT] = MODEL_SLOT_BITS,
         [WRONG_SELF] = MODEL_SLOT_BITS,   [BANK] = MODEL_SLOT_RESERVED,   [ITSELF] = MODEL_WINDOW_NESTED,
-        [OPEN_ONE] = MODEL_WINDOW_NESTED, [UNZEROED] = MODEL_DIRTY_TABLE, [DEAD] = MODEL_DIRTY_TABLE,
+        [OPEN_ONE] = MODEL_WINDOW_NESTED, [MOVED] = MODEL_WINDOW_MOVED,   [UNZEROED] = MODEL_DIRTY_TABLE,
+        [DEAD] = MODEL_DIRTY_TABLE,
     };
     for (unsigned i = 0; i < CASES; i++) {
         struct mmu_bed bed = mmu_bed(&model_intel);
         pfn_t a = mmu_root(&bed), table = mmu_table(&bed), fresh;
         paddr_t pde = mmu_entry(&bed, bed.root, MMU_VA, 2);
         model_phys_write64(bed.m, slot_of(a, F), i == OPEN_ONE ? mmu_value(bed.root, MMU_SLOT) : 0);
+        if (i == MOVED) {
+            mmu_store(&bed, slot_of(bed.root, F), mmu_value(mmu_root(&bed), MMU_SLOT));
+        }
         REQUIRE(pmm_alloc(&bed.m->pmm, PMM_KERNEL, &fresh) == STATUS_OK);
         const struct {
             paddr_t at;
             uint64_t value;
         } store[CASES] = {
             [GLOBAL] = {pde, mmu_value(table, MMU_TABLE | PTE_G)},
+            [UNCACHED] = {pde, mmu_value(table, MMU_TABLE | PTE_PCD)},
             [USER_SLOT] = {slot_of(bed.root, F), mmu_value(a, MMU_SLOT | PTE_U)},
             [EXECUTABLE_SLOT] = {slot_of(bed.root, F), mmu_value(a, MMU_SLOT & ~PTE_XD)},
             [WRONG_SELF] = {slot_of(bed.root, S), mmu_value(a, MMU_SLOT)},
             [BANK] = {slot_of(bed.root, LAYOUT_SLOT_BANK_FIRST), mmu_value(table, MMU_TABLE)},
             [ITSELF] = {slot_of(bed.root, F), mmu_value(bed.root, MMU_SLOT)},
             [OPEN_ONE] = {slot_of(bed.root, F), mmu_value(a, MMU_SLOT)},
+            [MOVED] = {slot_of(bed.root, F), mmu_value(a, MMU_SLOT)},
             [UNZEROED] = {pde, mmu_value(fresh, MMU_TABLE)},
             [DEAD] = {mmu_entry(&bed, bed.root, MMU_VA, 3), mmu_value(fresh, MMU_TABLE)},
         };

@@ -252,6 +252,26 @@ TEST_HOST(vmm_limits, visit_keeps_page_sizes_apart)
     vmm_bed_close(&bed);
 }
 
+static bool is_no_window(void *ctx, const struct vmm_mapping *m)
+{
+    unsigned slot = table_index(m->base, PAGING_LEVELS);
+    *(bool *)ctx = *(bool *)ctx && slot != LAYOUT_SLOT_SELF && slot != LAYOUT_SLOT_FOREIGN;
+    return true;
+}
+
+/* R23: tables are no mappings, in either window. */
+TEST_HOST(vmm_limits, a_visit_of_everything_leaves_the_windows_out)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_PRIVATE), device, npages(1), RW, false));
+    bool none = true;
+    vmm_visit(bed.vmm, bed.home, vaddr(0), vaddr(0), is_no_window, &none);
+    vmm_visit(bed.vmm, &bed.a, vaddr(0), vaddr(0), is_no_window, &none);
+    EXPECT(none);
+    vmm_bed_close(&bed);
+}
+
 /* Neither nodes nor addresses for them: refused, nothing lost. */
 TEST_HOST(vmm_limits, kernel_pages_without_a_node_are_refused)
 {

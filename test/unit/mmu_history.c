@@ -1,0 +1,157 @@
+/* Drawing, shrinking and printing histories of the VMM. */
+#include "model/shrink.h"
+#include "unit/mmu_play.h"
+#include "unit/test.h"
+#include "vmm/vmm.h"
+
+/* ---- Drawing ---- */
+
+static void draw_range(struct rng *rng, struct play_op *op)
+{
+    /* first, pages: alone in a table or over its end, up to and beyond what is flushed page by page */
+    static const uint16_t ranges[][2] = {{0, 1},   {1, 7},    {8, 1},    {9, 23},   {32, 32},   {64, 33},
+                                         {97, 1},  {98, 15},  {113, 40}, {153, 90}, {250, 60},  {310, 60},
+                                         {370, 2}, {372, 32}, {404, 33}, {437, 8},  {445, 255}, {0, 700}};
+    if (rng_below(rng, 4) != 0) { /* mostly ranges that come again, so that what is mapped is unmapped */
+        const uint16_t *range = ranges[rng_below(rng, ARRAY_LEN(ranges))];
+        op->first = range[0];
+        op->pages = range[1];
+        return;
+    }
+    op->first = (uint16_t)rng_below(rng, PLAY_PART_PAGES);
+    op->pages = (uint16_t)(1 + rng_below(rng, rng_below(rng, 8) == 0 ? PLAY_PART_PAGES : 8));
+    if (op->pages > PLAY_PART_PAGES - op->first) {
+        op->pages = (uint16_t)(PLAY_PART_PAGES - op->first);
+    }
+}
+
+struct play_op play_draw(struct play_drawing *d)
+{
+    static const uint8_t kinds[] = {PLAY_MAP,    PLAY_MAP,    PLAY_MAP,     PLAY_MAP,    PLAY_MAP_FRAMES, PLAY_UNMAP,
+                                    PLAY_UNMAP,  PLAY_UNMAP,  PLAY_PROTECT, PLAY_USE,    PLAY_USE,        PLAY_USE,
+                                    PLAY_SWITCH, PLAY_SWITCH, PLAY_CLEAR,   PLAY_KERNEL, PLAY_PROTECT};
+    static const uint8_t rights[] = {VMM_READ, VMM_READ | VMM_WRITE, VMM_READ | VMM_EXECUTE, VMM_READ | VMM_WRITE};
+    struct rng *rng = &d->rng;
+    struct play_op op = d->last;
+    if (d->two_cpus && rng_below(rng, 6) == 0) { /* often on the pages of the operation before */
+        op.kind = rng_below(rng, 3) == 0 ? PLAY_OTHER_SWITCH : PLAY_OTHER_USE;
+        op.space = (uint8_t)rng_below(rng, PLAY_SPACES + (op.kind == PLAY_OTHER_SWITCH));
+        return op;
+    }
+    if (op.pages > 0 && op.kind <= PLAY_PROTECT && rng_below(rng, 3) == 0) {
+        op.kind = rng_below(rng, 4) == 0 ? PLAY_PROTECT : PLAY_USE; /* the same range once more */
+    } else {
+        uint64_t rare = rng_below(rng, 100);
+        op.kind = rare == 0 || (d->two_cpus && rare > 94) ? PLAY_RENEW /* who was there before is forgotten */
+                  : rare == 1                             ? PLAY_WINDOW
+                  : rare == 2                             ? PLAY_KEEP
+                                                          : kinds[rng_below(rng, ARRAY_LEN(kinds))];
+        op.space = (uint8_t)rng_below(rng, PLAY_SPACES);
+        op.part = (uint8_t)rng_below(rng, PLAY_PARTS);
+        draw_range(rng, &op);
+        bool to_kernel = op.kind == PLAY_SWITCH && rng_below(rng, 4) == 0;
+        bool to_current = op.kind != PLAY_SWITCH && d->current < PLAY_SPACES && rng_below(rng, 2) == 0;
+        op.space = to_kernel ? PLAY_SPACES : to_current ? d->current : op.space;
+    }
+    op.rights = rights[rng_below(rng, ARRAY_LEN(rights))];
+    d->current = op.kind == PLAY_SWITCH ? op.space : d->current;
+    d->last = op;
+    return op;
+}
+
+/* ---- Shrinking ---- */
+
+struct shrinking {
+    enum model_rule rule;
+    const struct play_machine *machine;
+};
+
+static bool still_fails(void *ctx, const void *items, unsigned n)
+{
+    const struct shrinking *s = ctx;
+    struct play_result r = play_run(items, n, s->machine);
+    return r.failed && r.rule == s->rule;
+}
+
+/* Every operation on the first page of its part. => it still fails. */
+static bool shrink_all_numbers(struct play_op *ops, unsigned n, struct shrinking *s)
+{
+    struct play_op *small = test_pages(bytes_to_pages_up(n * sizeof *ops).v);
+    bool fails = false;
+    if (small != NULL) {
+        memcpy(small, ops, n * sizeof *ops);
+        for (unsigned i = 0; i < n; i++) {
+            small[i].first = 0;
+            small[i].pages = 1;
+        }
+        fails = still_fails(s, small, n);
+        memcpy(ops, fails ? small : ops, n * sizeof *ops);
+    }
+    return fails;
+}
+
+/* One operation with fewer pages, from either end, where the history still fails. => it became smaller. */
+static bool shrink_op(struct play_op *ops, unsigned n, unsigned i, struct shrinking *s)
+{
+    const struct play_op old = ops[i];
+    const uint16_t half = old.pages / 2;
+    const struct {
+        uint16_t first, pages;
+    } simpler[] = {
+        {old.first, 1},
+        {(uint16_t)(old.first + old.pages - 1), 1},
+        {old.first, half},
+        {(uint16_t)(old.first + half), (uint16_t)(old.pages - half)},
+        {(uint16_t)(old.first + 1), (uint16_t)(old.pages - 1)},
+        {old.first, (uint16_t)(old.pages - 1)},
+    };
+    for (unsigned k = 0; k < ARRAY_LEN(simpler) && old.pages > 1; k++) {
+        ops[i].first = simpler[k].first;
+        ops[i].pages = simpler[k].pages;
+        if (ops[i].pages > 0 && ops[i].pages < old.pages && still_fails(s, ops, n)) {
+            return true;
+        }
+    }
+    ops[i] = old;
+    return false;
+}
+
+static bool shrink_numbers(struct play_op *ops, unsigned n, struct shrinking *s)
+{
+    bool smaller = false;
+    for (unsigned i = 0; i < n; i++) {
+        while (shrink_op(ops, n, i, s)) {
+            smaller = true;
+        }
+    }
+    return smaller;
+}
+
+unsigned play_shrink(struct play_op *ops, unsigned n, const struct play_machine *machine)
+{
+    struct play_result r = play_run(ops, n, machine);
+    struct shrinking s = {r.rule, machine};
+    n = r.failed && r.at + 1 < n ? r.at + 1 : n;
+    if (r.failed) {
+        n = shrink_list(ops, n, sizeof *ops, still_fails, &s);
+        while (!shrink_all_numbers(ops, n, &s) && shrink_numbers(ops, n, &s)) {
+            n = shrink_list(ops, n, sizeof *ops, still_fails, &s);
+        }
+    }
+    return n;
+}
+
+void play_print(const struct play_op *ops, unsigned n, const struct play_result *result)
+{
+    static const char *const names[PLAY_KINDS] = {"PLAY_MAP",    "PLAY_MAP_FRAMES", "PLAY_UNMAP",  "PLAY_PROTECT",
+                                                  "PLAY_CLEAR",  "PLAY_USE",        "PLAY_SWITCH", "PLAY_RENEW",
+                                                  "PLAY_KERNEL", "PLAY_WINDOW",     "PLAY_KEEP",
+                                                  "PLAY_OTHER_SWITCH", "PLAY_OTHER_USE"};
+    test_note("operation %u: %s", result->at, result->text);
+    test_note("static const struct play_op failing[] = { /* kind, space, part, rights, first, pages */");
+    for (unsigned i = 0; i < n; i++) {
+        test_note("    {%s, %u, %u, %#x, %u, %u},", names[ops[i].kind % PLAY_KINDS], ops[i].space, ops[i].part,
+                  ops[i].rights, ops[i].first, ops[i].pages);
+    }
+    test_note("};");
+}
