@@ -191,11 +191,12 @@ static struct pmm_block *find_hard(struct pmm *pmm, unsigned zones, unsigned hom
         b = find(pmm, zones, KIND(1 - class), home, class);
         b = b != NULL ? b : find_current(pmm, zones, 1 - class, home);
     }
-    while (b == NULL && owners_have(pmm, zones)) { /* those of no use are ordinary from then on */
+    while (b == NULL && owners_have_some) {
         b = owners_yield_block(pmm);
         if (b != NULL && (zones >> pmm->regions[b->region].zone & 1) == 0) {
-            block_restack(pmm, b);
+            block_restack(pmm, b); /* of no use, and an ordinary one from then on */
             b = NULL;
+            owners_have_some = owners_have(pmm, zones);
         }
     }
     return b;

@@ -234,3 +234,20 @@ TEST_HOST(pmm, a_tib_beside_16_can_come_and_go_untouched)
     EXPECT_EQ(now.free.v + now.metadata.v + now.earmarked.v, before.free.v + before.metadata.v + before.earmarked.v);
     huge_end(h);
 }
+
+TEST(pmm, a_region_left_out_for_what_it_holds_gives_no_whole_block_either)
+{
+    enum { BASE = 128, BLOCKS = 2300, WHOLE = BASE + 100, OTHER = BASE + BLOCKS + 10 }; /* 575 pages of states */
+    struct pmm_bed *bed = bed_new(NULL, BASE, OTHER + 1, 0);
+    REQUIRE(bed != NULL);
+    bed_run(bed, BASE * PMM_BLOCK_FRAMES, BLOCKS * PMM_BLOCK_FRAMES);
+    bed_run(bed, OTHER * PMM_BLOCK_FRAMES, 60);
+    bed_hold(bed, BASE * PMM_BLOCK_FRAMES, (WHOLE - BASE) * PMM_BLOCK_FRAMES, HOLD_RESERVED);
+    bed_hold(bed, (WHOLE + 1) * PMM_BLOCK_FRAMES, (BASE + BLOCKS - WHOLE - 1) * PMM_BLOCK_FRAMES, HOLD_RESERVED);
+    REQUIRE(starts(bed));
+    EXPECT_EQ(pmm_stats(&bed->pmm).reserved.v, BLOCKS * PMM_BLOCK_FRAMES);
+    EXPECT_EQ(state_of(bed, WHOLE * PMM_BLOCK_FRAMES), PMM_STATE_RESERVED);
+    uint64_t free = pmm_stats(&bed->pmm).free.v;
+    EXPECT_EQ(bed_take_all(bed, PMM_KERNEL), free);
+    bed_sound(bed);
+}

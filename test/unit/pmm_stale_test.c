@@ -137,6 +137,30 @@ TEST(pmm_stale, whole_blocks_that_are_given_back_are_found_after_it_was_seen_tha
     bed_sound(bed);
 }
 
+TEST(pmm_stale, whole_blocks_that_are_given_back_behind_all_that_was_used_are_found_though_a_gap_had_the_last_ones)
+{
+    enum { BLOCKS = 8 };
+    struct pmm_bed *bed = bed_new(NULL, BASE, BASE + BLOCKS, 0);
+    REQUIRE(bed != NULL);
+    bed_run(bed, FIRST, BLOCKS * BLOCK);
+    bed_hold(bed, FIRST + 6 * BLOCK, 2 * BLOCK, HOLD_RESERVED);
+    REQUIRE(starts(bed));
+    REQUIRE(pmm_claim(&bed->pmm, pfn(FIRST + 5 * BLOCK), npages(1)) == STATUS_OK);
+    pfn_t run;
+    uint64_t runs = 0;
+    for (; whole_run(bed, &run) == STATUS_OK; runs++) {
+        EXPECT(run.v < FIRST + 5 * BLOCK); /* in the gap */
+    }
+    EXPECT_EQ(runs, 5);
+    REQUIRE(pmm_give_back(&bed->pmm, pfn(FIRST + 6 * BLOCK), npages(2 * BLOCK)) == STATUS_OK);
+    REQUIRE(bed_sound(bed));
+    for (unsigned i = 0; i < 2; i++) {
+        REQUIRE(whole_run(bed, &run) == STATUS_OK);
+        EXPECT(run.v >= FIRST + 6 * BLOCK);
+    }
+    bed_sound(bed);
+}
+
 /* ---- Classes ---- */
 
 TEST(pmm_stale, who_asks_for_low_memory_makes_an_idle_block_one_of_its_class)
