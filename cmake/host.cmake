@@ -34,7 +34,8 @@ foreach(call alloc alloc_zeroed alloc_many free release free_many free_run)
     target_compile_definitions(cairn_vmm_judged PRIVATE pmm_${call}=model_pmm_${call})
 endforeach()
 
-set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_TEST_MORE_SOURCES} ${CAIRN_HOST_TEST_SOURCES} ${CAIRN_HOST_SOURCES})
+set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_TEST_MORE_SOURCES} ${CAIRN_HOST_TEST_SOURCES} ${CAIRN_HOST_SOURCES}
+    ${CAIRN_RIVAL_SOURCES})
 list(TRANSFORM test_sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_executable(unit_tests ${test_sources})
 target_link_libraries(unit_tests PRIVATE cairn_boot cairn_heap cairn_vmm_judged cairn_pmm cairn_lib)
@@ -82,8 +83,16 @@ if(CAIRN_BENCH)
     add_library(bench_subjects OBJECT ${subject_sources})
     target_link_libraries(bench_subjects PRIVATE cairn_options)
     target_compile_options(bench_subjects PRIVATE ${as_in_kernel} -fno-builtin -fno-tree-loop-distribute-patterns)
-    add_executable(bench ${bench_sources} $<TARGET_OBJECTS:bench_subjects>)
-    target_link_libraries(bench PRIVATE cairn_pmm cairn_lib)
+    # The model machine without the unit tests' runner.
+    set(paging_sources ${CAIRN_PAGING_BENCH_SOURCES} ${CAIRN_RIVAL_SOURCES} ${CAIRN_HOST_SOURCES})
+    list(FILTER paging_sources EXCLUDE REGEX "test/unit/|test/model/(cpu|env)\\.c")
+    list(TRANSFORM paging_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    add_executable(bench ${bench_sources} ${paging_sources} $<TARGET_OBJECTS:bench_subjects>)
+    target_link_libraries(bench PRIVATE cairn_vmm_judged cairn_pmm cairn_lib)
+    # What an edit of page tables does is counted where it leaves for the machine (test/bench/paging_count.c).
+    foreach(function table_load table_store invlpg root_load page_zero flush_others)
+        target_link_options(bench PRIVATE -Wl,--wrap=arch_${function})
+    endforeach()
     # No symbol is looked up inside a call that is counted.
     target_link_options(bench PRIVATE -Wl,-z,now)
 

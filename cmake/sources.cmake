@@ -299,6 +299,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/pmm_huge_test.c
     test/unit/pmm_maps_test.c
     test/unit/pmm_threads_test.c
+    test/unit/rivals_paging_test.c
     test/unit/vmm_check_test.c
     test/unit/vmm_cpus_test.c
     test/unit/vmm_edit_test.c
@@ -306,6 +307,16 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/vmm_hostile_test.c
     test/unit/vmm_pressure_test.c
     test/unit/window_test.c)
+
+# Other ways to edit page tables, to be compared with the VMM: host only, over the model.
+set(CAIRN_RIVAL_SOURCES
+    test/rivals/paging/batch.c
+    test/rivals/paging/cairn.c
+    test/rivals/paging/direct.c
+    test/rivals/paging/naive.c
+    test/rivals/paging/recursive.c
+    test/rivals/paging/spaces.c
+    test/rivals/paging/window.c)
 
 # Benchmarks, host only. (What stands against the PMM is in cmake/host.cmake: it is compiled as the PMM is.)
 set(CAIRN_BENCH_SOURCES
@@ -319,3 +330,11 @@ set(CAIRN_BENCH_SOURCES
     test/bench/pmm_steps.c
     test/bench/results.c
     test/bench/steps.c)
+
+# The benchmark of page tables, over the model and the rivals; not for the PMM's scout.
+set(CAIRN_PAGING_BENCH_SOURCES
+    test/bench/model_port.c
+    test/bench/paging_bench.c
+    test/bench/paging_cases.c
+    test/bench/paging_count.c
+    test/bench/paging_model.c)

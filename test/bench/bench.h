@@ -14,7 +14,7 @@ struct bench_options {
     const char *calls; /* file: numbers of the calls whose instructions are counted, from the scout */
 };
 
-/* Names and units are literals: they are kept, not copied. */
+/* Names and units are kept, not copied: literals, mostly. */
 struct bench_result {
     const char *bench, *subject, *workload;
     double value;
@@ -24,6 +24,14 @@ struct bench_result {
 };
 
 void bench_add(struct bench_result result);
+
+enum bench_gate {
+    BENCH_GATE_IF_SET, /* at most the gate; 0: there is none */
+    BENCH_GATE_MOST,   /* at most the gate, 0 as well */
+    BENCH_GATE_EXACT,  /* the gate and nothing else */
+};
+/* bench_add is BENCH_GATE_IF_SET. => is the gate kept? */
+bool bench_add_gated(struct bench_result result, enum bench_gate kind);
 
 /* One table a unit "cycles": a line a workload, subjects side by side, with their ratios. */
 void bench_print_comparison(const char *bench);
@@ -39,5 +47,6 @@ double bench_median(double *values, unsigned count);
 /* ---- The benchmarks ---- */
 void bench_pmm(const struct bench_options *options);
 void bench_pmm_scout(const struct bench_options *options); /* prints the calls that bench_pmm counts */
+void bench_paging(const struct bench_options *options);
 
 #endif

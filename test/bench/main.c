@@ -1,10 +1,10 @@
 /*
- * Benchmarks as a host program: bench NAME [--quick] [--seed N] [--json FILE] [--explain WORKLOAD FILE]
- * --calls FILE, and its scout, which prints what --calls wants: bench_scout NAME [--quick] [--seed N]. scripts/bench
+ * Benchmarks as a host program: bench NAME... [--quick] [--seed N] [--json FILE] [--explain WORKLOAD FILE]
+ * --calls FILE, and its scout, which prints what --calls wants: bench_scout NAME... [--quick] [--seed N]. scripts/bench
  * builds and calls them. --explain: the addresses of the longest call of a workload that counts instructions.
  *
- * Status 0; 1 where a gate that does not depend on the machine is missed (instructions, pages) or the file cannot be
- * written; 2 wrong use.
+ * Status 0; 1 where a gate that does not depend on the machine is missed (instructions, pages, accesses) or the file
+ * cannot be written; 2 wrong use.
  */
 #define _GNU_SOURCE
 #include <sched.h>
@@ -15,13 +15,22 @@
 #include "bench/bench.h"
 #include "bench/steps.h"
 
+/* The scout's program holds what is scouted, and no more. */
+#ifdef BENCH_SCOUT
+#define BENCH_RUN(run, scout) scout
+static void nothing(const struct bench_options *options) { (void)options; }
+#else
+#define BENCH_RUN(run, scout) run
+#endif
+
 static const struct {
     const char *name;
     void (*run)(const struct bench_options *options);
-    void (*scout)(const struct bench_options *options);
 } benches[] = {
-    {"pmm", bench_pmm, bench_pmm_scout},
+    {"pmm", BENCH_RUN(bench_pmm, bench_pmm_scout)},
+    {"paging", BENCH_RUN(bench_paging, nothing)},
 };
+enum { BENCHES = sizeof benches / sizeof benches[0] };
 
 /* To the last CPU that it may use: the first one has the most interrupts. False: left as it is. */
 static bool bind_to_one_cpu(unsigned *cpu)
@@ -43,15 +52,28 @@ static bool bind_to_one_cpu(unsigned *cpu)
 
 static int usage(const char *program)
 {
-    fprintf(stderr, "usage: %s NAME [--quick] [--seed N] [--json FILE] [--explain WORKLOAD FILE] [--calls FILE]\n",
+    fprintf(stderr, "usage: %s NAME... [--quick] [--seed N] [--json FILE] [--explain WORKLOAD FILE] [--calls FILE]\n",
             program);
     return 2;
+}
+
+/* => false: there is no such benchmark. */
+static bool want(const char *name, bool wanted[BENCHES])
+{
+    for (unsigned i = 0; i < BENCHES; i++) {
+        if (strcmp(name, benches[i].name) == 0) {
+            wanted[i] = true;
+            return true;
+        }
+    }
+    return false;
 }
 
 int main(int argc, char **argv)
 {
     struct bench_options options = {.seed = 1};
-    const char *name = NULL, *json = NULL, *explained = NULL;
+    const char *json = NULL, *explained = NULL;
+    bool wanted[BENCHES] = {false}, any = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--quick") == 0) {
             options.quick = true;
@@ -64,11 +86,14 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "--explain") == 0 && i + 2 < argc) {
             steps_want_explained(argv[++i]);
             explained = argv[++i];
-        } else if (argv[i][0] == '-' || name != NULL) {
-            return usage(argv[0]);
+        } else if (want(argv[i], wanted)) {
+            any = true;
         } else {
-            name = argv[i];
+            return usage(argv[0]);
         }
+    }
+    if (!any) {
+        return usage(argv[0]);
     }
     if (json != NULL && !bench_write_json(json)) { /* now, rather than after minutes */
         fprintf(stderr, "bench: cannot write %s\n", json);
@@ -77,15 +102,10 @@ int main(int argc, char **argv)
     if (!bind_to_one_cpu(&options.cpu)) {
         fprintf(stderr, "bench: cannot bind to one CPU; figures will jump\n");
     }
-    bool found = false;
-    for (unsigned i = 0; name != NULL && i < sizeof benches / sizeof benches[0]; i++) {
-        if (strcmp(name, benches[i].name) == 0) {
-            found = true;
-            (STEPS_ARE_SCOUTED ? benches[i].scout : benches[i].run)(&options);
+    for (unsigned i = 0; i < BENCHES; i++) {
+        if (wanted[i]) {
+            benches[i].run(&options);
         }
-    }
-    if (!found) {
-        return usage(argv[0]);
     }
     if (json != NULL && !bench_write_json(json)) {
         fprintf(stderr, "bench: cannot write %s\n", json);
