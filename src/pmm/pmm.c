@@ -36,7 +36,8 @@
  *
  * 5. Metadata. Opening a block backs up to two pages, each with up to `table_levels` tables. The frames come from open
  *    kernel blocks, else from the new block itself, else from any open block. For a user block a kernel block is
- *    opened first, if need be: so user blocks stay whole. At the start all pages and tables that will ever be needed
+ *    opened first, if need be: so user blocks stay whole. The last never-used block that could be a run does not pay
+ *    for itself: it is opened as a claim is (run.c). At the start all pages and tables that will ever be needed
  *    are counted (O(regions): only first and last pages matter) and those that exist are taken off; the rest is
  *    *earmarked*. Nothing else may put pages or tables between the first and the last page of an array, or the count
  *    would be too high (safe, but frames are lost). When a page is backed, `earmarked` falls and `metadata` grows by
@@ -75,7 +76,8 @@
  *    order: magazines and zero pool, owners' blocks, callbacks.
  *
  * 12. Corruption. A pop or push that meets what no correct code wrote closes the block: its free frames are lost and
- *    counted so, its used ones are lost when freed. Where these were to pay the earmark, `debt` keeps the rest honest.
+ *    counted so, its used ones are lost when freed. How many were free it says itself, or, where that cannot be, its
+ *    states. Where these were to pay the earmark, `debt` keeps the rest honest.
  *
  * Rejected: 16 extents a region with the smallest opened when there are more (16 TiB hold many; gaps in descriptors
  * cost nothing); a reserve of frames kept for metadata (six frames lie idle, and tiny runs can still exhaust it); an

@@ -10,8 +10,8 @@
  * This frame is never handed out again: at once where it is free (or reserved), else when its last user frees it
  * (pmm_query's goes_bad until then). O(512); a block never used is opened. Drains the magazines.
  * => OK (of a region left out, where nothing is ever handed out: nothing changes); EXISTS: it is bad already; ABSENT:
- * it is no RAM; LIMIT: PMM_BAD_SHARED_MAX shared frames wait for it already, or it stands in a magazine of another CPU,
- *    that was asked to drain: try again;
+ * it is no RAM; LIMIT: PMM_BAD_SHARED_MAX shared frames wait for it already, or it stands in a magazine (or a whole
+ *    block) ready for another CPU, or for this one that the call interrupts: it was asked to drain, try again;
  *    NOMEM: what is left would not cover promises, reserves and metadata; MISUSE: metadata or the zero frame, which
  *    cannot be done without; CORRUPT: the backing failed.
  */

@@ -31,7 +31,7 @@ enum pmm_mode {
     PMM_BLOCK_RUN_HEAD,  /* handed out whole; no code means anything */
     PMM_BLOCK_RUN_PART,  /* the same, and the block below belongs to the same run */
     PMM_BLOCK_CACHED,      /* wholly free, ready for one CPU; no code means anything */
-    PMM_BLOCK_CLOSED,    /* corrupt: nothing comes from it any more; counts below the mark still mean something */
+    PMM_BLOCK_CLOSED,    /* corrupt: nothing comes from it any more; counts still mean something, the mark is its end */
 };
 
 /*
