@@ -187,8 +187,7 @@ void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint
 
 void block_split(struct pmm *pmm, struct pmm_block *b)
 {
-    uint64_t first = block_first(pmm, b);
-    codes_fill(pmm, first, first + PMM_BLOCK_FRAMES, 1);
+    codes_fill_block(pmm, block_first(pmm, b), 1);
     b->mode = PMM_BLOCK_OPEN;
     b->top = 0;
     b->loose = 0;

@@ -5,15 +5,9 @@ enum { WORDS_AT_ONCE = 32 };
 
 static void word_set(code_word *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
 
-void codes_fill(const struct pmm *pmm, uint64_t from, uint64_t to, unsigned code)
+/* Many words at a time, as many as there are such. => behind the last. */
+static code_word *fill_words(code_word *w, const code_word *end, uint64_t value)
 {
-    uint64_t value = code * 0x0001000100010001ULL;
-    uint16_t *states = pmm->states;
-    for (; from < to && from % CODES_A_WORD != 0; from++) {
-        __atomic_store_n(&states[from], (uint16_t)code, __ATOMIC_RELAXED);
-    }
-    code_word *w = codes_at(pmm, from), *end = from < to ? w + (to - from) / CODES_A_WORD : w;
-    from += (uint64_t)(end - w) * CODES_A_WORD;
     for (; end - w >= WORDS_AT_ONCE; w += WORDS_AT_ONCE) {
         word_set(w, value), word_set(w + 1, value), word_set(w + 2, value), word_set(w + 3, value);
         word_set(w + 4, value), word_set(w + 5, value), word_set(w + 6, value), word_set(w + 7, value);
@@ -24,7 +18,26 @@ void codes_fill(const struct pmm *pmm, uint64_t from, uint64_t to, unsigned code
         word_set(w + 24, value), word_set(w + 25, value), word_set(w + 26, value), word_set(w + 27, value);
         word_set(w + 28, value), word_set(w + 29, value), word_set(w + 30, value), word_set(w + 31, value);
     }
-    for (; end - w >= 4; w += 4) {
+    return w;
+}
+
+void codes_fill_block(const struct pmm *pmm, uint64_t first, unsigned code)
+{
+    static_assert(PMM_BLOCK_FRAMES / CODES_A_WORD % WORDS_AT_ONCE == 0, "nothing is left over");
+    code_word *w = codes_at(pmm, first);
+    fill_words(w, w + PMM_BLOCK_FRAMES / CODES_A_WORD, code * 0x0001000100010001ULL);
+}
+
+void codes_fill(const struct pmm *pmm, uint64_t from, uint64_t to, unsigned code)
+{
+    uint64_t value = code * 0x0001000100010001ULL;
+    uint16_t *states = pmm->states;
+    for (; from < to && from % CODES_A_WORD != 0; from++) {
+        __atomic_store_n(&states[from], (uint16_t)code, __ATOMIC_RELAXED);
+    }
+    code_word *w = codes_at(pmm, from), *end = from < to ? w + (to - from) / CODES_A_WORD : w;
+    from += (uint64_t)(end - w) * CODES_A_WORD;
+    for (w = fill_words(w, end, value); end - w >= 4; w += 4) {
         word_set(w, value), word_set(w + 1, value), word_set(w + 2, value), word_set(w + 3, value);
     }
     for (; w < end; w++) {

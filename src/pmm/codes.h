@@ -33,6 +33,7 @@ static_assert(CODE_LINK == 0xFE00, "free_lanes");
 
 /* The codes of frames [from, to) become `code`. */
 void codes_fill(const struct pmm *pmm, uint64_t from, uint64_t to, unsigned code);
+void codes_fill_block(const struct pmm *pmm, uint64_t first, unsigned code); /* all 512 of a block */
 /* First frame of [from, to) whose code is not that of a free one, or `to`. */
 uint64_t codes_first_not_free(const struct pmm *pmm, uint64_t from, uint64_t to);
 /* Free frames among [from, to), both multiples of four. */

@@ -362,7 +362,7 @@ enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsig
 
 void put_frame(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
 {
-    if (b->mode == PMM_BLOCK_CLOSED || !block_push(pmm, b, frame)) {
+    if (!block_push(pmm, b, frame)) { /* a closed block has no room */
         block_lose_frame(pmm, frame);
         return;
     }
