@@ -163,20 +163,29 @@ static void unmap_stretch(struct cursor *c)
     }
 }
 
-/* Any range. `spot`: what is read already; may be null. */
+/* The look at any range; then the cursor stands before it, to change it. `spot`: what is read already; may be null. */
+static enum status look_at_range(struct cursor *c, struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages,
+                                 const struct spot *spot)
+{
+    cursor_start(c, CURSOR_LOOK, vmm, space, va, pages.v);
+    if (spot != NULL) {
+        cursor_go_on(c, spot);
+    }
+    enum status s = look(c);
+    if (s == STATUS_OK) {
+        cursor_change(c);
+    }
+    return s;
+}
+
 static enum status unmap_range(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages,
                                const struct spot *spot)
 {
     struct cursor c;
-    cursor_start(&c, CURSOR_LOOK, vmm, space, va, pages.v);
-    if (spot != NULL) {
-        cursor_go_on(&c, spot);
-    }
-    enum status s = look(&c);
+    enum status s = look_at_range(&c, vmm, space, va, pages, spot);
     if (s != STATUS_OK) {
         return s;
     }
-    cursor_change(&c);
     while (cursor_next(&c)) {
         unmap_stretch(&c);
         gather_range(vmm, c.va, c.pages, c.cpus);
@@ -267,20 +276,14 @@ static void protect_leaves(struct vmm *vmm, struct leaves l, vaddr_t va, struct 
     }
 }
 
-/* Any range. `spot`: what is read already; may be null. */
 static enum status protect_range(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, uint64_t bits,
                                  const struct spot *spot)
 {
     struct cursor c;
-    cursor_start(&c, CURSOR_LOOK, vmm, space, va, pages.v);
-    if (spot != NULL) {
-        cursor_go_on(&c, spot);
-    }
-    enum status s = look(&c);
+    enum status s = look_at_range(&c, vmm, space, va, pages, spot);
     if (s != STATUS_OK) {
         return s;
     }
-    cursor_change(&c);
     while (cursor_next(&c)) {
         protect_leaves(vmm, leaves_again(&c), c.va, c.cpus, bits);
     }
