@@ -68,15 +68,6 @@ uint64_t codes_first_not_free(const struct pmm *pmm, uint64_t from, uint64_t to)
     return from;
 }
 
-uint64_t codes_count_free(const struct pmm *pmm, uint64_t from, uint64_t to)
-{
-    uint64_t count = 0;
-    for (; from < to; from += CODES_A_WORD) {
-        count += (free_lanes(codes_at(pmm, from)) >> 15) * 0x0001000100010001ULL >> 48;
-    }
-    return count;
-}
-
 bool eighth_has_free(const struct pmm *pmm, uint64_t frame)
 {
     const code_word *w = codes_at(pmm, frame);

@@ -36,8 +36,6 @@ void codes_fill(const struct pmm *pmm, uint64_t from, uint64_t to, unsigned code
 void codes_fill_block(const struct pmm *pmm, uint64_t first, unsigned code); /* all 512 of a block */
 /* First frame of [from, to) whose code is not that of a free one, or `to`. */
 uint64_t codes_first_not_free(const struct pmm *pmm, uint64_t from, uint64_t to);
-/* Free frames among [from, to), both multiples of four. */
-uint64_t codes_count_free(const struct pmm *pmm, uint64_t from, uint64_t to);
 /* Is one of this eighth of a block free? `frame` is its first. */
 bool eighth_has_free(const struct pmm *pmm, uint64_t frame);
 /* Bit per eighth of [from, to). */

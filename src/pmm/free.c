@@ -50,7 +50,7 @@ void free_once(struct pmm *pmm, struct pmm_block *b, uint64_t frame, bool may_ca
     }
 }
 
-__attribute__((always_inline)) static inline enum status free_one(struct pmm *pmm, uint64_t frame)
+static enum status free_one(struct pmm *pmm, uint64_t frame)
 {
     struct pmm_block *b = block_find(pmm, frame);
     if (b == NULL || index_in_block(frame) >= b->carved || !code_is_once(code_get(pmm, frame))) {
@@ -60,8 +60,6 @@ __attribute__((always_inline)) static inline enum status free_one(struct pmm *pm
     trace(pmm, PMM_EVENT_FREE, frame, 1);
     return STATUS_OK;
 }
-
-enum status free_locked(struct pmm *pmm, uint64_t frame) { return free_one(pmm, frame); }
 
 __attribute__((noinline)) static enum status free_slow(struct pmm *pmm, const char *call, uint64_t frame,
                                                        const void *caller)

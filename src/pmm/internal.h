@@ -134,6 +134,10 @@ bool stretch_next(const struct pmm *pmm, struct stretch *s, uint64_t end); /* fa
 /* First block that lies wholly in the stretch, and the one behind the last such; first >= end: there is none. */
 static inline uint64_t whole_first(const struct stretch *s) { return block_of(s->first + PMM_BLOCK_FRAMES - 1); }
 static inline uint64_t whole_end(const struct stretch *s) { return block_of(s->stop); }
+static inline uint64_t whole_blocks(const struct stretch *s) /* such */
+{
+    return whole_first(s) < whole_end(s) ? whole_end(s) - whole_first(s) : 0;
+}
 /*
  * State of a frame of RAM or absent in a never-used block: ABSENT, RESERVED, BAD or UNTOUCHED; *stop: the state is the
  * same up to there.
@@ -283,7 +287,6 @@ enum status check_flags(struct pmm *pmm, const char *call, unsigned flags, unsig
 /* ---- free.c ---- */
 /* The frame's last user is gone: to its block, or where its code sends it. The code says "once", the block is open. */
 void free_once(struct pmm *pmm, struct pmm_block *b, uint64_t frame, bool may_cache);
-enum status free_locked(struct pmm *pmm, uint64_t frame); /* MISUSE is not reported yet */
 
 /* ---- owner.c ---- */
 static inline struct pmm_owner *owner_find(const struct pmm *pmm, unsigned owner) /* null: no such owner is open */

@@ -41,18 +41,18 @@ static void count_pushed(struct pmm *pmm, uint32_t frames)
     }
 }
 
-/* What a flush may cost, in frames that take no longer than usual; others count as so many more. */
-enum { FLUSH_BUDGET = PMM_MAGAZINE_FRAMES, ODD_COST = 8, MOVE_COST = 4 };
+/* A flush takes no longer than for a magazine of usual frames: others count as so many more. */
+enum { ODD_COST = 8, MOVE_COST = 4 };
 
 /*
- * The frames go to their blocks, the last ones first, until `budget` is used up: put_frame for each, with what is the
- * same for most of one region done once.
+ * The frames go to their blocks, the last ones first, as many as that allows, one at least: put_frame for each, with
+ * what is the same for most of one region done once.
  */
-static void empty(struct pmm *pmm, struct pmm_cpu *cpu, struct pmm_magazine *m, unsigned budget)
+static void flush(struct pmm *pmm, struct pmm_cpu *cpu, struct pmm_magazine *m)
 {
     uint64_t known_first = pmm->known_first, known_count = pmm->known_count;
     uint32_t pushed = 0;
-    const uint64_t *at = m->frames + m->count, *stop = m->count > budget ? at - budget : m->frames;
+    const uint64_t *at = m->frames + m->count, *stop = m->frames;
     while (at > stop) {
         uint64_t frame = *--at, block = block_of(frame);
         struct pmm_block *b = &pmm->blocks[block];
@@ -107,7 +107,7 @@ static uint64_t drain_cpu(struct pmm *pmm, struct pmm_cpu *cpu)
         struct pmm_magazine *m = &cpu->magazines[i / 2][i % 2];
         frames += m->count;
         while (m->count > 0) {
-            empty(pmm, cpu, m, FLUSH_BUDGET);
+            flush(pmm, cpu, m);
         }
     }
     frames += block_start(cpu->whole_count);
@@ -178,7 +178,7 @@ void magazine_make_room(struct pmm *pmm, struct pmm_cpu *cpu, unsigned class)
         return;
     }
     if (cpu->second[class]->count > 0) {
-        empty(pmm, cpu, cpu->second[class], FLUSH_BUDGET);
+        flush(pmm, cpu, cpu->second[class]);
         pmm->flushes++;
     }
     swap(cpu, class);

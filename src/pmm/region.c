@@ -198,7 +198,7 @@ uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_b
     uint64_t count = 0;
     struct stretch s = stretch_from(pmm, block_start(first_block));
     while (stretch_next(pmm, &s, block_start(end_block))) {
-        count += whole_first(&s) < whole_end(&s) ? whole_end(&s) - whole_first(&s) : 0;
+        count += whole_blocks(&s);
     }
     return count;
 }
@@ -207,7 +207,7 @@ static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint
 {
     struct stretch s = stretch_from(pmm, block_start(first_block));
     while (stretch_next(pmm, &s, block_start(end_block))) {
-        if (whole_first(&s) < whole_end(&s)) {
+        if (whole_blocks(&s) > 0) {
             return whole_first(&s);
         }
     }

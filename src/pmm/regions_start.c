@@ -134,9 +134,8 @@ enum status make_regions(struct pmm *pmm)
     for (struct pmm_region *r = pmm->regions; s == STATUS_OK && r < pmm->regions + pmm->region_count; r++) {
         uint64_t first_frame = block_start(r->base), end_frame = block_start(region_end(r));
         while (stretch_next(pmm, &part, end_frame)) {
-            uint64_t whole = whole_first(&part), whole_stop = whole_end(&part);
             r->untouched += part.stop - part.first;
-            r->fresh_whole += (uint32_t)(whole < whole_stop ? whole_stop - whole : 0);
+            r->fresh_whole += (uint32_t)whole_blocks(&part);
         }
         uint64_t other = end_frame - first_frame - r->untouched; /* held, or absent */
         r->absent = other == 0 ? 0 : (uint32_t)(end_frame - first_frame - ram_count(pmm, first_frame, end_frame));

@@ -5,20 +5,7 @@
 
 enum { BASE = 8, BLOCKS = 4 };
 
-/* Blocks [8, 12), all open: each free frame is one that can be had. */
-static struct pmm_bed *machine(size_t cpus)
-{
-    struct pmm_bed *bed = bed_new(NULL, BASE, BASE + BLOCKS, 0);
-    if (bed != NULL) {
-        bed_run(bed, BASE * PMM_BLOCK_FRAMES, BLOCKS * PMM_BLOCK_FRAMES);
-        some_cpus(bed, cpus);
-        if (!starts(bed)) {
-            return NULL;
-        }
-        open_all(bed);
-    }
-    return bed;
-}
+static struct pmm_bed *machine(size_t cpus) { return open_machine(BASE, BLOCKS, cpus); }
 
 static uint64_t free_of(const struct pmm_bed *bed) { return pmm_stats(&bed->pmm).free.v; }
 static uint64_t emergency_of(const struct pmm_bed *bed) { return pmm_stats(&bed->pmm).emergency.v; }

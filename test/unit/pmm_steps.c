@@ -97,6 +97,20 @@ void open_all(struct pmm_bed *bed)
     EXPECT_EQ(pmm_stats(&bed->pmm).earmarked.v, 0);
 }
 
+struct pmm_bed *open_machine(uint64_t first_block, uint64_t blocks, size_t cpus)
+{
+    struct pmm_bed *bed = bed_new(NULL, first_block, first_block + blocks, 0);
+    if (bed != NULL) {
+        bed_run(bed, first_block * PMM_BLOCK_FRAMES, blocks * PMM_BLOCK_FRAMES);
+        some_cpus(bed, cpus);
+        if (!starts(bed)) {
+            return NULL;
+        }
+        open_all(bed);
+    }
+    return bed;
+}
+
 /* ---- Nothing changed, to the byte ---- */
 
 static size_t arrays_bytes(const struct pmm_bed *bed)

@@ -33,6 +33,8 @@ uint64_t take_list(struct pmm_bed *bed, unsigned flags, uint64_t *list);
 void free_list(struct pmm_bed *bed, const uint64_t *list, uint64_t count);
 /* Open every block of RAM: nothing is earmarked afterwards, so that each frame free is one that can be had. */
 void open_all(struct pmm_bed *bed);
+/* These blocks, all of them RAM and open: each free frame is one that can be had. Null: it does not start. */
+struct pmm_bed *open_machine(uint64_t first_block, uint64_t blocks, size_t cpus);
 /* A frame of block `block` in this state, 0: there is none. */
 uint64_t frame_in_state(const struct pmm_bed *bed, uint64_t block, enum pmm_state state);
 
