@@ -136,6 +136,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/cmd_system.c
     src/kernel/cmd_tables.c
     src/kernel/cmd_who.c
+    src/kernel/idle.c
     src/kernel/json.c
     src/kernel/exercise.c
     src/kernel/exercise_frames.c
@@ -306,6 +307,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/vmm_gather_test.c
     test/unit/vmm_hostile_test.c
     test/unit/vmm_pressure_test.c
+    test/unit/vmm_zeroed_test.c
     test/unit/window_test.c)
 
 # Other ways to edit page tables, to be compared with the VMM: host only, over the model.

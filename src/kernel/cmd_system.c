@@ -62,7 +62,7 @@ static bool run_heap(const struct command_line *line)
 
 /* ---- counters ---- */
 
-enum { COUNTERS = 14 };
+enum { COUNTERS = 16 };
 
 struct counter {
     const char *name;
@@ -91,6 +91,8 @@ static size_t read_counters(struct counter out[static COUNTERS])
         {"foreign_reopens", v->foreign_reopens},
         {"tables_made", v->tables_made},
         {"tables_freed", v->tables_freed},
+        {"zero_hits", p.zero_hits},
+        {"zero_misses", p.zero_misses},
         {"heap_allocs", h.allocs},
         {"heap_frees", h.frees},
     };

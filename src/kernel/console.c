@@ -77,12 +77,15 @@ void print(const char *format, ...)
 
 int console_key_now(void) { return serial_get_now(); }
 
-int console_key(void)
+int console_key(void (*idle)(void))
 {
     while (serial_present()) {
         int key = serial_get_now();
         if (key >= 0) {
             return key;
+        }
+        if (idle != NULL) {
+            idle();
         }
         pause_cpu();
     }

@@ -26,8 +26,8 @@ extern struct sink *const console;
 
 __attribute__((format(printf, 1, 2))) void print(const char *format, ...);
 
-/* The next key, waiting for it; -1 when there is no serial port. */
-int console_key(void);
+/* The next key; while none is there, `idle` (may be null) is called again and again. -1: there is no serial port. */
+int console_key(void (*idle)(void));
 /* A key if one is there, else -1. */
 int console_key_now(void);
 

@@ -270,7 +270,7 @@ static bool pause(struct taking *t)
         print("pattern %#lx %#lx\n", pfn_to_paddr(pfn(frame)).v, exercise_word(ex, frame, 0));
     }
     print("exercise: paused\n");
-    (void)console_key();
+    (void)console_key(NULL);
     return true;
 }
 

@@ -14,6 +14,7 @@
 
 #include "arch/arch.h"
 #include "kernel/console.h"
+#include "kernel/idle.h"
 #include "kernel/monitor.h"
 #include "lib/string.h"
 
@@ -100,7 +101,7 @@ static int read_escape(void)
 
 static int read_key(void)
 {
-    int key = console_key();
+    int key = console_key(idle_step);
     return key == ESCAPE ? read_escape() : key;
 }
 

@@ -25,7 +25,7 @@ struct machine_node {
     uint8_t distance[PMM_NODES_MAX]; /* to each node; 10 is local */
 };
 
-enum { MACHINE_CPUS = 1, MACHINE_OWNERS = 64, MACHINE_ZERO_FRAMES = 64 };
+enum { MACHINE_CPUS = 1, MACHINE_OWNERS = 64, MACHINE_ZERO_FRAMES = 64, MACHINE_ZERO_TABLES = 16 };
 
 struct machine {
     struct pmm pmm;

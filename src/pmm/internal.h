@@ -338,6 +338,15 @@ void low_look(struct pmm *pmm, unsigned flags); /* without the lock: tell those 
 
 /* ---- zero_pool.c ---- */
 void zero_pool_drain(struct pmm *pmm);
+/* Where the class's n-th frame stands: the two stacks grow towards each other. */
+static inline pfn_t *zero_pool_place(const struct pmm *pmm, unsigned class, size_t n)
+{
+    return &pmm->zero_pool[class == PMM_USER ? n : pmm->zero_capacity - 1 - n];
+}
+static inline uint64_t zeroed_frames(const struct pmm *pmm)
+{
+    return pmm->zero_count[PMM_KERNEL] + pmm->zero_count[PMM_USER];
+}
 
 /* ---- bad.c ---- */
 bool bad_is_waiting(const struct pmm *pmm, uint64_t frame); /* in the list of shared frames that go bad */

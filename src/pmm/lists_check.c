@@ -21,6 +21,25 @@ static bool stands_before(const struct pmm_magazine *m, uint32_t at)
     return false;
 }
 
+/* => frames in the zero pool */
+static uint64_t check_zero_pool(struct check *c)
+{
+    const struct pmm *pmm = c->pmm;
+    if (zeroed_frames(pmm) > pmm->zero_capacity) {
+        wrong(c, "PMM-I9: %lu frames in a zero pool with room for %zu", zeroed_frames(pmm), pmm->zero_capacity);
+        return 0;
+    }
+    for (unsigned class = 0; class < PMM_CLASSES; class++) {
+        for (size_t i = 0; i < pmm->zero_count[class]; i++) {
+            pfn_t frame = *zero_pool_place(pmm, class, i);
+            if (!is_cached(pmm, frame.v)) {
+                wrong(c, "PMM-I9: frame %#lx in the zero pool is no cached one", frame.v);
+            }
+        }
+    }
+    return zeroed_frames(pmm);
+}
+
 /* PMM-I9: with the count of CACHED codes equal to the frames that stand somewhere, none stands twice. */
 void check_cached(struct check *c)
 {
@@ -49,11 +68,7 @@ void check_cached(struct check *c)
             frames += PMM_BLOCK_FRAMES;
         }
     }
-    for (size_t i = 0; i < pmm->zero_count; i++, frames++) {
-        if (!is_cached(pmm, pmm->zero_pool[i].v)) {
-            wrong(c, "PMM-I9: frame %#lx in the zero pool is no cached one", pmm->zero_pool[i].v);
-        }
-    }
+    frames += check_zero_pool(c);
     if (frames != c->cached) {
         wrong(c, "PMM-I9: %lu frames stand in magazines and the zero pool, %lu have the code", frames, c->cached);
     }

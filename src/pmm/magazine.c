@@ -186,7 +186,7 @@ void magazine_make_room(struct pmm *pmm, struct pmm_cpu *cpu, unsigned class)
 
 uint64_t drain_locked(struct pmm *pmm)
 {
-    uint64_t frames = pmm->zero_count;
+    uint64_t frames = zeroed_frames(pmm);
     if (pmm->cpu_count <= 1 && cached_frames(pmm) == 0) {
         return 0;
     }
@@ -207,7 +207,7 @@ static uint64_t count_of(const struct pmm_magazine *m) { return __atomic_load_n(
 uint64_t cached_frames(const struct pmm *pmm)
 {
     static_assert(PMM_CLASSES == 2, "four magazines a CPU");
-    uint64_t frames = pmm->zero_count;
+    uint64_t frames = zeroed_frames(pmm);
     for (size_t i = 0; i < pmm->cpu_count; i++) { /* by index: of no CPUs there is no address */
         const struct pmm_cpu *cpu = &pmm->cpus[i];
         frames += count_of(&cpu->magazines[0][0]) + count_of(&cpu->magazines[0][1]) +

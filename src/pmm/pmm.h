@@ -140,6 +140,7 @@ struct pmm_stats { /* frames */
     npages_t emergency;  /* part of `free` that only PMM_EMERGENCY draws on */
     npages_t cached;     /* part of `free` in magazines, caches of whole blocks, and the zero pool */
     npages_t zeroed;     /* part of `cached` in the zero pool */
+    npages_t zeroed_kernel; /* of these, of the class PMM_KERNEL */
     npages_t untouched;  /* part of `free` in blocks never used; what metadata will take is paid from others first */
     npages_t bad;        /* part of `reserved` that pmm_mark_bad took */
     npages_t lost;       /* part of `reserved` in blocks closed as corrupt */

@@ -41,18 +41,18 @@ enum status pmm_zone_reserve(struct pmm *pmm, enum pmm_zone zone, npages_t n);
 
 /*
  * A frame, preferably one from the pool of zeroed ones: *is_zero says whether its contents are zero; where not, it is
- * the caller's to zero, and counted as a miss. The pool serves PMM_USER requests without a zone or an owner. As
- * pmm_alloc else.
+ * the caller's to zero, and counted as a miss. The pool serves requests without a zone or an owner. As pmm_alloc else.
  */
 enum status pmm_alloc_zeroed(struct pmm *pmm, unsigned flags, pfn_t *frame, bool *is_zero);
 
 /*
- * For idle time: fill the pool by at most `most` frames. zero(ctx, frame) zeroes one, called without any PMM lock;
- * false: it could not, and filling ends. *filled: how many. The pool leaves a sixteenth of what is free alone. Not from
- * interrupts. => OK; UNSUPPORTED: the PMM was given no memory for a pool.
+ * For idle time: fill the pool by at most `most` frames of `class` (PMM_KERNEL: page tables; PMM_USER). zero(ctx,
+ * frame) zeroes one, called without any PMM lock; false: it could not, and filling ends. *filled: how many. The classes
+ * share the room of the pool, which leaves a sixteenth of what is free alone. Not from interrupts.
+ * => OK; UNSUPPORTED: the PMM was given no memory for a pool; MISUSE: no class.
  */
-enum status pmm_zero_fill(struct pmm *pmm, npages_t most, bool (*zero)(void *ctx, pfn_t frame), void *ctx,
-                          npages_t *filled);
+enum status pmm_zero_fill(struct pmm *pmm, unsigned class, npages_t most, bool (*zero)(void *ctx, pfn_t frame),
+                          void *ctx, npages_t *filled);
 
 /* Empty the magazines of this CPU and the zero pool into the blocks; other CPUs do it at their next refill or flush. */
 void pmm_drain(struct pmm *pmm);

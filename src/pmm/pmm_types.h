@@ -185,7 +185,7 @@ struct pmm {
     unsigned owner_guard;
 
     pfn_t *zero_pool;
-    size_t zero_capacity, zero_count;
+    size_t zero_capacity, zero_count[PMM_CLASSES];
     uint64_t zero_hits, zero_misses;
     uint64_t zero_frame;      /* FRAME_NONE: there is none */
 

@@ -19,7 +19,8 @@ struct pmm_stats stats_locked(const struct pmm *pmm)
         .promised = npages(pmm->promised),
         .emergency = npages(pmm->emergency),
         .cached = npages(cached),
-        .zeroed = npages(pmm->zero_count),
+        .zeroed = npages(zeroed_frames(pmm)),
+        .zeroed_kernel = npages(pmm->zero_count[PMM_KERNEL]),
         /* The earmark is paid from open blocks first: what they lack is not free in the others. */
         .untouched = npages(least(pmm->untouched, pmm_free_frames(pmm))),
         .bad = npages(pmm->bad),
@@ -42,7 +43,7 @@ struct pmm_stats stats_locked(const struct pmm *pmm)
         s.allocated += pmm->cpus[i].moved + cpu_freed;
         s.freed += cpu_freed;
     }
-    s.allocated -= cached - pmm->zero_count;
+    s.allocated -= cached - zeroed_frames(pmm);
     s.used = npages(pmm->used_at_start + s.allocated - s.freed);
     for (enum pmm_zone z = PMM_ZONE_1M; z < PMM_ZONES; z++) {
         s.zones[z] = (struct pmm_zone_stats){npages(zone_free(pmm, z)), npages(pmm->zone_reserve[z])};

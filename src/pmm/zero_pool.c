@@ -1,7 +1,7 @@
 /*
- * Frames zeroed ahead of need: a stack of frames that idle time fills. They count as free and cached; the PMM touches
- * none of them, the caller's callback does. They are user frames, and serve user requests: most zeroed frames are a
- * space's, and a kernel frame in a user block would keep that block from ever being whole.
+ * Frames zeroed ahead of need: two stacks of frames that idle time fills, user frames from the bottom of one array,
+ * kernel frames (page tables) from its top, as a kernel frame in a user block would keep that block from ever being
+ * whole. They count as free and cached; the PMM touches none of them, the caller's callback does.
  */
 #include "pmm/account.h"
 
@@ -9,20 +9,23 @@ enum { FREE_SHARE = 16 }; /* the pool takes at most this part of what is free */
 
 void zero_pool_drain(struct pmm *pmm)
 {
-    while (pmm->zero_count > 0) {
-        uint64_t frame = pmm->zero_pool[--pmm->zero_count].v;
-        put_frame(pmm, block_find(pmm, frame), frame);
+    for (unsigned class = 0; class < PMM_CLASSES; class++) {
+        while (pmm->zero_count[class] > 0) {
+            uint64_t frame = zero_pool_place(pmm, class, --pmm->zero_count[class])->v;
+            put_frame(pmm, block_find(pmm, frame), frame);
+        }
     }
 }
 
 /* A frame of the pool, when it may serve this request. */
 static bool from_pool(struct pmm *pmm, unsigned flags, uint64_t *frame)
 {
+    const unsigned class = flags & PMM_USER;
     bool promised = (flags & PMM_PROMISED) != 0;
-    if (pmm->zero_count == 0 || (flags & PMM_USER) == 0 || (promised && pmm->promised == 0)) {
+    if (pmm->zero_count[class] == 0 || (promised && pmm->promised == 0)) {
         return false;
     }
-    *frame = pmm->zero_pool[--pmm->zero_count].v;
+    *frame = zero_pool_place(pmm, class, --pmm->zero_count[class])->v;
     code_set(pmm, *frame, 1);
     pmm->allocated++;
     if (promised) { /* as with a magazine: another frame is the promise now */
@@ -61,30 +64,34 @@ enum status pmm_alloc_zeroed(struct pmm *pmm, unsigned flags, pfn_t *frame, bool
     return s;
 }
 
-/* A frame for the pool, code CACHED. */
-static bool take_for_pool(struct pmm *pmm, uint64_t *frame)
+/* A frame of the class for the pool, code CACHED. */
+static bool take_for_pool(struct pmm *pmm, unsigned class, uint64_t *frame)
 {
     lock_take(&pmm->lock);
-    uint64_t free = available(pmm, PMM_USER);
+    uint64_t free = available(pmm, class);
     unsigned got = 0;
-    bool room = pmm->zero_count < pmm->zero_capacity && free > 0 && pmm->zero_count < free / FREE_SHARE;
-    if (room && take_frames(pmm, PMM_USER, frame, 1, CODE_CACHED, &got) == STATUS_OK) {
+    bool room = zeroed_frames(pmm) < pmm->zero_capacity && free > 0 && zeroed_frames(pmm) < free / FREE_SHARE;
+    if (room && take_frames(pmm, class, frame, 1, CODE_CACHED, &got) == STATUS_OK) {
         account_pay(pmm, &pmm->spare, 1);
     }
     lock_drop(&pmm->lock);
     return got > 0;
 }
 
-enum status pmm_zero_fill(struct pmm *pmm, npages_t most, bool (*zero)(void *ctx, pfn_t frame), void *ctx,
-                          npages_t *filled)
+enum status pmm_zero_fill(struct pmm *pmm, unsigned class, npages_t most, bool (*zero)(void *ctx, pfn_t frame),
+                          void *ctx, npages_t *filled)
 {
     uint64_t done = 0;
     bool zeroed = true;
-    for (uint64_t frame; pmm->zero_capacity > 0 && done < most.v && zeroed && take_for_pool(pmm, &frame);) {
+    if (class >= PMM_CLASSES) {
+        return pmm_misuse(pmm, "pmm_zero_fill: class %#x, known are PMM_KERNEL and PMM_USER (caller %p)", class,
+                          __builtin_return_address(0));
+    }
+    for (uint64_t frame; pmm->zero_capacity > 0 && done < most.v && zeroed && take_for_pool(pmm, class, &frame);) {
         zeroed = zero(ctx, pfn(frame));
         lock_take(&pmm->lock);
-        if (zeroed && pmm->zero_count < pmm->zero_capacity) {
-            pmm->zero_pool[pmm->zero_count++] = pfn(frame);
+        if (zeroed && zeroed_frames(pmm) < pmm->zero_capacity) {
+            *zero_pool_place(pmm, class, pmm->zero_count[class]++) = pfn(frame);
             done++;
         } else {
             put_frame(pmm, block_find(pmm, frame), frame);

@@ -35,12 +35,14 @@ void temp_slot_clear(struct vmm *vmm, unsigned slot);
 void temp_zero(struct vmm *vmm, pfn_t frame);
 
 /*
- * A promised frame of this class (PMM_KERNEL, PMM_USER), zeroed or with arbitrary contents; `n` of them. Cannot fail:
- * stops the machine if the PMM breaks its promise. Nobody is asked to give memory back.
+ * A promised frame of this class (PMM_KERNEL, PMM_USER), or `n` of them: with arbitrary contents, or zeroed: those that
+ * the PMM's pool of zeroed frames has cost nothing more, others are zeroed here. Cannot fail: stops the machine if the
+ * PMM breaks its promise. Nobody is asked to give memory back.
  */
 pfn_t frame_take(struct vmm *vmm, unsigned class);
-pfn_t frame_take_zeroed(struct vmm *vmm, unsigned class);
 void frames_take(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n);
+pfn_t frame_take_zeroed(struct vmm *vmm, unsigned class);
+void frames_take_zeroed(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n);
 
 /*
  * Entries that were examined and found to name a table, in a frame that the PMM has in use: they are followed without

@@ -93,10 +93,7 @@ static void fill_fresh(struct cursor *c, const struct fill *f)
 {
     struct vmm *vmm = c->vmm;
     pfn_t *frames = vmm->gather.frames;
-    frames_take(vmm, f->class, frames, npages(c->pages));
-    for (uint64_t i = 0; f->zeroed && i < c->pages; i++) {
-        temp_zero(vmm, frames[i]);
-    }
+    (f->zeroed ? frames_take_zeroed : frames_take)(vmm, f->class, frames, npages(c->pages));
     vaddr_t entry = cursor_leaves(c);
     for (uint64_t i = 0; i < c->pages; i++) {
         arch_table_store(entry_at(entry, i), pte_make(frames[i], f->bits));

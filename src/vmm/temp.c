@@ -1,6 +1,7 @@
 /* Temporary mappings: a stack of slots with a hole between any two, and what is done through them. */
 #include "arch/arch.h"
 #include "lib/report.h"
+#include "pmm/pmm_pressure.h"
 #include "pmm/pmm_runs.h"
 #include "vmm/frames.h"
 
@@ -104,9 +105,36 @@ void frames_take(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n)
     must_be_kept(pmm_alloc_many(vmm->pmm, class | PMM_PROMISED | PMM_NO_RECLAIM, frames, n));
 }
 
+/* => is it zero? */
+static bool take_one_zeroed(struct vmm *vmm, unsigned class, pfn_t *frame)
+{
+    bool is_zero = false;
+    must_be_kept(pmm_alloc_zeroed(vmm->pmm, class | PMM_PROMISED | PMM_NO_RECLAIM, frame, &is_zero));
+    return is_zero;
+}
+
 pfn_t frame_take_zeroed(struct vmm *vmm, unsigned class)
 {
-    pfn_t frame = frame_take(vmm, class);
-    temp_zero(vmm, frame);
+    pfn_t frame = pfn(0);
+    if (!take_one_zeroed(vmm, class, &frame)) {
+        temp_zero(vmm, frame);
+    }
     return frame;
+}
+
+void frames_take_zeroed(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n)
+{
+    uint64_t zero = 0;
+    while (zero < n.v && take_one_zeroed(vmm, class, &frames[zero])) {
+        zero++;
+    }
+    if (zero == n.v) {
+        return;
+    }
+    if (zero + 1 < n.v) { /* there are no more of them */
+        frames_take(vmm, class, &frames[zero + 1], npages(n.v - zero - 1));
+    }
+    for (; zero < n.v; zero++) {
+        temp_zero(vmm, frames[zero]);
+    }
 }

@@ -36,11 +36,12 @@
  *    count: PML4 entries of the kernel half (their PDPTs are shared by all spaces and never freed), the window
  *    slots, and all tables of the kernel half outside of the arena, which are never freed either (kmap.c).
  *
- * 6. Order of stores (R19). A new table's frame is zeroed through a temporary mapping before the one store that
- *    links it; a present entry that replaces a non-present one needs no flush (R6), because whatever was there
- *    before was flushed when it went (gather.c). A table that goes is unhooked (its parent entry becomes 0), its
- *    window page and, with it, all paging-structure caches are invalidated, then it is freed (R7, R13, R14). One
- *    INVLPG a table is enough: each page that it mapped is in the same gather, or was flushed when it went.
+ * 6. Order of stores (R19). A new table's frame is zero before the one store that links it: idle time has zeroed it
+ *    (pmm_pressure.h), or it is zeroed now, through a temporary mapping (2 stores and 1 INVLPG more); a present
+ *    entry that replaces a non-present one needs no flush (R6), because whatever was there before was flushed when
+ *    it went (gather.c). A table that goes is unhooked (its parent entry becomes 0), its window page and, with it,
+ *    all paging-structure caches are invalidated, then it is freed (R7, R13, R14). One INVLPG a table is enough:
+ *    each page that it mapped is in the same gather, or was flushed when it went.
  *
  * 7. Foreign spaces. The same cursor, other addresses. The kernel half of every space is ours, whatever space is
  *    named, so it is always edited through our own window; so is a space that is current (R18).

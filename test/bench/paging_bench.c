@@ -20,7 +20,8 @@ static const struct {
 } ops[PAGING_OPS] = {
     [OP_MAP_OWN] = {"map_own", "map, own; the tables are there, empty"},
     [OP_MAP_OWN_PARTLY] = {"map_own_partly", "map, own; from the middle of a PT, other pages in those at the ends"},
-    [OP_MAP_OWN_NEW] = {"map_own_new", "map, own; the tables are made"},
+    [OP_MAP_OWN_NEW] = {"map_own_new", "map, own; the tables are made, from frames that idle time has zeroed (cairn)"},
+    [OP_MAP_OWN_COLD] = {"map_own_cold", "map, own; the tables are made, without a frame zeroed ahead"},
     [OP_MAP_FOREIGN] = {"map_foreign", "map, foreign; another space was edited before"},
     [OP_MAP_KEPT_OPEN] = {"map_kept_open", "map, foreign; the same tables were edited before"},
     [OP_UNMAP] = {"unmap", "unmap, own; the tables stay"},

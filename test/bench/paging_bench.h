@@ -8,7 +8,8 @@
 enum paging_op {
     OP_MAP_OWN,       /* the tables are there, and empty */
     OP_MAP_OWN_PARTLY, /* from the middle of a table; the tables at both ends hold other pages */
-    OP_MAP_OWN_NEW,   /* the tables of the range are made */
+    OP_MAP_OWN_NEW,   /* the tables of the range are made, after time to spare (struct paging_subject) */
+    OP_MAP_OWN_COLD,  /* ... at once */
     OP_MAP_FOREIGN,   /* the slot shows another space before */
     OP_MAP_KEPT_OPEN, /* the same space, the same tables, were edited just before */
     OP_UNMAP,         /* own; the tables stay */

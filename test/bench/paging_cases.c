@@ -47,6 +47,9 @@ static uint64_t touched(uint64_t page, uint64_t pages, uint64_t step)
 /* Where the range of a case begins, in pages from `base`. */
 static uint64_t first_page(enum paging_op op) { return op == OP_MAP_OWN_PARTLY ? TABLE_ENTRIES / 2 : 0; }
 
+/* Are the tables made by the call? */
+static bool is_new(enum paging_op op) { return op == OP_MAP_OWN_NEW || op == OP_MAP_OWN_COLD; }
+
 static struct paging_shape shape_of(enum paging_op op, uint64_t pages)
 {
     uint64_t first = first_page(op);
@@ -56,7 +59,7 @@ static struct paging_shape shape_of(enum paging_op op, uint64_t pages)
     if (op == OP_MAP_OWN_PARTLY) {
         n.occupied = n.pts == 1 ? pages : TABLE_ENTRIES / 2 + (first + pages - 1) % TABLE_ENTRIES + 1;
     }
-    if (op == OP_MAP_OWN_NEW || op == OP_UNMAP_RECLAIM) {
+    if (is_new(op) || op == OP_UNMAP_RECLAIM) {
         n.tables = n.pts + (pages == PAGES_PER_1G ? 1 : 0); /* a PD too: no other page lies in it */
     }
     return n;
@@ -68,10 +71,10 @@ static void prepare(const struct paging_subject *s, enum paging_op op, uint64_t 
     const uint64_t first = first_page(op), behind = up_to(pages, TABLE_ENTRIES);
     const bool is_foreign = op == OP_MAP_FOREIGN || op == OP_MAP_KEPT_OPEN;
     must(s, s->switch_to(s, is_foreign ? SPACE_EDITOR : SPACE_EDITED), "switch");
-    if (op == OP_MAP_OWN_NEW || op == OP_UNMAP_RECLAIM) {
+    if (is_new(op) || op == OP_UNMAP_RECLAIM) {
         map(s, SPACE_EDITED, behind, 1); /* the tables above are another page's as well */
     }
-    if (op == OP_MAP_OWN_NEW) {
+    if (is_new(op)) {
         return;
     }
     map(s, SPACE_EDITED, first, pages);
@@ -137,8 +140,8 @@ static void compare_own(const struct paging_subject *s, struct vmm_counters befo
 
 bool paging_case_exists(const struct paging_subject *s, enum paging_op op, uint64_t pages)
 {
-    if (op == OP_UNMAP_RECLAIM) {
-        return s == &paging_cairn; /* the rivals' tables stay */
+    if (op == OP_UNMAP_RECLAIM || op == OP_MAP_OWN_COLD) {
+        return s == &paging_cairn; /* the rivals' tables stay, and are zeroed when they are made */
     }
     bool is_foreign = op == OP_MAP_FOREIGN || op == OP_MAP_KEPT_OPEN;
     return s != &paging_naive || !is_foreign || pages < PAGES_PER_1G; /* half a million CR3 loads say nothing more */
@@ -160,6 +163,9 @@ struct paging_counts paging_case_run(const struct paging_subject *s, enum paging
         }
     }
     prepare(s, op, pages, *shape);
+    if (s->idle != NULL && op != OP_MAP_OWN_COLD) {
+        must(s, s->idle(s), "idle");
+    }
     struct vmm_counters before = *own_counters(s);
     paging_count_start();
     must(s, call(s, op, pages), "the call that is counted");

@@ -9,11 +9,11 @@ from conftest import ROOT
 BENCH = ROOT / "scripts" / "bench"
 RIVALS = {"naive", "reload", "window", "window-ring", "direct-map"}
 PREDICTED = {"loads", "stores", "invlpg", "cr3_loads", "ipis"}
-OPS = {"map_own", "map_own_partly", "map_own_new", "map_foreign", "map_kept_open", "unmap", "unmap_reclaim", "protect"}
+OPS = {
+    "map_own", "map_own_partly", "map_own_new", "map_own_cold", "map_foreign", "map_kept_open", "unmap",
+    "unmap_reclaim", "protect",
+}
 QUICK = (1, 32, 33, 512, 4096)
-
-# Not reached yet (README, "Not yet"): a new table is zeroed through a temporary mapping.
-OPEN = {("map_own_new", "stores"), ("map_own_new", "invlpg")}
 
 
 def bench(*arguments):
@@ -38,7 +38,7 @@ def test_paging_measures_the_cost_model_and_the_rivals_keep_to_it(tmp_path):
     measured = {key: counts for key, counts in table.items() if not key[0].startswith("model/")}
     assert {subject for subject, _ in measured} == RIVALS | {"cairn"}
     assert {workload for _, workload in measured} == {f"{op}_{n}" for op in OPS for n in QUICK}
-    missed = set()
+    missed = []
     for (subject, workload), counts in measured.items():
         model = table["model/" + subject, workload]
         assert set(model) == PREDICTED and set(counts) == PREDICTED | {"walker_loads"}
@@ -46,10 +46,10 @@ def test_paging_measures_the_cost_model_and_the_rivals_keep_to_it(tmp_path):
             if subject != "cairn":
                 assert counts[unit] == model[unit], (subject, workload, unit)
             elif counts[unit] > model[unit]:
-                missed.add((workload.rpartition("_")[0], unit))
-    assert missed == OPEN
-    assert done.stdout.count("MISSED") == len(QUICK) and "DIFFERS" not in done.stdout
-    assert done.returncode == 1, "a missed gate is a failure of the benchmark"
+                missed.append((workload, unit))
+    assert missed == []
+    assert "MISSED" not in done.stdout and "DIFFERS" not in done.stdout
+    assert done.returncode == 0
     # The same again: counts do not depend on the machine.
     again = tmp_path / "again.json"
     bench("paging", "--quick", "--json", again)

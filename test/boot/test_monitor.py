@@ -55,6 +55,22 @@ def test_a_command_answers_and_the_prompt_comes_back(monitor):
     monitor.expect_exact(PROMPT)
 
 
+def test_tables_come_from_frames_that_the_waiting_monitor_has_zeroed(monitor):
+    monitor.send("space new\r")
+    monitor.expect_exact(PROMPT)
+    monitor.send("counters reset\r")
+    monitor.expect_exact(PROMPT)
+    monitor.send("map 1 0x400000 1\r")
+    monitor.expect_exact(PROMPT)
+    monitor.send("counters\r")
+    monitor.expect(r"tables_made +3\b")
+    monitor.expect(r"zero_hits +4\b")  # and the page itself
+    monitor.expect(r"zero_misses +0\b")
+    monitor.expect_exact(PROMPT)
+    monitor.send("check\r")
+    monitor.expect_exact("check: ok")
+
+
 def test_an_unknown_command_is_said_and_the_monitor_lives(monitor):
     monitor.send("nonsense\r")
     monitor.expect("no such command")

@@ -125,6 +125,8 @@ static void start_pmm(struct model *m)
         .regions = host_memory(m, regions * PMM_REGION_BYTES),
         .region_capacity = regions,
         .backing = {.ctx = m, .missing = missing, .back = back},
+        .zero_pool = host_memory(m, MODEL_ZERO_FRAMES * sizeof(pfn_t)),
+        .zero_capacity = MODEL_ZERO_FRAMES,
     };
     m->pmm_stands = test_expect(pmm_init(&m->pmm, &config) == STATUS_OK, "pmm_init(&m->pmm, &config) == STATUS_OK",
                                 __FILE__, __LINE__);

@@ -19,8 +19,8 @@ void *model_frame(struct model *m, pfn_t frame)
 
 bool frame_is_alive(const struct model *m, pfn_t frame)
 {
-    if (frame.v >= m->ram.v) {
-        return false;
+    if (frame.v >= m->ram.v || (m->is_zeroing && frame.v == m->zeroing.v)) {
+        return frame.v < m->ram.v;
     }
     enum pmm_state s = m->pmm_stands ? pmm_query(&m->pmm, frame).state : PMM_STATE_USED;
     return s == PMM_STATE_USED || s == PMM_STATE_RESERVED || s == PMM_STATE_METADATA || s == PMM_STATE_RUN ||

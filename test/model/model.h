@@ -23,6 +23,7 @@ enum {
     MODEL_CPUS = 4,
     MODEL_PCIDS = 8, /* PCIDs are 0..7 here */
     MODEL_IMAGE_PAGES = 3,
+    MODEL_ZERO_FRAMES = 1024, /* room in the PMM's pool of zeroed frames, which is empty at the start */
 };
 
 enum model_kind { MODEL_READ, MODEL_WRITE, MODEL_EXECUTE };
@@ -98,6 +99,7 @@ enum { MODEL_ARRAYS = 2, MODEL_TEXT_BYTES = 512 };
 
 struct model_history;
 struct model_cpu;
+struct vmm;
 
 struct model {
     npages_t ram;      /* frames [0, ram) */
@@ -110,6 +112,8 @@ struct model {
     uint64_t clock;        /* model time: counts stores that matter, flushes, CR3 loads */
     uint64_t random;       /* draws which entries a speculative walk marks as accessed */
     struct pmm pmm;
+    bool is_zeroing;          /* ... the frame `zeroing` for the PMM's pool: nobody's, but touched */
+    pfn_t zeroing;
     bool pmm_stands;          /* frames' states are checked from then on */
     unsigned temporary_cpu;   /* whose temporary mappings are in use: others may hold translations, never used */
     bool windows_handed_over; /* the foreign slot may pass from CPU to CPU (R17 is not judged) */
@@ -186,6 +190,9 @@ void model_page_fault(struct model *m, vaddr_t va);
 
 void model_frame_freed(struct model *m, pfn_t frame);
 void model_frame_taken(struct model *m, pfn_t frame);
+
+/* Idle time: the VMM zeroes frames for the machine's PMM (pmm_zero_fill). => frames that it zeroed. */
+uint64_t model_idle(struct model *m, struct vmm *vmm, unsigned class, npages_t most);
 
 /* ---- Questions: nothing changes, nothing is reported ---- */
 

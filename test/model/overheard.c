@@ -5,6 +5,8 @@
 #include "model/overheard.h"
 
 #include "model/model.h"
+#include "pmm/pmm_pressure.h"
+#include "vmm/vmm.h"
 
 static bool is_ours(const struct pmm *pmm)
 {
@@ -81,4 +83,21 @@ enum status model_pmm_free_run(struct pmm *pmm, pfn_t first, npages_t n)
         model_frame_freed(model_machine, pfn_add(first, i));
     }
     return s;
+}
+
+static bool zero(void *ctx, pfn_t frame)
+{
+    struct model *m = model_machine;
+    m->is_zeroing = true;
+    m->zeroing = frame;
+    enum status s = frame_zero(ctx, frame);
+    m->is_zeroing = false;
+    model_frame_freed(m, frame);
+    return s == STATUS_OK;
+}
+
+uint64_t model_idle(struct model *m, struct vmm *vmm, unsigned class, npages_t most)
+{
+    npages_t filled = npages(0);
+    return pmm_zero_fill(&m->pmm, class, most, zero, vmm, &filled) == STATUS_OK ? filled.v : 0;
 }

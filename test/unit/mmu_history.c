@@ -45,6 +45,7 @@ struct play_op play_draw(struct play_drawing *d)
         op.kind = rare == 0 || (d->two_cpus && rare > 94) ? PLAY_RENEW /* who was there before is forgotten */
                   : rare == 1                             ? PLAY_WINDOW
                   : rare == 2                             ? PLAY_KEEP
+                  : rare == 3                             ? PLAY_IDLE
                                                           : kinds[rng_below(rng, ARRAY_LEN(kinds))];
         op.space = (uint8_t)rng_below(rng, PLAY_SPACES);
         op.part = (uint8_t)rng_below(rng, PLAY_PARTS);
@@ -143,9 +144,9 @@ unsigned play_shrink(struct play_op *ops, unsigned n, const struct play_machine 
 
 void play_print(const struct play_op *ops, unsigned n, const struct play_result *result)
 {
-    static const char *const names[PLAY_KINDS] = {"PLAY_MAP",    "PLAY_MAP_FRAMES", "PLAY_UNMAP",  "PLAY_PROTECT",
-                                                  "PLAY_CLEAR",  "PLAY_USE",        "PLAY_SWITCH", "PLAY_RENEW",
-                                                  "PLAY_KERNEL", "PLAY_WINDOW",     "PLAY_KEEP",
+    static const char *const names[PLAY_KINDS] = {"PLAY_MAP",          "PLAY_MAP_FRAMES", "PLAY_UNMAP",  "PLAY_PROTECT",
+                                                  "PLAY_CLEAR",        "PLAY_USE",        "PLAY_SWITCH", "PLAY_RENEW",
+                                                  "PLAY_KERNEL",       "PLAY_WINDOW",     "PLAY_KEEP",   "PLAY_IDLE",
                                                   "PLAY_OTHER_SWITCH", "PLAY_OTHER_USE"};
     test_note("operation %u: %s", result->at, result->text);
     test_note("static const struct play_op failing[] = { /* kind, space, part, rights, first, pages */");

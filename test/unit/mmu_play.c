@@ -315,6 +315,7 @@ static void run_op(struct play *p, const struct play_op *op)
     case PLAY_KERNEL: run_kernel(p, op); break;
     case PLAY_WINDOW: run_window(p, op); break;
     case PLAY_KEEP: run_keep(p, op); break;
+    case PLAY_IDLE: model_idle(model_machine, &p->vmm, op->rights % PMM_CLASSES, npages(op->pages % 64)); break;
     case PLAY_OTHER_SWITCH: run_other_switch(p, op); break;
     case PLAY_OTHER_USE: run_other_use(p, op); break;
     case PLAY_KINDS: break;

@@ -20,6 +20,7 @@ enum play_kind {
     PLAY_KERNEL, /* kernel pages: free what the place `part` holds, or allocate `pages` there */
     PLAY_WINDOW, /* map a page in a window, which must be refused */
     PLAY_KEEP,   /* the space keeps tables from now on, or no longer */
+    PLAY_IDLE,   /* frames are zeroed ahead: `pages` of one kind or the other */
     PLAY_OTHER_SWITCH, /* CPU 1 switches to the space */
     PLAY_OTHER_USE,    /* CPU 1 reads and writes pages of the space that is current there, and kernel pages */
     PLAY_KINDS,

@@ -97,7 +97,7 @@ static enum status make_call(struct stage *s, enum call call)
         EXPECT(status != STATUS_OK || got(s, frame.v, 1));
         return status;
     case CALL_ZERO_FILL:
-        status = pmm_zero_fill(pmm, npages(20), zeroes, s, &filled);
+        status = pmm_zero_fill(pmm, PMM_USER, npages(20), zeroes, s, &filled);
         return filled.v == 20 || status != STATUS_OK ? one(s, PMM_USER) : one(s, PMM_KERNEL);
     case CALL_MANY: return many(s);
     case CALL_RUN: return run(s, 150);

@@ -135,7 +135,8 @@ TEST(pmm, a_frame_in_the_zero_pool_is_bad_at_once)
     REQUIRE(bed != NULL);
     uint64_t frame = 0;
     npages_t filled;
-    REQUIRE(pmm_zero_fill(&bed->pmm, npages(7), nothing_to_zero, &frame, &filled) == STATUS_OK && filled.v == 7);
+    REQUIRE(pmm_zero_fill(&bed->pmm, PMM_USER, npages(7), nothing_to_zero, &frame, &filled) == STATUS_OK &&
+            filled.v == 7);
     struct pmm_stats before = pmm_stats(&bed->pmm);
     expect_gone(bed, frame, mark(bed, frame), &before);
     EXPECT_EQ(pmm_stats(&bed->pmm).free.v, before.free.v - 1);

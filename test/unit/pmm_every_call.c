@@ -186,7 +186,7 @@ static bool zeroed_frames(struct every_call *c)
     bool is_zero;
     pfn_t frame;
     pmm_drain(c->pmm);
-    enum status s = pmm_zero_fill(c->pmm, npages(64), is_called_zero, NULL, &filled);
+    enum status s = pmm_zero_fill(c->pmm, PMM_USER, npages(64), is_called_zero, NULL, &filled);
     NEED(s == STATUS_OK || s == STATUS_UNSUPPORTED);
     NEED_OK(pmm_alloc_zeroed(c->pmm, PMM_USER, &frame, &is_zero));
     NEED(is_zero == (s == STATUS_OK && filled.v > 0));

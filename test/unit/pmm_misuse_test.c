@@ -110,7 +110,7 @@ static bool stage_set(struct stage *s)
     EXPECT_EQ(pmm_zero_frame_set(pmm, pfn(1062)), STATUS_OK);
     frame[SCENE_BAD] = 1063;
     EXPECT_EQ(pmm_mark_bad(pmm, pfn(1063)), STATUS_OK);
-    EXPECT_EQ(pmm_zero_fill(pmm, npages(1), zeroes, &frame[SCENE_CACHED], &filled), STATUS_OK);
+    EXPECT_EQ(pmm_zero_fill(pmm, PMM_USER, npages(1), zeroes, &frame[SCENE_CACHED], &filled), STATUS_OK);
     EXPECT_EQ(pmm_free(pmm, pfn(1060)), STATUS_OK); /* the last: metadata would be paid with it */
     frame[SCENE_NEVER_CARVED] = 1530;
     frame[SCENE_RESERVED] = 1045;

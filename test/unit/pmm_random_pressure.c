@@ -215,7 +215,8 @@ void play_zero_fill(struct play *p)
     npages_t filled = npages(0);
     p->zeroed = 0;
     play_calls(p, CALLS_NOBODY);
-    enum status s = pmm_zero_fill(p->pmm, npages(most), zero, p, &filled);
+    unsigned class = (unsigned)dice_below(&p->dice, PMM_CLASSES);
+    enum status s = pmm_zero_fill(p->pmm, class, npages(most), zero, p, &filled);
     play_answers(p, CALL_ZERO_FILL, s, MAY(has_pool ? STATUS_OK : STATUS_UNSUPPORTED));
     AGREE(m, filled.v <= most);
     AGREE_EQ(m, filled.v, p->zeroed);

@@ -187,7 +187,7 @@ static bool exhaust(struct pmm_bed *bed, struct pmm_model *model, uint64_t *mine
     pfn_t frames[8];
     enum status s = pmm_owner_open(pmm, &owner);
     bool ok = EXPECT_EQ(s, STATUS_OK);
-    s = pmm_zero_fill(pmm, npages(10), yes, NULL, &filled);
+    s = pmm_zero_fill(pmm, PMM_USER, npages(10), yes, NULL, &filled);
     ok &= EXPECT_EQ(s, bed->zero_capacity > 0 ? STATUS_OK : STATUS_UNSUPPORTED);
     while (ok && count <= free) {
         s = take_some(pmm, rng, classes, owner, frames, &got);

@@ -145,7 +145,7 @@ static bool is_called_zero(void *ctx, pfn_t frame)
 static bool pool_has_frames(struct scene *sc)
 {
     npages_t filled;
-    return EXPECT(pmm_zero_fill(sc->pmm, npages(2), is_called_zero, NULL, &filled) == STATUS_OK) &&
+    return EXPECT(pmm_zero_fill(sc->pmm, PMM_USER, npages(2), is_called_zero, NULL, &filled) == STATUS_OK) &&
            EXPECT(filled.v == 2);
 }
 
@@ -244,7 +244,7 @@ static void call_drain(struct scene *sc)
 static void call_zero_fill(struct scene *sc)
 {
     npages_t filled;
-    sc->status = pmm_zero_fill(sc->pmm, npages(2), is_called_zero, NULL, &filled);
+    sc->status = pmm_zero_fill(sc->pmm, PMM_USER, npages(2), is_called_zero, NULL, &filled);
 }
 
 const struct scene_call scene_calls[] = {

@@ -208,7 +208,7 @@ static void do_rest(struct cpu_thread *t)
         HOLDS(t, stats.ram.v == FRAMES || stats.ram.v == FRAMES + MORE, stats.ram.v);
         break;
     case 2:
-        HOLDS(t, pmm_zero_fill(pmm, n, zeroes, t, &filled) == STATUS_OK, n.v);
+        HOLDS(t, pmm_zero_fill(pmm, (unsigned)(n.v % PMM_CLASSES), n, zeroes, t, &filled) == STATUS_OK, n.v);
         break;
     case 3:
         if (pmm_promise(pmm, n) == STATUS_OK) {

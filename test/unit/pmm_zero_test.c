@@ -1,6 +1,7 @@
 /*
  * Frames zeroed ahead of need: filled when idle, served first, given up when memory is short.
  */
+#include "pmm/internal.h"
 #include "unit/pmm_steps.h"
 
 enum { BASE = 8, BLOCKS = 4, FIRST = BASE * PMM_BLOCK_FRAMES, FRAMES = BLOCKS * PMM_BLOCK_FRAMES, POOL = 100 };
@@ -58,12 +59,14 @@ static struct zeroer *zeroer_of(struct pmm_bed *bed)
     return z;
 }
 
-static uint64_t fill(struct zeroer *z, uint64_t most)
+static uint64_t fill_class(struct zeroer *z, unsigned class, uint64_t most)
 {
     npages_t filled = npages(77777);
-    EXPECT_EQ(pmm_zero_fill(&z->bed->pmm, npages(most), zero_frame, z, &filled), STATUS_OK);
+    EXPECT_EQ(pmm_zero_fill(&z->bed->pmm, class, npages(most), zero_frame, z, &filled), STATUS_OK);
     return filled.v;
 }
+
+static uint64_t fill(struct zeroer *z, uint64_t most) { return fill_class(z, PMM_USER, most); }
 
 /* A frame by pmm_alloc_zeroed, which must be had; it is what *is_zero says. */
 static uint64_t take_zeroed(struct zeroer *z, unsigned flags, bool *is_zero)
@@ -132,12 +135,58 @@ TEST(pmm, a_zeroed_request_is_a_hit_while_the_pool_has_frames_and_then_a_miss)
     }
 }
 
+TEST(pmm, each_class_has_its_zeroed_frames_and_both_share_the_room)
+{
+    for (unsigned cpus = 0; cpus <= 1; cpus++) {
+        struct zeroer *z = zeroer_of(machine(POOL, cpus));
+        REQUIRE(z != NULL);
+        struct pmm *pmm = &z->bed->pmm;
+        EXPECT_EQ(fill_class(z, PMM_KERNEL, 10), 10);
+        EXPECT_EQ(fill_class(z, PMM_USER, 1000), POOL - 10);
+        EXPECT_EQ(fill_class(z, PMM_KERNEL, 1000), 0);
+        EXPECT_EQ(pmm_stats(pmm).zeroed.v, POOL);
+        EXPECT_EQ(pmm_stats(pmm).zeroed_kernel.v, 10);
+        bed_sound(z->bed);
+        bool is_zero;
+        for (unsigned i = 0; i < 11; i++) {
+            uint64_t frame = take_zeroed(z, PMM_KERNEL, &is_zero);
+            EXPECT_EQ(is_zero, i < 10);
+            EXPECT_EQ(z->bed->blocks[frame / PMM_BLOCK_FRAMES].lane & LANE_CLASS, PMM_KERNEL);
+        }
+        uint64_t frame = take_zeroed(z, PMM_USER, &is_zero);
+        EXPECT(is_zero && (z->bed->blocks[frame / PMM_BLOCK_FRAMES].lane & LANE_CLASS) == PMM_USER);
+        EXPECT_EQ(fill_class(z, PMM_KERNEL, 1000), 11); /* the room that both have left */
+        bed_sound(z->bed);
+        pmm_drain(pmm);
+        EXPECT_EQ(pmm_stats(pmm).zeroed.v, 0);
+        bed_sound(z->bed);
+    }
+}
+
+TEST(pmm, a_promise_is_kept_with_a_zeroed_frame_and_the_one_promised_is_free_for_all)
+{
+    struct zeroer *z = zeroer_of(machine(POOL, 0));
+    REQUIRE(z != NULL);
+    struct pmm *pmm = &z->bed->pmm;
+    EXPECT_EQ(fill_class(z, PMM_KERNEL, 2), 2);
+    uint64_t free = pmm_stats(pmm).free.v;
+    EXPECT_EQ(pmm_promise(pmm, npages(free)), STATUS_OK);
+    EXPECT_EQ(bed_take_all(z->bed, PMM_KERNEL), 0);
+    bool is_zero;
+    take_zeroed(z, PMM_KERNEL | PMM_PROMISED, &is_zero);
+    EXPECT_EQ(pmm_stats(pmm).promised.v, free - 1);
+    EXPECT_EQ(bed_take_all(z->bed, PMM_KERNEL), 0);
+    EXPECT_EQ(pmm_unpromise(pmm, npages(free - 1)), STATUS_OK);
+    EXPECT_EQ(bed_take_all(z->bed, PMM_KERNEL), free - 1);
+    bed_sound(z->bed);
+}
+
 TEST(pmm, without_a_pool_every_zeroed_request_is_a_miss)
 {
     struct zeroer *z = zeroer_of(machine(0, 0));
     REQUIRE(z != NULL);
     npages_t filled;
-    EXPECT_EQ(pmm_zero_fill(&z->bed->pmm, npages(3), zero_frame, z, &filled), STATUS_UNSUPPORTED);
+    EXPECT_EQ(pmm_zero_fill(&z->bed->pmm, PMM_USER, npages(3), zero_frame, z, &filled), STATUS_UNSUPPORTED);
     EXPECT_EQ(z->calls, 0);
     bool is_zero = true;
     take_zeroed(z, PMM_USER, &is_zero);
@@ -266,6 +315,8 @@ TEST(pmm, a_frame_in_the_pool_is_free_for_those_who_would_free_it_again)
         frame = z->zero[f - FIRST] ? f : frame;
     }
     EXPECT_MISUSE(snap, z->bed, pmm_free(&z->bed->pmm, pfn(frame)), "pmm_free: ");
+    EXPECT_MISUSE(snap, z->bed, pmm_zero_fill(&z->bed->pmm, PMM_CLASSES, npages(1), zero_frame, z, NULL),
+                  "pmm_zero_fill: ", "class 0x2");
     EXPECT_MISUSE(snap, z->bed, pmm_retain(&z->bed->pmm, pfn(frame)), "pmm_retain: ");
     EXPECT_MISUSE(snap, z->bed, pmm_release(&z->bed->pmm, pfn(frame), NULL), "pmm_release: ");
 }

@@ -58,6 +58,12 @@ static enum status protect(const struct paging_subject *s, unsigned space, vaddr
     return vmm_protect(&vmm, find(space), va, pages, rights);
 }
 
+static enum status idle(const struct paging_subject *s)
+{
+    (void)s;
+    return model_idle(model_machine, &vmm, PMM_KERNEL, npages(MODEL_ZERO_FRAMES)) > 0 ? STATUS_OK : STATUS_NOMEM;
+}
+
 static pfn_t root(const struct paging_subject *s, unsigned space)
 {
     (void)s;
@@ -74,6 +80,7 @@ const struct paging_subject paging_cairn = {
     .map = map,
     .unmap = unmap,
     .protect = protect,
+    .idle = idle,
     .root = root,
 };
 

@@ -41,6 +41,8 @@ struct paging_subject {
     enum status (*unmap)(const struct paging_subject *s, unsigned space, vaddr_t va, npages_t pages);
     enum status (*protect)(const struct paging_subject *s, unsigned space, vaddr_t va, npages_t pages,
                            unsigned rights);
+    /* Time to spare before the next call: tables may be zeroed ahead. Null: nothing is done with it. => OK. */
+    enum status (*idle)(const struct paging_subject *s);
     /* The PML4. */
     pfn_t (*root)(const struct paging_subject *s, unsigned space);
 };

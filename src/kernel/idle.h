@@ -1,0 +1,11 @@
+/* What is done while nothing else is to be done. */
+#ifndef CAIRN_KERNEL_IDLE_H
+#define CAIRN_KERNEL_IDLE_H
+
+/*
+ * One short piece of work: a frame zeroed ahead of need, while the PMM's pool has room. Thread context, without locks;
+ * to be called again as long as there is nothing better to do.
+ */
+void idle_step(void);
+
+#endif
