@@ -205,6 +205,7 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/pmm_bad_test.c
     test/unit/pmm_closed_test.c
     test/unit/pmm_damage_test.c
+    test/unit/pmm_drawn_test.c
     test/unit/pmm_emergency_test.c
     test/unit/pmm_hotplug_more_test.c
     test/unit/pmm_hotplug_test.c

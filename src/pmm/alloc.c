@@ -101,13 +101,14 @@ __attribute__((always_inline)) static inline bool alloc_on(struct pmm *pmm, stru
 {
     static_assert(PMM_KERNEL == 0 && PMM_USER == 1, "the class is the flag");
     if (__builtin_expect(flags <= PMM_USER && cpu_enter(cpu), 1)) {
-        struct pmm_magazine *m = cpu->loaded[flags];
-        unsigned count = m->count;
+        struct pmm_magazine *m = &cpu->loaded[flags];
+        uint64_t tally = tally_get(m);
+        unsigned count = (uint8_t)tally;
         if (__builtin_expect(count != 0, 1)) {
             uint64_t taken = m->frames[count - 1];
             if (__builtin_expect(code_get(pmm, taken) == CODE_CACHED, 1)) {
-                code_set(pmm, taken, 1);
-                magazine_count_set(m, count - 1);
+                code_set(pmm, taken, CODE_DRAWN + flags);
+                tally_set(m, tally - 1);
                 cpu_leave(cpu);
                 *frame = pfn(taken);
                 return true;
@@ -126,7 +127,7 @@ __attribute__((noinline)) static enum status alloc_on_this(struct pmm *pmm, unsi
     return served ? STATUS_OK : alloc_call(pmm, "pmm_alloc", flags, frame, caller);
 }
 
-enum status pmm_alloc(struct pmm *pmm, unsigned flags, pfn_t *frame)
+CACHE_LINE_ALIGNED enum status pmm_alloc(struct pmm *pmm, unsigned flags, pfn_t *frame)
 {
     if (alloc_on(pmm, pmm->only_cpu, flags, frame)) {
         return STATUS_OK;

@@ -45,7 +45,7 @@ static enum status used_frame_goes_bad(struct pmm *pmm, struct pmm_block *b, uin
         if (code == CODE_BAD_ONCE) {
             return STATUS_EXISTS;
         }
-        b->retained = (b->retained + (unsigned)(code == 1)) & PMM_COUNT_MASK;
+        b->retained = (b->retained + (unsigned)code_is_unshared(code)) & PMM_COUNT_MASK;
         code_set(pmm, frame, CODE_BAD_ONCE);
         return STATUS_OK;
     }
@@ -72,7 +72,7 @@ static enum status open_frame_goes_bad(struct pmm *pmm, struct pmm_block *b, uin
     if (code_is_link(code) && b->mode != PMM_BLOCK_CLOSED) {
         return free_frame_goes_bad(pmm, b, frame);
     }
-    if (code_is_count(code) || code == CODE_SHARED_ONCE || code == CODE_BAD_ONCE) {
+    if (code_is_used(code) && code != CODE_ZERO) {
         return used_frame_goes_bad(pmm, b, frame, code);
     }
     if (code == CODE_RESERVED || code == CODE_LOST || code_is_link(code)) { /* it is counted as reserved already */

@@ -232,6 +232,7 @@ void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t
     }
     report(REPORT_CORRUPT, "pmm: block %#lx is closed: %s (%#lx; free %u of %u, carved %u, owner %u)",
            block_of(block_first(pmm, b)), why, value, b->free, b->usable, b->carved, b->owner);
+    cpus_distrust_codes(pmm);
     block_unstack(pmm, b);
     b->stack = STACK_NONE;
     uint64_t lost = codes_close(pmm, b, suspect);

@@ -71,6 +71,10 @@ static struct tally take_tally(struct check *c, const struct pmm_block *b, uint6
         size_t run = run_at(pmm, f);
         bool is_ram = run < pmm->run_count && pmm->runs[run].first.v <= f;
         t.never += !carved;
+        if (code_is_drawn(code) && (!carved || b->owner != 0)) {
+            wrong(c, "PMM-I11: a magazine gave frame %#lx out, says its code %#x, but %s", f, code,
+                  carved ? "an owner has its block" : "it lies beyond the carve mark");
+        }
         if (!carved) {
             if (b->mode != PMM_BLOCK_CLOSED && !is_ram) {
                 wrong(c, "PMM-I4: frame %#lx is not RAM and lies beyond the carve mark %u", f, b->carved);
@@ -85,7 +89,7 @@ static struct tally take_tally(struct check *c, const struct pmm_block *b, uint6
         t.reserved += code == CODE_RESERVED;
         t.bad += code == CODE_BAD;
         t.lost += code == CODE_LOST;
-        t.retained += code_is_used(code) && code != 1 && code != CODE_ZERO;
+        t.retained += code_is_used(code) && !code_is_unshared(code) && code != CODE_ZERO;
         if (b->mode != PMM_BLOCK_CLOSED && (code == CODE_ABSENT) == is_ram) {
             wrong(c, "PMM-I6: frame %#lx is %s and has code %#x", f, is_ram ? "RAM" : "not RAM", code);
         }
@@ -131,6 +135,11 @@ void check_block(struct check *c, const struct pmm_block *b, uint64_t from, uint
             b->loose != 0) {
             wrong(c, "PMM-I4: block %#lx is handed out whole and counts free %u, carved %u, top %#x, usable %u",
                   block_of(start), b->free, b->carved, b->top, b->usable);
+        }
+        for (uint64_t f = from; f < to; f++) {
+            if (code_is_drawn(code_get(c->pmm, f))) {
+                wrong(c, "PMM-I11: a magazine gave frame %#lx out, says its code, but its block is whole", f);
+            }
         }
         *(block_is_run(b) ? &c->used : &c->cached) += PMM_BLOCK_FRAMES;
         return;

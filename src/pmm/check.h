@@ -22,10 +22,10 @@ struct census {
 /* Say what is wrong, and count it. */
 __attribute__((format(printf, 2, 3))) void wrong(struct check *c, const char *format, ...);
 
-/* blocks_check.c: one descriptor, and the frames [from, to) that are its. PMM-I2, I3, I4, I6. */
+/* blocks_check.c: one descriptor, and the frames [from, to) that are its. PMM-I2, I3, I4, I6, I11. */
 void check_block(struct check *c, const struct pmm_block *b, uint64_t from, uint64_t to, struct census *census);
 
-/* lists_check.c: magazines, the zero pool, owners. PMM-I9, I10. */
+/* lists_check.c: magazines, the zero pool, owners. PMM-I9, I10, I11. */
 void check_cached(struct check *c);
 void check_owners(struct check *c);
 

@@ -23,10 +23,10 @@ static void goes_bad(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
 void free_once(struct pmm *pmm, struct pmm_block *b, uint64_t frame, bool may_cache)
 {
     unsigned code = code_get(pmm, frame);
-    if (code != 1) {
+    if (!code_is_unshared(code)) {
         b->retained--;
     }
-    struct pmm_cpu *cpu = may_cache ? cpu_or_null(pmm) : NULL;
+    struct pmm_cpu *cpu = may_cache && (b->lane & LANE_DIRECT) == 0 ? cpu_or_null(pmm) : NULL;
     if (b->mode == PMM_BLOCK_CLOSED) {
         block_lose_frame(pmm, frame);
     } else if (code == CODE_BAD_ONCE) {
@@ -34,12 +34,12 @@ void free_once(struct pmm *pmm, struct pmm_block *b, uint64_t frame, bool may_ca
     } else if (cpu != NULL && (b->lane ^ cpu->lane) <= LANE_CLASS) {
         unsigned class = class_of(b);
         magazine_make_room(pmm, cpu, class);
-        struct pmm_magazine *m = cpu->loaded[class];
+        struct pmm_magazine *m = &cpu->loaded[class];
         code_set(pmm, frame, CODE_CACHED);
-        m->frames[m->count] = frame;
-        magazine_count_set(m, m->count + 1);
-        counter_step(&cpu->freed);
+        m->frames[magazine_count(m)] = frame;
+        tally_set(m, tally_get(m) + TALLY_FREE);
         cpu_knows(pmm, cpu); /* its descriptor was found there */
+        cpu_trusts_codes(pmm, cpu, frame);
         return;
     } else {
         put_frame(pmm, b, frame);
@@ -50,7 +50,7 @@ void free_once(struct pmm *pmm, struct pmm_block *b, uint64_t frame, bool may_ca
     }
 }
 
-static enum status free_one(struct pmm *pmm, uint64_t frame)
+__attribute__((always_inline)) static inline enum status free_one(struct pmm *pmm, uint64_t frame)
 {
     struct pmm_block *b = block_find(pmm, frame);
     if (b == NULL || index_in_block(frame) >= b->carved || !code_is_once(code_get(pmm, frame))) {
@@ -61,8 +61,8 @@ static enum status free_one(struct pmm *pmm, uint64_t frame)
     return STATUS_OK;
 }
 
-__attribute__((noinline)) static enum status free_slow(struct pmm *pmm, const char *call, uint64_t frame,
-                                                       const void *caller)
+__attribute__((always_inline)) static inline enum status free_slow(struct pmm *pmm, const char *call, uint64_t frame,
+                                                                   const void *caller)
 {
     lock_take(&pmm->lock);
     enum status s = free_one(pmm, frame);
@@ -73,46 +73,77 @@ __attribute__((noinline)) static enum status free_slow(struct pmm *pmm, const ch
     return s;
 }
 
-__attribute__((always_inline)) static inline bool free_on(struct pmm *pmm, struct pmm_cpu *cpu, pfn_t frame)
+/* This CPU is inside. false: the loaded magazine is full. */
+__attribute__((always_inline)) static inline bool magazine_put(struct pmm *pmm, struct pmm_cpu *cpu, unsigned class,
+                                                               uint64_t frame)
 {
-    uint64_t block = block_of(frame.v);
+    struct pmm_magazine *m = &cpu->loaded[class];
+    uint64_t tally = tally_get(m);
+    unsigned count = (uint8_t)tally;
+    if (__builtin_expect(count >= PMM_MAGAZINE_FRAMES, 0)) {
+        return false;
+    }
+    code_set(pmm, frame, CODE_CACHED);
+    m->frames[count] = frame;
+    tally_set(m, tally + TALLY_FREE);
+    return true;
+}
+
+/* A frame that came out of a magazine: its code says all, in the range that this CPU may trust it. */
+__attribute__((always_inline)) static inline bool free_drawn(struct pmm *pmm, struct pmm_cpu *cpu, uint64_t frame)
+{
+    bool taken = false;
     if (__builtin_expect(cpu_enter(cpu), 1)) {
-        if (__builtin_expect(block - known_get(&cpu->known_first) < known_get(&cpu->known_count), 1)) {
-            const struct pmm_block *b = &pmm->blocks[block];
-            unsigned class = lane_get(b) ^ cpu->lane;
-            /* The descriptor first: below the carve mark of a block that is not handed out whole a code is true. */
-            if (__builtin_expect(class <= LANE_CLASS && index_in_block(frame.v) < carved_get(b)
-                                 && code_get(pmm, frame.v) == 1, 1)) {
-                struct pmm_magazine *m = cpu->loaded[class];
-                unsigned count = m->count;
-                if (__builtin_expect(count < PMM_MAGAZINE_FRAMES, 1)) {
-                    code_set(pmm, frame.v, CODE_CACHED);
-                    m->frames[count] = frame.v;
-                    magazine_count_set(m, count + 1);
-                    counter_step(&cpu->freed);
-                    cpu_leave(cpu);
-                    return true;
-                }
+        if (__builtin_expect(frame - cpu->drawn_first < known_get(&cpu->drawn_count), 1)) {
+            unsigned code = code_get(pmm, frame);
+            if (__builtin_expect(code == CODE_DRAWN + PMM_USER, 1)) {
+                taken = magazine_put(pmm, cpu, PMM_USER, frame);
+            } else if (__builtin_expect(code == CODE_DRAWN + PMM_KERNEL, 1)) {
+                taken = magazine_put(pmm, cpu, PMM_KERNEL, frame);
             }
         }
         cpu_leave(cpu);
     }
-    return false;
+    return taken;
 }
 
-__attribute__((noinline)) static enum status free_on_this(struct pmm *pmm, pfn_t frame, const void *caller)
+/* Any frame that a magazine can take. Below the carve mark of a block that is not handed out whole a code is true. */
+static bool free_found(struct pmm *pmm, struct pmm_cpu *cpu, uint64_t frame)
 {
-    bool taken = free_on(pmm, &pmm->cpus[arch_cpu()], frame);
-    return taken ? STATUS_OK : free_slow(pmm, "pmm_free", frame.v, caller);
+    bool taken = false;
+    uint64_t block = block_of(frame);
+    if (cpu_enter(cpu)) {
+        if (block - known_get(&cpu->known_first) < known_get(&cpu->known_count)) {
+            const struct pmm_block *b = &pmm->blocks[block]; /* first: the codes of one never used may not be there */
+            unsigned class = lane_get(b) ^ cpu->lane;
+            taken = class <= LANE_CLASS && index_in_block(frame) < carved_get(b)
+                    && code_is_unshared(code_get(pmm, frame)) && magazine_put(pmm, cpu, class, frame);
+        }
+        cpu_leave(cpu);
+    }
+    return taken;
 }
 
-enum status pmm_free(struct pmm *pmm, pfn_t frame)
+/* Kept out of line, like all that is rare here: inlined it would make the fast path save registers. */
+__attribute__((noinline)) static enum status free_other(struct pmm *pmm, uint64_t frame, const void *caller)
 {
-    if (free_on(pmm, pmm->only_cpu, frame)) {
+    struct pmm_cpu *cpu = pmm->only_cpu;
+    if (pmm->cpu_count > 1) {
+        cpu = &pmm->cpus[arch_cpu()];
+        if (free_drawn(pmm, cpu, frame)) {
+            return STATUS_OK;
+        }
+    }
+    bool taken = free_found(pmm, cpu, frame);
+    return taken ? STATUS_OK : free_slow(pmm, "pmm_free", frame, caller);
+}
+
+CACHE_LINE_ALIGNED enum status pmm_free(struct pmm *pmm, pfn_t frame)
+{
+    if (free_drawn(pmm, pmm->only_cpu, frame.v)) {
         return STATUS_OK;
     }
-    const void *caller = __builtin_return_address(0);
-    return pmm->cpu_count > 1 ? free_on_this(pmm, frame, caller) : free_slow(pmm, "pmm_free", frame.v, caller);
+    return free_other(pmm, frame.v, __builtin_return_address(0));
 }
 
 enum status pmm_free_at(struct pmm *pmm, paddr_t address)

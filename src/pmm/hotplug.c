@@ -46,6 +46,7 @@ static void forget_known(struct pmm *pmm)
     pmm->known_count = 0;
     for (size_t i = 0; i < pmm->cpu_count; i++) {
         __atomic_store_n(&pmm->cpus[i].known_count, 0, __ATOMIC_RELAXED); /* whose frames are there is wrong anyway */
+        __atomic_store_n(&pmm->cpus[i].drawn_count, 0, __ATOMIC_RELAXED);
     }
 }
 

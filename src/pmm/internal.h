@@ -20,6 +20,10 @@ enum pmm_code {
     CODE_RESERVED,
     CODE_ABSENT,
     CODE_CACHED,      /* in a magazine or in the zero pool */
+    /* + class: one reference, and never more; came out of a magazine of that class. Is written there only, and is true
+     * wherever it stands: no block forgets the code of a frame in use. */
+    CODE_DRAWN,
+    CODE_DRAWN_LAST = CODE_DRAWN + PMM_CLASSES - 1,
     CODE_SHARED_ONCE, /* one reference, and there were more: its owner may not be the one that allocated it */
     CODE_BAD,
     CODE_BAD_ONCE,    /* one reference; goes bad when freed */
@@ -66,14 +70,18 @@ static inline unsigned link_to(uint64_t frame) /* CODE_LINK + its index: the bit
 }
 static inline bool code_is_link(unsigned code) { return code >= CODE_LINK; }
 static inline bool code_is_count(unsigned code) { return code - 1 < CODE_COUNT_MAX; }
+static inline bool code_is_drawn(unsigned code) { return code - CODE_DRAWN < PMM_CLASSES; }
+/* In use once, and never more often. */
+static inline bool code_is_unshared(unsigned code) { return code == 1 || code_is_drawn(code); }
 static inline bool code_is_used(unsigned code)
 {
-    return code_is_count(code) || code == CODE_SHARED_ONCE || code == CODE_BAD_ONCE || code == CODE_ZERO;
+    return code_is_count(code) || code_is_drawn(code) || code == CODE_SHARED_ONCE || code == CODE_BAD_ONCE ||
+           code == CODE_ZERO;
 }
 /* In use exactly once. */
 static inline bool code_is_once(unsigned code)
 {
-    return code == 1 || code == CODE_SHARED_ONCE || code == CODE_BAD_ONCE;
+    return code_is_unshared(code) || code == CODE_SHARED_ONCE || code == CODE_BAD_ONCE;
 }
 
 /* Other CPUs read and write codes of frames that are theirs without the lock: each access is one, relaxed. */
@@ -163,6 +171,12 @@ bool block_is_open(const struct pmm *pmm, const struct pmm_region *r, uint64_t b
 uint64_t unopened_end(const struct pmm *pmm, const struct pmm_region *r, uint64_t block);
 /* The open block (or `low`) that `frame` is in; null: none. Remembers what it found. */
 struct pmm_block *block_find(struct pmm *pmm, uint64_t frame);
+/*
+ * From now on the codes around this frame of an open block say all that this CPU's magazines must know, if they serve
+ * its block: it is of the same node, and in no zone that goes past them. Up to the next blocks never used.
+ */
+void cpu_trusts_codes(const struct pmm *pmm, struct pmm_cpu *cpu, uint64_t frame);
+void cpus_distrust_codes(struct pmm *pmm); /* for good: a block is closed, and what is freed into it is lost */
 static inline unsigned nodes_with(const struct pmm *pmm, unsigned zone, unsigned kind) /* a bit each */
 {
     return (uint8_t)(pmm->nodes_with[zone] >> (kind * 8));
@@ -270,6 +284,24 @@ static inline unsigned home_node(const struct pmm *pmm)
 struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s, uint64_t *last);
 
 /* ---- magazine.c ---- */
+enum { TALLY_FREED_SHIFT = 8, TALLY_FREE = (1 << TALLY_FREED_SHIFT) + 1 }; /* what a free adds */
+static_assert(PMM_MAGAZINE_FRAMES < 1 << TALLY_FREED_SHIFT, "a byte counts them");
+/* Other CPUs look at a tally while its own one writes it: no access is torn, and no order is needed. */
+static inline uint64_t tally_get(const struct pmm_magazine *m) { return __atomic_load_n(&m->tally, __ATOMIC_RELAXED); }
+static inline void tally_set(struct pmm_magazine *m, uint64_t tally)
+{
+    __atomic_store_n(&m->tally, tally, __ATOMIC_RELAXED);
+}
+static inline unsigned magazine_count(const struct pmm_magazine *m) /* frames in it */
+{
+    return (uint8_t)tally_get(m);
+}
+static inline struct pmm_magazine *magazine_of(const struct pmm_cpu *cpu, unsigned i) /* of all: [0, PMM_CLASSES * 2) */
+{
+    const struct pmm_magazine *m = i < PMM_CLASSES ? &cpu->loaded[i] : &cpu->second[i - PMM_CLASSES];
+    return (struct pmm_magazine *)(uintptr_t)m;
+}
+static inline uint64_t magazine_freed(const struct pmm_magazine *m) { return tally_get(m) >> TALLY_FREED_SHIFT; }
 /* A frame from this CPU's magazine, refilled where need be. Code 1. => OK; NOMEM, CORRUPT: try the blocks. */
 enum status magazine_take(struct pmm *pmm, struct pmm_cpu *cpu, unsigned flags, uint64_t *frame);
 /* Room for a frame of this class: afterwards loaded[class] is not full. */
@@ -335,18 +367,6 @@ uint64_t region_largest_extent(struct pmm *pmm, struct pmm_region *r, uint64_t l
  * `wanted` frames are available for these flags. Without the lock. false: nobody gave anything. */
 bool low_reclaim(struct pmm *pmm, unsigned flags, uint64_t wanted, unsigned *rounds);
 void low_look(struct pmm *pmm, unsigned flags); /* without the lock: tell those whose threshold was crossed */
-
-/* ---- zero_pool.c ---- */
-void zero_pool_drain(struct pmm *pmm);
-/* Where the class's n-th frame stands: the two stacks grow towards each other. */
-static inline pfn_t *zero_pool_place(const struct pmm *pmm, unsigned class, size_t n)
-{
-    return &pmm->zero_pool[class == PMM_USER ? n : pmm->zero_capacity - 1 - n];
-}
-static inline uint64_t zeroed_frames(const struct pmm *pmm)
-{
-    return pmm->zero_count[PMM_KERNEL] + pmm->zero_count[PMM_USER];
-}
 
 /* ---- bad.c ---- */
 bool bad_is_waiting(const struct pmm *pmm, uint64_t frame); /* in the list of shared frames that go bad */

@@ -2,6 +2,7 @@
  * The validator's look at what is outside the regions: magazines, the zero pool, owners.
  */
 #include "pmm/check.h"
+#include "pmm/zero_pool.h"
 
 /* Is this frame one that a magazine may hold? Each is met once: its code is turned for the time being. */
 static bool is_cached(const struct pmm *pmm, uint64_t frame)
@@ -40,6 +41,19 @@ static uint64_t check_zero_pool(struct check *c)
     return zeroed_frames(pmm);
 }
 
+/* PMM-I11: the blocks whose codes this CPU trusts are of one region, open, and of its magazines' lane. */
+static bool trusts_rightly(const struct pmm *pmm, const struct pmm_cpu *cpu)
+{
+    uint64_t first = block_of(cpu->drawn_first), end = first + block_of(cpu->drawn_count);
+    const struct pmm_region *r = region_find(pmm, first);
+    bool ok = r != NULL && first != 0 && end <= r->watermark && cpu->drawn_count % PMM_BLOCK_FRAMES == 0
+              && (unsigned)r->node << LANE_NODE_SHIFT == cpu->lane && r->zone >= pmm->cache_zone && !pmm->has_closed;
+    for (uint64_t block = first; ok && block < end; block++) {
+        ok = block_is_open(pmm, r, block);
+    }
+    return ok;
+}
+
 /* PMM-I9: with the count of CACHED codes equal to the frames that stand somewhere, none stands twice. */
 void check_cached(struct check *c)
 {
@@ -47,15 +61,15 @@ void check_cached(struct check *c)
     uint64_t frames = 0;
     for (size_t i = 0; i < pmm->cpu_count; i++) {
         for (unsigned k = 0; k < PMM_CLASSES * 2; k++) {
-            const struct pmm_magazine *m = &pmm->cpus[i].magazines[k / 2][k % 2];
-            for (uint32_t at = 0; at < m->count && at < PMM_MAGAZINE_FRAMES; at++, frames++) {
+            const struct pmm_magazine *m = magazine_of(&pmm->cpus[i], k);
+            for (uint32_t at = 0; at < magazine_count(m) && at < PMM_MAGAZINE_FRAMES; at++, frames++) {
                 if (!is_cached(pmm, m->frames[at]) || stands_before(m, at)) {
                     wrong(c, "PMM-I9: CPU %zu: frame %#lx in a magazine is no cached one, or stands there twice", i,
                           m->frames[at]);
                 }
             }
-            if (m->count > PMM_MAGAZINE_FRAMES || pmm->cpus[i].whole_count > PMM_WHOLE_CACHED) {
-                wrong(c, "PMM-I9: CPU %zu: a magazine of %u frames", i, m->count);
+            if (magazine_count(m) > PMM_MAGAZINE_FRAMES || pmm->cpus[i].whole_count > PMM_WHOLE_CACHED) {
+                wrong(c, "PMM-I9: CPU %zu: a magazine of %u frames", i, magazine_count(m));
             }
         }
     }
@@ -66,6 +80,10 @@ void check_cached(struct check *c)
                 wrong(c, "PMM-I9: CPU %zu: block %#lx, ready to be handed out whole, is not cached", i, block);
             }
             frames += PMM_BLOCK_FRAMES;
+        }
+        if (pmm->cpus[i].drawn_count != 0 && !trusts_rightly(pmm, &pmm->cpus[i])) {
+            wrong(c, "PMM-I11: CPU %zu trusts the codes of %#lx frames from %#lx on, which are not all its own", i,
+                  pmm->cpus[i].drawn_count, pmm->cpus[i].drawn_first);
         }
     }
     frames += check_zero_pool(c);

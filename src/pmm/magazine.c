@@ -7,12 +7,13 @@
  * block with one of them is not wholly free; whoever needs whole blocks, exact regions or the last frames drains first.
  */
 #include "pmm/fast.h"
+#include "pmm/zero_pool.h"
 
 /*
- * A refill draws from one block, and half a magazine from a second where the first gave little and there is one for
- * the taking: that bounds its cost.
+ * A refill draws from one block, and a quarter of a magazine from a second where the first gave less than that and
+ * there is one for the taking: that bounds its cost.
  */
-enum { REFILL_BLOCKS_MAX = 2, REFILL_ENOUGH = PMM_MAGAZINE_FRAMES / 4, REFILL_MORE = PMM_MAGAZINE_FRAMES / 2 };
+enum { REFILL_BLOCKS_MAX = 2, REFILL_ENOUGH = PMM_MAGAZINE_FRAMES / 4, REFILL_MORE = PMM_MAGAZINE_FRAMES / 4 };
 
 /* A frame that takes longer: its block becomes wholly free, lies elsewhere, or cannot take it, or it is none. */
 __attribute__((noinline)) static void put_oddly(struct pmm *pmm, uint64_t frame)
@@ -48,39 +49,43 @@ enum { ODD_COST = 8, MOVE_COST = 4 };
  * The frames go to their blocks, the last ones first, as many as that allows, one at least: put_frame for each, with
  * what is the same for most of one region done once.
  */
-static void flush(struct pmm *pmm, struct pmm_cpu *cpu, struct pmm_magazine *m)
+CACHE_LINE_ALIGNED static void flush(struct pmm *pmm, struct pmm_cpu *cpu, struct pmm_magazine *m)
 {
-    uint64_t known_first = pmm->known_first, known_count = pmm->known_count;
-    uint32_t pushed = 0;
-    const uint64_t *at = m->frames + m->count, *stop = m->frames;
+    uint64_t first = block_start(pmm->known_first), known = block_start(pmm->known_count);
+    const uint64_t *at = m->frames + magazine_count(m), *stop = m->frames, *counted = at;
     while (at > stop) {
-        uint64_t frame = *--at, block = block_of(frame);
-        struct pmm_block *b = &pmm->blocks[block];
+        uint64_t frame = *--at;
+        struct pmm_block *b = &pmm->blocks[block_of(frame)];
         /* block_push, but that a block that is wholly free then, or corrupt, is left to put_oddly. */
-        if (__builtin_expect(block - known_first >= known_count || code_get(pmm, frame) != CODE_CACHED
-                             || (uint16_t)(b->top - 1) < CODE_LINK - 1 || b->free + 1U >= b->usable, 0)) {
-            count_pushed(pmm, pushed);
-            pushed = 0;
-            put_oddly(pmm, frame);
-            known_first = pmm->known_first;
-            known_count = pmm->known_count;
-            stop += at - stop > ODD_COST ? ODD_COST : at - stop;
-            continue;
+        if (__builtin_expect(frame - first < known && code_get(pmm, frame) == CODE_CACHED, 1)) {
+            unsigned link = link_to(frame), top = b->top, free = b->free, below = top;
+            free++;
+            if (__builtin_expect(!code_is_link(top), 0)) {
+                below = top == 0 ? link : 0;
+            }
+            if (__builtin_expect(below != 0 && free < b->usable, 1)) {
+                code_set(pmm, frame, below);
+                b->top = (uint16_t)link;
+                b->free = (uint16_t)free;
+                if (__builtin_expect(free % STACK_FRAMES == 1, 0)) {
+                    block_restack(pmm, b);
+                    stop += at - stop > MOVE_COST ? MOVE_COST : at - stop;
+                }
+                continue;
+            }
         }
-        unsigned code = link_to(frame), top = b->top, free = b->free + 1U;
-        code_set(pmm, frame, top == 0 ? code : top);
-        b->top = (uint16_t)code;
-        b->free = (uint16_t)free;
-        pushed++;
-        if (__builtin_expect(free % STACK_FRAMES == 1, 0)) {
-            block_restack(pmm, b);
-            stop += at - stop > MOVE_COST ? MOVE_COST : at - stop;
-        }
+        count_pushed(pmm, (uint32_t)(counted - at - 1));
+        put_oddly(pmm, frame);
+        counted = at;
+        first = block_start(pmm->known_first);
+        known = block_start(pmm->known_count);
+        stop += at - stop > ODD_COST ? ODD_COST : at - stop;
     }
-    count_pushed(pmm, pushed);
+    count_pushed(pmm, (uint32_t)(counted - at));
     unsigned left = (unsigned)(at - m->frames);
-    cpu->moved -= m->count - left;
-    magazine_count_set(m, left);
+    cpu->moved -= magazine_count(m) - left;
+    counter_add(&cpu->freed, magazine_freed(m));
+    tally_set(m, left);
 }
 
 static void whole_empty(struct pmm *pmm, struct pmm_cpu *cpu)
@@ -95,7 +100,7 @@ static void whole_empty(struct pmm *pmm, struct pmm_cpu *cpu)
 
 static void swap(struct pmm_cpu *cpu, unsigned class)
 {
-    struct pmm_magazine *m = cpu->loaded[class];
+    struct pmm_magazine m = cpu->loaded[class];
     cpu->loaded[class] = cpu->second[class];
     cpu->second[class] = m;
 }
@@ -104,9 +109,9 @@ static uint64_t drain_cpu(struct pmm *pmm, struct pmm_cpu *cpu)
 {
     uint64_t frames = 0;
     for (unsigned i = 0; i < PMM_CLASSES * 2; i++) {
-        struct pmm_magazine *m = &cpu->magazines[i / 2][i % 2];
-        frames += m->count;
-        while (m->count > 0) {
+        struct pmm_magazine *m = magazine_of(cpu, i);
+        frames += magazine_count(m);
+        while (magazine_count(m) > 0) {
             flush(pmm, cpu, m);
         }
     }
@@ -128,57 +133,61 @@ static enum status refill(struct pmm *pmm, struct pmm_cpu *cpu, unsigned class, 
     uint64_t most = available(pmm, class);
     unsigned room = most < PMM_MAGAZINE_FRAMES ? (unsigned)most : (unsigned)PMM_MAGAZINE_FRAMES;
     enum status s = STATUS_NOMEM;
-    for (unsigned i = 0; i < REFILL_BLOCKS_MAX && m->count < room && m->count < REFILL_ENOUGH; i++) {
+    for (unsigned i = 0; i < REFILL_BLOCKS_MAX && magazine_count(m) < room && magazine_count(m) < REFILL_ENOUGH; i++) {
         unsigned got;
         if (i > 0 && !class_has_more(pmm, class)) {
             break;
         }
-        unsigned wanted = room - m->count;
+        unsigned wanted = room - magazine_count(m);
         wanted = i > 0 && wanted > REFILL_MORE ? (unsigned)REFILL_MORE : wanted;
-        s = take_frames(pmm, class, &m->frames[m->count], wanted, CODE_CACHED, &got);
+        s = take_frames(pmm, class, &m->frames[magazine_count(m)], wanted, CODE_CACHED, &got);
         if (s != STATUS_OK) {
             break;
         }
-        magazine_count_set(m, m->count + got);
+        tally_set(m, tally_get(m) + got);
         cpu->moved += got;
         account_pay(pmm, &pmm->spare, got);
     }
     pmm->refills++;
-    return m->count > 0 ? STATUS_OK : s;
+    if (magazine_count(m) == 0) {
+        return s;
+    }
+    cpu_trusts_codes(pmm, cpu, m->frames[0]);
+    return STATUS_OK;
 }
 
 enum status magazine_take(struct pmm *pmm, struct pmm_cpu *cpu, unsigned flags, uint64_t *frame)
 {
     unsigned class = flags & PMM_USER;
     obey(pmm, cpu);
-    if (cpu->loaded[class]->count == 0) {
+    if (magazine_count(&cpu->loaded[class]) == 0) {
         swap(cpu, class);
     }
-    struct pmm_magazine *m = cpu->loaded[class];
-    if (m->count == 0) {
+    struct pmm_magazine *m = &cpu->loaded[class];
+    if (magazine_count(m) == 0) {
         enum status s = refill(pmm, cpu, class, m);
         if (s != STATUS_OK) {
             return s;
         }
     }
-    *frame = m->frames[m->count - 1];
+    *frame = m->frames[magazine_count(m) - 1];
     if (__builtin_expect(code_get(pmm, *frame) != CODE_CACHED, 0)) {
         drain_cpu(pmm, cpu); /* says which frames are wrong, and loses them */
         return STATUS_NOMEM;
     }
-    magazine_count_set(m, m->count - 1);
-    code_set(pmm, *frame, 1);
+    tally_set(m, tally_get(m) - 1);
+    code_set(pmm, *frame, CODE_DRAWN + class);
     return STATUS_OK;
 }
 
 void magazine_make_room(struct pmm *pmm, struct pmm_cpu *cpu, unsigned class)
 {
     obey(pmm, cpu);
-    if (cpu->loaded[class]->count < PMM_MAGAZINE_FRAMES) {
+    if (magazine_count(&cpu->loaded[class]) < PMM_MAGAZINE_FRAMES) {
         return;
     }
-    if (cpu->second[class]->count > 0) {
-        flush(pmm, cpu, cpu->second[class]);
+    if (magazine_count(&cpu->second[class]) > 0) {
+        flush(pmm, cpu, &cpu->second[class]);
         pmm->flushes++;
     }
     swap(cpu, class);
@@ -202,16 +211,14 @@ uint64_t drain_locked(struct pmm *pmm)
     return frames;
 }
 
-static uint64_t count_of(const struct pmm_magazine *m) { return __atomic_load_n(&m->count, __ATOMIC_RELAXED); }
-
 uint64_t cached_frames(const struct pmm *pmm)
 {
     static_assert(PMM_CLASSES == 2, "four magazines a CPU");
     uint64_t frames = zeroed_frames(pmm);
     for (size_t i = 0; i < pmm->cpu_count; i++) { /* by index: of no CPUs there is no address */
         const struct pmm_cpu *cpu = &pmm->cpus[i];
-        frames += count_of(&cpu->magazines[0][0]) + count_of(&cpu->magazines[0][1]) +
-                  count_of(&cpu->magazines[1][0]) + count_of(&cpu->magazines[1][1]) +
+        frames += magazine_count(&cpu->loaded[0]) + magazine_count(&cpu->second[0]) +
+                  magazine_count(&cpu->loaded[1]) + magazine_count(&cpu->second[1]) +
                   block_start(__atomic_load_n(&cpu->whole_count, __ATOMIC_RELAXED));
     }
     return frames;

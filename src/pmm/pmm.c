@@ -30,9 +30,12 @@
  *    + stretches in the block) for each block opened, plus one step for each gap that holds nothing usable.
  *
  * 4. Free: the code must say once, below the mark of a block with a stack, else the caller is wrong. To the magazine,
- *    or push; at a few counts the block moves up one stack (stack.c). Finding the block is O(1): its descriptor is at a
- *    computed address, and the backing says whether it is there. Allocating and freeing by turns at any count moves
- *    nothing: a current block lies on no stack.
+ *    or push; at a few counts the block moves up one stack (stack.c). A frame that a magazine gave out has its own
+ *    code, one a class (CODE_DRAWN), that no block forgets while it is in use: where all blocks are open and this
+ *    CPU's magazines serve them, the code alone says which magazine takes it, and the block is not looked at (see
+ *    docs/design/0017-freeing-in-random-order.md). Finding the block is O(1): its descriptor is at a computed address,
+ *    and the backing says whether it is there. Allocating and freeing by turns at any count moves nothing: a current
+ *    block lies on no stack.
  *
  * 5. Metadata. Opening a block backs up to two pages, each with up to `table_levels` tables. The frames come from open
  *    kernel blocks, else from the new block itself, else from any open block. For a user block a kernel block is
@@ -288,8 +291,8 @@ static void set_up_cpus(struct pmm *pmm, const struct pmm_config *c)
         memset(cpu, 0, sizeof *cpu);
         cpu->lane = c->cpu_nodes == NULL ? 0U : c->cpu_nodes[i] % (unsigned)PMM_NODES_MAX << LANE_NODE_SHIFT;
         for (unsigned class = 0; class < PMM_CLASSES; class++) {
-            cpu->loaded[class] = &cpu->magazines[class][0];
-            cpu->second[class] = &cpu->magazines[class][1];
+            cpu->loaded[class].frames = cpu->rooms[class][0];
+            cpu->second[class].frames = cpu->rooms[class][1];
         }
     }
     pmm->only_cpu = c->cpu_count == 1 ? c->cpus : (struct pmm_cpu *)(uintptr_t)&no_cpu; /* never written: it is busy */

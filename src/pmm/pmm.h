@@ -27,6 +27,8 @@
  *   PMM-I9  the frames in magazines and in the zero pool are exactly those whose code is CACHED, each once; the blocks
  *           that CPUs have ready exactly those whose mode is
  *   PMM-I10 an owner's blocks are on its lists, and the frames in use in them are what it is charged for them
+ *   PMM-I11 a code that says that a magazine gave the frame out stands only where codes mean something and no owner has
+ *           the block; the blocks whose codes a CPU trusts are open, and its magazines serve them
  *
  * A call that fails may have opened blocks: frames never used are free then, and metadata is paid that was earmarked.
  *

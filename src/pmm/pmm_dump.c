@@ -60,8 +60,8 @@ void pmm_dump(const struct pmm *pmm, struct sink *out)
     }
     for (size_t i = 0; i < pmm->cpu_count; i++) {
         const struct pmm_cpu *cpu = &pmm->cpus[i];
-        sink_printf(out, "  CPU %zu: kernel %u + %u cached, user %u + %u%s\n", i, cpu->loaded[0]->count,
-                    cpu->second[0]->count, cpu->loaded[1]->count, cpu->second[1]->count,
+        sink_printf(out, "  CPU %zu: kernel %u + %u cached, user %u + %u%s\n", i, magazine_count(&cpu->loaded[0]),
+                    magazine_count(&cpu->second[0]), magazine_count(&cpu->loaded[1]), magazine_count(&cpu->second[1]),
                     cpu->inside != 0 ? ", inside" : "");
     }
     if (pmm->low.mode != PMM_BLOCK_NEVER) {

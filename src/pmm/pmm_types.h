@@ -93,8 +93,12 @@ static_assert(sizeof(struct pmm_region) + sizeof(struct pmm_place) == PMM_REGION
 
 /* Frames ready for one CPU; their code is CACHED. */
 struct pmm_magazine {
-    uint32_t count;
-    uint64_t frames[PMM_MAGAZINE_FRAMES]; /* the last is taken first */
+    /*
+     * Low byte: how many these are. Above: frames that pmm_free put here since the last flush. One word, so that
+     * a free counts itself and what it puts in one store.
+     */
+    uint64_t tally;
+    uint64_t *frames; /* room for PMM_MAGAZINE_FRAMES; the last is taken first */
 };
 
 /* Written by its own CPU only, `wants_drain` excepted. */
@@ -102,13 +106,16 @@ struct pmm_cpu {
     uint8_t inside;       /* 1: this CPU is in a magazine; who interrupts it goes to the blocks. 2: kept shut (trace) */
     uint8_t wants_drain;  /* another CPU asks for it; done at the next refill or flush */
     uint32_t lane;        /* of its node, class 0 */
-    struct pmm_magazine *loaded[PMM_CLASSES], *second[PMM_CLASSES];
+    uint64_t drawn_first, drawn_count; /* frames [first, first + count) have codes, and where one is DRAWN, this CPU's
+                                          magazines take the frame without a look at its block */
+    struct pmm_magazine loaded[PMM_CLASSES]; /* up to here: what the fast paths use, close together */
+    struct pmm_magazine second[PMM_CLASSES];
     uint64_t known_first, known_count; /* blocks [first, first + count) have descriptors and are RAM's or never used */
-    uint64_t freed; /* frames, to the magazines and whole blocks here */
+    uint64_t freed; /* frames, to the magazines and whole blocks here, but those that the magazines' tallies have */
     uint64_t moved; /* frames that came from the blocks, less those that went there: the others were allocated */
     uint32_t whole_count;
     uint64_t whole[PMM_WHOLE_CACHED];  /* blocks, ready to be handed out whole */
-    struct pmm_magazine magazines[PMM_CLASSES][2];
+    uint64_t rooms[PMM_CLASSES][2][PMM_MAGAZINE_FRAMES]; /* of the four magazines */
 };
 
 /* 0 `listed` is a place that is free; then `next_free` is the next of them. */
@@ -168,6 +175,7 @@ struct pmm {
     int64_t metadata_fixed;    /* what metadata + earmarked is more than `units` */
     uint64_t claim_first, claim_end; /* frames that a claim in progress has taken already; else empty */
     bool claim_whole;          /* that claim is a run: blocks wholly inside it are handed out whole */
+    bool has_closed;           /* a block is closed: magazines look at the descriptor of each frame */
     bool broken;               /* back() failed: nothing is opened any more */
     uint8_t cache_zone;        /* frames of lower zones go past the magazines */
 

@@ -87,6 +87,45 @@ static void remember(struct pmm *pmm, uint64_t block)
     pmm->known_region = region;
 }
 
+/* Out of line: it is rare. */
+__attribute__((noinline)) static void trust_around(const struct pmm *pmm, struct pmm_cpu *cpu, uint64_t block)
+{
+    enum { GAPS_MAX = 2 }; /* looked at; with more of them the block stands alone */
+    const struct pmm_block *b = &pmm->blocks[block];
+    if (block == 0 || (b->lane ^ cpu->lane) > LANE_CLASS || pmm->has_closed) {
+        return; /* frames below 1 MiB are another descriptor's, and go past the magazines */
+    }
+    const struct pmm_region *r = &pmm->regions[b->region];
+    uint64_t first = r->base + (r->base == 0), end = r->watermark;
+    uint32_t d = r->gaps;
+    for (unsigned i = 0; i < GAPS_MAX && d != PMM_NO_BLOCK; i++, d = pmm->blocks[d].gap_next) {
+        uint64_t below = d - pmm->blocks[d].gap_blocks;
+        first = d <= block && d > first ? d : first;
+        end = d > block && below < end ? below : end;
+    }
+    if (d != PMM_NO_BLOCK) {
+        first = block;
+        end = block + 1;
+    }
+    cpu->drawn_first = block_start(first);
+    __atomic_store_n(&cpu->drawn_count, block_start(end - first), __ATOMIC_RELAXED);
+}
+
+void cpus_distrust_codes(struct pmm *pmm)
+{
+    pmm->has_closed = true;
+    for (size_t i = 0; i < pmm->cpu_count; i++) {
+        __atomic_store_n(&pmm->cpus[i].drawn_count, 0, __ATOMIC_RELAXED);
+    }
+}
+
+void cpu_trusts_codes(const struct pmm *pmm, struct pmm_cpu *cpu, uint64_t frame)
+{
+    if (__builtin_expect(frame - cpu->drawn_first >= cpu->drawn_count, 0)) {
+        trust_around(pmm, cpu, block_of(frame));
+    }
+}
+
 struct pmm_block *block_find(struct pmm *pmm, uint64_t frame)
 {
     uint64_t block = block_of(frame);

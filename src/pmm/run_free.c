@@ -62,7 +62,7 @@ static void free_in_block(struct pmm *pmm, struct pmm_block *b, uint64_t first, 
 {
     uint64_t pushed = 0;
     for (uint64_t f = end; f-- > first;) { /* the lowest on top */
-        if (code_get(pmm, f) == 1 && block_has_stack(b) && block_push(pmm, b, f)) {
+        if (code_is_unshared(code_get(pmm, f)) && block_has_stack(b) && block_push(pmm, b, f)) {
             pushed++;
             continue;
         }

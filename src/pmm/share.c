@@ -39,7 +39,7 @@ static enum status retain_locked(struct pmm *pmm, uint64_t frame)
         }
         pmm->bad_shared[pmm->bad_shared_count++] = frame;
     }
-    b->retained = (b->retained + (unsigned)(code == 1)) & PMM_COUNT_MASK;
+    b->retained = (b->retained + (unsigned)code_is_unshared(code)) & PMM_COUNT_MASK;
     code_set(pmm, frame, code_is_count(code) ? code + 1 : 2);
     trace(pmm, PMM_EVENT_RETAIN, frame, 1);
     return STATUS_OK;
@@ -102,7 +102,7 @@ enum status pmm_zero_frame_set(struct pmm *pmm, pfn_t frame)
     struct pmm_block *b = is_set ? NULL : used_block(pmm, frame.v);
     if (is_set) {
         s = STATUS_EXISTS;
-    } else if (b == NULL || (code_get(pmm, frame.v) != 1 && code_get(pmm, frame.v) != CODE_SHARED_ONCE)) {
+    } else if (b == NULL || (!code_is_unshared(code_get(pmm, frame.v)) && code_get(pmm, frame.v) != CODE_SHARED_ONCE)) {
         s = STATUS_MISUSE;
     } else {
         if (b->owner != 0) {

@@ -3,6 +3,7 @@
  */
 #include "lib/string.h"
 #include "pmm/account.h"
+#include "pmm/zero_pool.h"
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
@@ -40,6 +41,9 @@ struct pmm_stats stats_locked(const struct pmm *pmm)
     };
     for (size_t i = 0; i < pmm->cpu_count; i++) {
         uint64_t cpu_freed = __atomic_load_n(&pmm->cpus[i].freed, __ATOMIC_RELAXED);
+        for (unsigned k = 0; k < PMM_CLASSES * 2; k++) {
+            cpu_freed += magazine_freed(magazine_of(&pmm->cpus[i], k));
+        }
         s.allocated += pmm->cpus[i].moved + cpu_freed;
         s.freed += cpu_freed;
     }

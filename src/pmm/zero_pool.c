@@ -4,6 +4,7 @@
  * whole. They count as free and cached; the PMM touches none of them, the caller's callback does.
  */
 #include "pmm/account.h"
+#include "pmm/zero_pool.h"
 
 enum { FREE_SHARE = 16 }; /* the pool takes at most this part of what is free */
 

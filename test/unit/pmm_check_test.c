@@ -169,11 +169,11 @@ TEST(pmm, check_names_PMM_I9_when_a_magazine_holds_what_is_not_cached)
     bed_with_cpus(bed, 1);
     REQUIRE(bed_starts(bed));
     REQUIRE(pmm_alloc(&bed->pmm, PMM_KERNEL, &frame) == STATUS_OK);
-    struct pmm_magazine *m = bed->pmm.cpus[0].loaded[0];
-    REQUIRE(m->count > 2);
+    struct pmm_magazine *m = &bed->pmm.cpus[0].loaded[0];
+    REQUIRE(magazine_count(m) > 2);
     BREAK(m->frames[0], frame.v, "PMM-I9");
     BREAK(m->frames[0], m->frames[1], "PMM-I9");
-    BREAK(m->count, m->count - 1, "PMM-I9");
+    BREAK(m->tally, m->tally - 1, "PMM-I9");
     BREAK(bed->states[m->frames[0]], 1, "PMM-I9");
     BREAK(bed->states[frame.v], CODE_CACHED, "PMM-I9");
 }
@@ -199,4 +199,27 @@ TEST(pmm, check_names_PMM_I10_when_an_owner_is_not_charged_for_its_blocks)
     BREAK(bed->pmm.owner_count, 0, "PMM-I10");
     BREAK(bed->pmm.owners_partly, 0, "PMM-I10");
     BREAK(b->lane, 0, "PMM-I10");
+}
+
+TEST(pmm, check_names_PMM_I11_when_a_code_says_wrongly_that_a_magazine_gave_the_frame)
+{
+    struct pmm_bed *bed = bed_new(NULL, B, B + 16, 0);
+    pfn_t frame, run;
+    REQUIRE(bed != NULL);
+    bed_run(bed, F, 8 * PMM_BLOCK_FRAMES);
+    bed_with_cpus(bed, 1);
+    REQUIRE(bed_starts(bed));
+    REQUIRE(pmm_alloc(&bed->pmm, PMM_USER, &frame) == STATUS_OK);
+    const npages_t block = npages(PMM_BLOCK_FRAMES);
+    REQUIRE(pmm_alloc_run(&bed->pmm, PMM_USER, block, block, npages(0), PMM_NO_LIMIT, &run) == STATUS_OK);
+    struct pmm_cpu *cpu = &bed->pmm.cpus[0];
+    uint64_t last = frame.v | (PMM_BLOCK_FRAMES - 1);
+    REQUIRE(cpu->drawn_count > 0 && code_is_drawn(bed->states[frame.v]));
+    REQUIRE(bed->blocks[block_of(last)].carved < PMM_BLOCK_FRAMES);
+    BREAK(bed->states[last], CODE_DRAWN, "PMM-I11");
+    BREAK(bed->states[run.v + 7], CODE_DRAWN_LAST, "PMM-I11");
+    BREAK(bed->blocks[block_of(frame.v)].owner, 1, "PMM-I11");
+    BREAK(cpu->drawn_count, cpu->drawn_count + 8 * PMM_BLOCK_FRAMES, "PMM-I11");
+    BREAK(cpu->drawn_first, F - PMM_BLOCK_FRAMES, "PMM-I11");
+    BREAK(cpu->lane, cpu->lane ^ (1 << LANE_NODE_SHIFT), "PMM-I11");
 }

@@ -179,6 +179,8 @@ bool snap_same(struct snap *snap, const struct pmm_bed *bed)
         struct pmm_cpu *cpu = &((struct pmm_cpu *)(void *)snap->cpus)[i];
         cpu->known_first = bed->cpus[i].known_first;
         cpu->known_count = bed->cpus[i].known_count;
+        cpu->drawn_first = bed->cpus[i].drawn_first;
+        cpu->drawn_count = bed->cpus[i].drawn_count;
     }
     bool ok = same("the PMM", kept, &bed->pmm, sizeof *kept);
     ok &= same("the bed", &snap->bed.arena, &bed->arena, sizeof *bed - offsetof(struct pmm_bed, arena));
