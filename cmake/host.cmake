@@ -35,11 +35,11 @@ foreach(call alloc alloc_zeroed alloc_many free release free_many free_run)
 endforeach()
 
 set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_TEST_MORE_SOURCES} ${CAIRN_HOST_TEST_SOURCES} ${CAIRN_HOST_SOURCES}
-    ${CAIRN_RIVAL_SOURCES})
+    ${CAIRN_RIVAL_SOURCES} ${CAIRN_ADDRESSES_SOURCES})
 list(TRANSFORM test_sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_executable(unit_tests ${test_sources})
 target_link_libraries(unit_tests PRIVATE cairn_boot cairn_heap cairn_vmm_judged cairn_pmm cairn_lib)
-target_compile_definitions(unit_tests PRIVATE CAIRN_TEST_DATA="${CMAKE_SOURCE_DIR}/test/data")
+target_compile_definitions(unit_tests PRIVATE CAIRN_TEST_DATA="${CMAKE_SOURCE_DIR}/test/data" ADDRESSES_COUNTED)
 
 # The tools bring a port of their own: reports go to standard error.
 foreach(tool mapcheck mb2check)
@@ -83,11 +83,32 @@ if(CAIRN_BENCH)
     add_library(bench_subjects OBJECT ${subject_sources})
     target_link_libraries(bench_subjects PRIVATE cairn_options)
     target_compile_options(bench_subjects PRIVATE ${as_in_kernel} -fno-builtin -fno-tree-loop-distribute-patterns)
+    # The arena beside its rivals: all once to be timed, and once to be counted, under other names. In the second the
+    # compiler tells of each access to memory (test/bench/arena_touched.c).
+    set(arena_sources ${CAIRN_VMM_SOURCES})
+    list(FILTER arena_sources INCLUDE REGEX "/arena")
+    list(TRANSFORM arena_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    set(addresses_sources ${CAIRN_ADDRESSES_SOURCES})
+    list(TRANSFORM addresses_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    add_library(arena_counted OBJECT ${arena_sources})
+    add_library(addresses_counted OBJECT ${addresses_sources})
+    target_compile_definitions(addresses_counted PRIVATE ADDRESSES_COUNTED ADDRESSES_TOUCHED)
+    foreach(library arena_counted addresses_counted)
+        target_link_libraries(${library} PRIVATE cairn_options)
+        target_compile_options(${library} PRIVATE -fsanitize=thread)
+        foreach(function init alloc request alloc_at free find visit check refill choose cut add_free merge
+                index_find_below index_insert index_remove)
+            target_compile_definitions(${library} PRIVATE arena_${function}=counted_arena_${function})
+        endforeach()
+    endforeach()
+    set(arena_bench_sources ${CAIRN_ARENA_BENCH_SOURCES})
+    list(TRANSFORM arena_bench_sources PREPEND ${CMAKE_SOURCE_DIR}/)
     # The model machine without the unit tests' runner.
     set(paging_sources ${CAIRN_PAGING_BENCH_SOURCES} ${CAIRN_RIVAL_SOURCES} ${CAIRN_HOST_SOURCES})
     list(FILTER paging_sources EXCLUDE REGEX "test/unit/|test/model/(cpu|env)\\.c")
     list(TRANSFORM paging_sources PREPEND ${CMAKE_SOURCE_DIR}/)
-    add_executable(bench ${bench_sources} ${paging_sources} $<TARGET_OBJECTS:bench_subjects>)
+    add_executable(bench ${bench_sources} ${paging_sources} ${arena_bench_sources} ${addresses_sources}
+        $<TARGET_OBJECTS:arena_counted> $<TARGET_OBJECTS:addresses_counted> $<TARGET_OBJECTS:bench_subjects>)
     target_link_libraries(bench PRIVATE cairn_vmm_judged cairn_pmm cairn_lib)
     # What an edit of page tables does is counted where it leaves for the machine (test/bench/paging_count.c).
     foreach(function table_load table_store invlpg root_load page_zero flush_others)

@@ -301,6 +301,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/pmm_huge_test.c
     test/unit/pmm_maps_test.c
     test/unit/pmm_threads_test.c
+    test/unit/rivals_addresses_test.c
     test/unit/rivals_paging_test.c
     test/unit/vmm_check_test.c
     test/unit/vmm_cpus_test.c
@@ -320,6 +321,16 @@ set(CAIRN_RIVAL_SOURCES
     test/rivals/paging/recursive.c
     test/rivals/paging/spaces.c
     test/rivals/paging/window.c)
+
+# Other ways to hand out addresses, to be compared with the arena: host only.
+set(CAIRN_ADDRESSES_SOURCES
+    test/rivals/addresses/buddy.c
+    test/rivals/addresses/cairn.c
+    test/rivals/addresses/chunks.c
+    test/rivals/addresses/list.c
+    test/rivals/addresses/segments.c
+    test/rivals/addresses/tree.c
+    test/rivals/addresses/vmem.c)
 
 # Benchmarks, host only. (What stands against the PMM is in cmake/host.cmake: it is compiled as the PMM is.)
 set(CAIRN_BENCH_SOURCES
@@ -341,3 +352,10 @@ set(CAIRN_PAGING_BENCH_SOURCES
     test/bench/paging_cases.c
     test/bench/paging_count.c
     test/bench/paging_model.c)
+
+# The benchmark of addresses; the same.
+set(CAIRN_ARENA_BENCH_SOURCES
+    test/bench/arena_bench.c
+    test/bench/arena_play.c
+    test/bench/arena_touched.c
+    test/bench/arena_trace.c)

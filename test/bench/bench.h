@@ -48,5 +48,6 @@ double bench_median(double *values, unsigned count);
 void bench_pmm(const struct bench_options *options);
 void bench_pmm_scout(const struct bench_options *options); /* prints the calls that bench_pmm counts */
 void bench_paging(const struct bench_options *options);
+void bench_arena(const struct bench_options *options);
 
 #endif

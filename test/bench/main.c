@@ -29,6 +29,7 @@ static const struct {
 } benches[] = {
     {"pmm", BENCH_RUN(bench_pmm, bench_pmm_scout)},
     {"paging", BENCH_RUN(bench_paging, nothing)},
+    {"arena", BENCH_RUN(bench_arena, nothing)},
 };
 enum { BENCHES = sizeof benches / sizeof benches[0] };
 
