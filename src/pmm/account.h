@@ -7,13 +7,14 @@
 
 #include "pmm/block.h"
 
-static inline enum pmm_zone zone_limit(unsigned flags) /* the highest zone that may serve it */
+static inline enum pmm_zone zone_limit(unsigned flags) /* the highest zone that may serve it: the lowest it names */
 {
-    static const uint8_t limits[] = {PMM_ZONE_HIGH, PMM_ZONE_1M, PMM_ZONE_16M, PMM_ZONE_1M,
-                                     PMM_ZONE_4G,   PMM_ZONE_1M, PMM_ZONE_16M, PMM_ZONE_1M};
     static_assert(PMM_BELOW_16M == PMM_BELOW_1M << 1 && PMM_BELOW_4G == PMM_BELOW_1M << 2, "three bits");
-    return (enum pmm_zone)limits[flags / PMM_BELOW_1M % ARRAY_LEN(limits)];
+    static_assert(PMM_ZONE_1M == 0 && PMM_ZONE_16M == 1 && PMM_ZONE_4G == 2 && PMM_ZONE_HIGH == 3, "in their order");
+    return (enum pmm_zone)__builtin_ctz(flags / PMM_BELOW_1M | 1U << PMM_ZONE_HIGH);
 }
+/* It may be served from any zone. */
+static inline bool takes_any(unsigned flags) { return (flags & (PMM_BELOW_1M | PMM_BELOW_16M | PMM_BELOW_4G)) == 0; }
 
 static inline uint64_t zone_free(const struct pmm *pmm, enum pmm_zone zone) /* frames in exactly this zone */
 {
@@ -24,24 +25,40 @@ static inline uint64_t zone_free(const struct pmm *pmm, enum pmm_zone zone) /* f
     return zone == PMM_ZONE_1M ? low : pmm->zone_free[PMM_ZONE_16M] - low;
 }
 
+/* After n frames less, does this zone have what is kept there for others? */
+static inline bool zone_keeps_enough(const struct pmm *pmm, enum pmm_zone zone, uint64_t n)
+{
+    uint64_t kept = pmm->zone_reserve[zone];
+    if (kept == 0) {
+        return true;
+    }
+    uint64_t free = zone_free(pmm, zone);
+    return free >= n && free - n >= kept;
+}
+
 /* May a request with these flags take n frames of this zone, and leave there what is kept for others? */
 static inline bool zone_leaves(const struct pmm *pmm, enum pmm_zone zone, unsigned flags, uint64_t n)
 {
     enum pmm_zone limit = zone_limit(flags);
-    if (zone >= limit || pmm->zone_reserve[zone] == 0 || (flags & (PMM_EMERGENCY | PMM_PROMISED)) != 0) {
+    if (zone >= limit || (flags & (PMM_EMERGENCY | PMM_PROMISED)) != 0) {
         return zone <= limit;
     }
-    uint64_t free = zone_free(pmm, zone);
-    return free >= n && free - n >= pmm->zone_reserve[zone];
+    return zone_keeps_enough(pmm, zone, n);
 }
 
-/* Bit per zone above 1 MiB that may serve such a request for n frames. */
+/* Bit per zone above 1 MiB that may serve such a request for n frames: as zone_leaves has it. */
 static inline unsigned zones_serving(const struct pmm *pmm, unsigned flags, uint64_t n)
 {
-    unsigned zones = (2U << zone_limit(flags)) - (1U << PMM_ZONE_16M); /* none of them for PMM_BELOW_1M */
-    if (pmm->zones_reserve) {
-        zones &= ~((unsigned)!zone_leaves(pmm, PMM_ZONE_16M, flags, n) << PMM_ZONE_16M);
-        zones &= ~((unsigned)!zone_leaves(pmm, PMM_ZONE_4G, flags, n) << PMM_ZONE_4G);
+    enum pmm_zone limit = zone_limit(flags);
+    unsigned zones = (2U << limit) - (1U << PMM_ZONE_16M); /* none of them for PMM_BELOW_1M */
+    if (!pmm->zones_reserve || (flags & (PMM_EMERGENCY | PMM_PROMISED)) != 0) {
+        return zones;
+    }
+    if (limit > PMM_ZONE_16M && !zone_keeps_enough(pmm, PMM_ZONE_16M, n)) {
+        zones &= ~(1U << PMM_ZONE_16M);
+    }
+    if (limit > PMM_ZONE_4G && !zone_keeps_enough(pmm, PMM_ZONE_4G, n)) {
+        zones &= ~(1U << PMM_ZONE_4G);
     }
     return zones;
 }
@@ -84,11 +101,13 @@ void account_pay_more(struct pmm *pmm, uint64_t n);
 /* The account pays for n frames; where a block was closed meanwhile, what else there is. */
 static inline void account_pay(struct pmm *pmm, uint64_t *account, uint64_t n)
 {
-    uint64_t part = n < *account ? n : *account;
-    *account -= part;
-    if (__builtin_expect(part < n, 0)) {
-        account_pay_more(pmm, n - part);
+    if (__builtin_expect(*account >= n, 1)) {
+        *account -= n;
+        return;
     }
+    n -= *account;
+    *account = 0;
+    account_pay_more(pmm, n);
 }
 
 /* The emergency reserve is filled up from `spare`. */

@@ -2,6 +2,8 @@
  * One frame at a time: alloc (see pmm.c, sections 3 and 10).
  */
 #include "pmm/fast.h"
+#include "pmm/owner.h"
+#include "pmm/take.h"
 
 enum {
     FLAGS_KNOWN =
@@ -21,77 +23,110 @@ enum status check_flags(struct pmm *pmm, const char *call, unsigned flags, unsig
     return STATUS_OK;
 }
 
+#define ALWAYS_INLINE __attribute__((always_inline)) static inline
+
 /* From the blocks, past the magazines. */
-static enum status from_blocks(struct pmm *pmm, unsigned flags, uint64_t *frame)
+ALWAYS_INLINE enum status from_blocks(struct pmm *pmm, unsigned flags, uint64_t *frame)
 {
-    bool drained = false;
-    for (;;) {
-        uint64_t *account = account_for(pmm, flags, 1);
-        unsigned got = 0;
-        enum status s = STATUS_NOMEM;
-        if (account != NULL) {
-            s = take_frames(pmm, flags, frame, 1, 1, &got);
-        }
-        if (s == STATUS_OK) {
-            account_pay(pmm, account, 1);
-            pmm->allocated++;
-            return STATUS_OK;
-        }
-        if (drained || drain_locked(pmm) == 0) {
-            return s;
-        }
-        drained = true;
+    uint64_t *account = account_for(pmm, flags, 1);
+    enum status s = account == NULL ? STATUS_NOMEM : take_frame(pmm, flags, frame, 1);
+    if (s == STATUS_OK) {
+        account_pay(pmm, account, 1);
+        pmm->allocated++;
     }
+    return s;
 }
 
-enum status alloc_locked(struct pmm *pmm, unsigned flags, uint64_t *frame)
+/* The same, when it was refused with this status: what is in magazines may do. */
+__attribute__((noinline)) static enum status from_drained(struct pmm *pmm, unsigned flags, uint64_t *frame,
+                                                          enum status s)
+{
+    return drain_locked(pmm) == 0 ? s : from_blocks(pmm, flags, frame);
+}
+
+ALWAYS_INLINE enum status alloc_inline(struct pmm *pmm, unsigned flags, uint64_t *frame)
 {
     unsigned owner = flags >> PMM_OWNER_SHIFT;
-    if (owner != 0) {
-        return owner_take(pmm, owner, (flags & FLAGS_MASK) | PMM_USER, frame);
-    }
+    struct pmm_owner *o = NULL;
+    enum status s = STATUS_ABSENT;
     if ((flags & PMM_PROMISED) != 0 && pmm->promised == 0) {
         return STATUS_MISUSE;
     }
-    struct pmm_cpu *cpu = cpu_or_null(pmm);
-    if (cpu != NULL && (flags & ~(unsigned)FLAGS_MAGAZINE) == 0) {
-        enum status s = magazine_take(pmm, cpu, flags, frame);
-        if (s == STATUS_OK) {
-            if ((flags & PMM_PROMISED) != 0) { /* the magazine's frame was nobody's promise: another one is now */
-                pmm->promised--;
-                pmm->spare++;
-            }
-            return STATUS_OK;
+    if (owner != 0) {
+        flags = (flags & FLAGS_MASK) | PMM_USER;
+        o = &pmm->owners[owner - 1];
+        s = owner_may_take(pmm, o, flags) ? owner_take(pmm, o, flags, frame) : STATUS_ABSENT;
+        if (s != STATUS_ABSENT) {
+            return s;
         }
     }
-    return from_blocks(pmm, flags, frame);
+    struct pmm_cpu *cpu = (flags & ~(unsigned)FLAGS_MAGAZINE) == 0 ? cpu_or_null(pmm) : NULL;
+    if (cpu != NULL) {
+        s = magazine_take(pmm, cpu, flags, frame);
+        if (s == STATUS_OK && (flags & PMM_PROMISED) != 0) { /* its frame was nobody's promise: another one is now */
+            pmm->promised--;
+            pmm->spare++;
+        }
+    }
+    if (s != STATUS_OK) {
+        s = from_blocks(pmm, flags, frame);
+        s = s == STATUS_OK ? s : from_drained(pmm, flags, frame, s);
+    }
+    if (o != NULL && s == STATUS_OK) {
+        o->elsewhere++;
+        o->drawn++;
+    }
+    return s;
+}
+
+enum status alloc_locked(struct pmm *pmm, unsigned flags, uint64_t *frame) { return alloc_inline(pmm, flags, frame); }
+
+ALWAYS_INLINE enum status alloc_once(struct pmm *pmm, unsigned flags, uint64_t *frame)
+{
+    lock_take(&pmm->lock);
+    enum status s = alloc_inline(pmm, flags, frame);
+    if (s == STATUS_OK) {
+        trace(pmm, PMM_EVENT_ALLOC, *frame, 1);
+    }
+    lock_drop(&pmm->lock);
+    return s;
+}
+
+/* It was refused: others are asked to give memory back. */
+__attribute__((noinline)) static enum status alloc_again(struct pmm *pmm, unsigned flags, uint64_t *frame)
+{
+    enum status s = STATUS_NOMEM;
+    unsigned rounds = 0;
+    while (s == STATUS_NOMEM && low_reclaim(pmm, flags, 1, &rounds)) {
+        s = alloc_once(pmm, flags, frame);
+    }
+    return s;
 }
 
 /* Kept out of line, like all that is rare here: inlined it would make the fast path save registers. */
 __attribute__((noinline)) enum status alloc_call(struct pmm *pmm, const char *call, unsigned flags, pfn_t *frame,
                                                  const void *caller)
 {
-    enum status s = check_flags(pmm, call, flags, FLAGS_KNOWN, caller);
+    bool is_usual = (flags & FLAGS_MASK & ~(unsigned)FLAGS_KNOWN) == 0
+                    && (flags <= FLAGS_MASK || owner_find(pmm, flags >> PMM_OWNER_SHIFT) != NULL);
+    enum status s = is_usual ? STATUS_OK : check_flags(pmm, call, flags, FLAGS_KNOWN, caller);
     if (s != STATUS_OK) {
         return s;
     }
     uint64_t taken = FRAME_NONE;
-    unsigned rounds = 0;
-    do {
-        lock_take(&pmm->lock);
-        s = alloc_locked(pmm, flags, &taken);
-        if (s == STATUS_OK) {
-            trace(pmm, PMM_EVENT_ALLOC, taken, 1);
-        }
-        lock_drop(&pmm->lock);
-    } while (s == STATUS_NOMEM && low_reclaim(pmm, flags, 1, &rounds));
+    s = alloc_once(pmm, flags, &taken);
+    if (s == STATUS_NOMEM && pmm->low_first != NULL) {
+        s = alloc_again(pmm, flags, &taken);
+    }
     if (s == STATUS_MISUSE) {
         return pmm_misuse(pmm, "%s: PMM_PROMISED, but nothing is promised (flags %#x, free %lu, caller %p)", call,
                           flags, pmm->spare, caller);
     }
     if (s == STATUS_OK) {
         *frame = pfn(taken);
-        low_look(pmm, flags);
+        if (pmm->low_first != NULL) {
+            low_look(pmm, flags);
+        }
     }
     return s;
 }

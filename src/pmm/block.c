@@ -4,6 +4,8 @@
  */
 #include "pmm/codes.h"
 
+#define ALWAYS_INLINE __attribute__((always_inline)) static inline
+
 /* ---- Frames out ---- */
 
 /* The next frames from the carve mark on: they are free whatever their codes say. */
@@ -55,7 +57,7 @@ static unsigned take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t *frame
     uint64_t end = at + EIGHTH_FRAMES, mark = block_first(pmm, b) + b->carved;
     end = end < mark ? end : mark;
     for (const code_word *w = codes_at(pmm, at); at < end; at += 4 * CODES_A_WORD, w += 4) {
-        if (n == 1 && free_in_four(w) == 0) {
+        if (maybe_free_in_four(w) == 0) {
             continue;
         }
         unsigned map = codes_map_16(w) & (end - at < 16 ? (1U << (end - at)) - 1 : ~0U);
@@ -137,6 +139,39 @@ unsigned block_take(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsi
     return got;
 }
 
+/*
+ * The lowest loose frame of the first eighth that has some, whose bit goes unless there may be another one: a frame
+ * with very many references may look like one. No look at the mark: see block_hide_mark.
+ */
+unsigned block_take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t *frame, unsigned code)
+{
+    uint64_t at = block_first(pmm, b) + (unsigned)__builtin_ctz(b->loose) * EIGHTH_FRAMES;
+    const code_word *first = codes_at(pmm, at), *four = first, *end = first + EIGHTH_WORDS;
+    while (four < end && maybe_free_in_four(four) == 0) {
+        four += 4;
+    }
+    const code_word *w = four;
+    while (w < end && maybe_free_in(w) == 0) {
+        w++;
+    }
+    uint64_t lanes = w < end && b->free > 0 ? free_lanes(w) : 0;
+    if (lanes == 0) {
+        return block_take(pmm, b, frame, 1, code);
+    }
+    at += (uint64_t)(w - first) * CODES_A_WORD + (unsigned)__builtin_ctzll(lanes) / 16;
+    code_set(pmm, at, code);
+    for (; maybe_free_in_four(four) == 0; four += 4) {
+        if (four + 4 == end) {
+            b->loose = (b->loose & (b->loose - 1U)) & 0xFFU;
+            break;
+        }
+    }
+    b->free--;
+    count_free_in(pmm, b, -1);
+    *frame = at;
+    return 1;
+}
+
 /* ---- Given frames ---- */
 
 uint64_t block_first_not_free(const struct pmm *pmm, const struct pmm_block *b, uint64_t first, uint64_t end)
@@ -160,6 +195,15 @@ static unsigned eighths_in_map(const struct block_map *map, unsigned low, unsign
     return eighths;
 }
 
+void block_hide_mark(const struct pmm *pmm, const struct pmm_block *b)
+{
+    unsigned mark = b->carved, end = mark / EIGHTH_FRAMES * EIGHTH_FRAMES + EIGHTH_FRAMES;
+    if (mark % EIGHTH_FRAMES != 0 && (b->loose >> mark / EIGHTH_FRAMES & 1) != 0) {
+        uint64_t start = block_first(pmm, b);
+        codes_fill(pmm, start + mark, start + end, CODE_UNWRITTEN);
+    }
+}
+
 void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end, const struct block_map *map)
 {
     uint64_t start = block_first(pmm, b);
@@ -178,6 +222,7 @@ void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint
         bool is_carved = map != NULL && b->carved == PMM_BLOCK_FRAMES; /* all that the map has free is loose then */
         b->loose = (is_carved ? eighths_in_map(map, low, high) : block_free_eighths(pmm, b, ~taken)) & 0xFFU;
     }
+    block_hide_mark(pmm, b);
     b->free = (uint16_t)(b->free - (high - low));
     count_free_in(pmm, b, -(int64_t)(high - low));
     block_restack(pmm, b);

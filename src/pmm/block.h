@@ -32,6 +32,33 @@ static inline uint64_t part_end(uint64_t frame, uint64_t end)
  * neither `spare` nor stacks. => how many: 0 when the block has none, or was found corrupt and is closed now.
  */
 unsigned block_take(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code);
+/* The same of one frame, where the stack is empty and some are loose. */
+unsigned block_take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t *frame, unsigned code);
+/* The same of one frame. */
+static inline unsigned block_take_one(struct pmm *pmm, struct pmm_block *b, uint64_t *frame, unsigned code)
+{
+    uint64_t first = block_first(pmm, b);
+    unsigned index = b->carved;
+    if (b->top != 0) {
+        index = b->top - (unsigned)CODE_LINK;
+        unsigned below = index < b->carved ? code_get(pmm, first + index) : 0;
+        if (!code_is_link(below) || b->free == 0) {
+            return block_take(pmm, b, frame, 1, code);
+        }
+        b->top = below == b->top ? 0 : (uint16_t)below;
+    } else if (b->loose != 0) {
+        return block_take_loose(pmm, b, frame, code);
+    } else if (b->free > 0 && index < part_limit(pmm, b)) {
+        carved_set(b, index + 1);
+    } else {
+        return block_take(pmm, b, frame, 1, code);
+    }
+    code_set(pmm, first + index, code);
+    b->free--;
+    count_free_in(pmm, b, -1);
+    *frame = first + index;
+    return 1;
+}
 /*
  * What is free in it is lost; nothing comes from it any more. Reported with `why` and `value`. `suspect`: a frame of
  * its stack whose code is no link, or FRAME_NONE.
@@ -51,11 +78,17 @@ static inline bool block_push(struct pmm *pmm, struct pmm_block *b, uint64_t fra
     b->free++;
     return true;
 }
+struct block_map { uint64_t word[PMM_BLOCK_FRAMES / 64]; }; /* a bit a frame */
 /*
  * Frames [first, end), all free, become used once. What else is free below the mark is loose from then on. `map`: of
  * the frames free before, or null.
  */
 void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end, const struct block_map *map);
+/*
+ * Where an eighth has loose frames no code in it from the mark on is a free one's, so that who looks for loose frames
+ * need not look at the mark, which stays where it is until the last of them is taken. To be called when bits are set.
+ */
+void block_hide_mark(const struct pmm *pmm, const struct pmm_block *b);
 /* Eighths, of those in `among`, with a frame whose code is a free one's: what is loose while the stack is empty. */
 unsigned block_free_eighths(const struct pmm *pmm, const struct pmm_block *b, unsigned among);
 /* First frame of [first, end), in one part, that is not free; `end`: all are. */
@@ -69,6 +102,41 @@ struct block_map block_free_map(const struct pmm *pmm, const struct pmm_block *b
 /* ---- stack.c: the stacks that blocks lie on ---- */
 void block_restack(struct pmm *pmm, struct pmm_block *b); /* put it where its counts say */
 void block_unstack(struct pmm *pmm, struct pmm_block *b);
+void block_place(struct pmm *pmm, struct pmm_block *b); /* block_restack of one that lies nowhere */
+void block_place_whole(struct pmm *pmm, struct pmm_block *b); /* the same of one with 512 free frames, its mark 0 */
+/* It lies on a stack of partly free blocks, and not all of it is free: to the stack where it belongs, or to none. */
+static inline void stack_move(struct pmm *pmm, struct pmm_block *b)
+{
+    struct pmm_region *r = &pmm->regions[b->region];
+    unsigned class = class_of(b), stack = b->stack, mask = r->masks[class];
+    uint32_t *heads = r->stacks[class], next = b->next;
+    if (next != PMM_NO_BLOCK) {
+        pmm->blocks[next].prev = b->prev;
+    }
+    if (b->prev != PMM_NO_BLOCK) {
+        pmm->blocks[b->prev].next = next;
+    } else {
+        heads[stack] = next;
+        mask &= next == PMM_NO_BLOCK ? ~(1U << stack) : ~0U;
+    }
+    b->stack = STACK_NONE;
+    if (b->free > 0) {
+        unsigned to = (b->free - 1U) / STACK_FRAMES;
+        uint32_t self = (uint32_t)(b - pmm->blocks);
+        b->stack = (uint8_t)(to & 0xFU);
+        b->next = heads[to];
+        b->prev = PMM_NO_BLOCK;
+        if (b->next != PMM_NO_BLOCK) {
+            pmm->blocks[b->next].prev = self;
+        }
+        heads[to] = self;
+        mask |= 1U << to;
+    }
+    r->masks[class] = (uint8_t)mask;
+    if (mask == 0) {
+        supply_leave(pmm, r, (enum pmm_supply)class);
+    }
+}
 /* After a push: the counts at which a block must move. */
 static inline bool block_must_move(const struct pmm_block *b)
 {
@@ -80,6 +148,48 @@ void current_retire(struct pmm *pmm, unsigned node, unsigned class); /* back to 
 void currents_retire(struct pmm *pmm);                               /* all of them */
 /* b, where ever it lay, be it somebody else's current one; the one before it goes to its stack. */
 void current_set(struct pmm *pmm, struct pmm_block *b, unsigned node, unsigned class);
+/* b, which lies nowhere; the one before it goes to its stack. */
+static inline void current_put(struct pmm *pmm, struct pmm_block *b, unsigned node, unsigned class)
+{
+    struct pmm_block *before = pmm->current[node][class];
+    if (before->free > 0) {
+        current_retire(pmm, node, class);
+    } else {
+        before->stack = STACK_NONE; /* it may be `none`, too */
+    }
+    b->stack = STACK_CURRENT;
+    pmm->currents = (uint16_t)(pmm->currents | current_bit(node, class));
+    lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
+    pmm->current[node][class] = b;
+}
+/* The fullest of the partly free blocks of this class that the region has. */
+static inline struct pmm_block *stack_fullest(struct pmm *pmm, const struct pmm_region *r, unsigned class)
+{
+    return &pmm->blocks[r->stacks[class][__builtin_ctz(r->masks[class])]];
+}
+/* The block that comes first of a kind that the region gives, but never-used ones: the fullest. */
 struct pmm_block *stack_first(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind);
+/* The same, off its stack. */
+static inline struct pmm_block *stack_pop(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind)
+{
+    unsigned stack = kind == PMM_SUPPLY_HOLED ? STACK_HOLED : STACK_WHOLE;
+    uint32_t *head = kind == PMM_SUPPLY_HOLED ? &r->holed : &r->whole;
+    if (kind <= PMM_SUPPLY_USER) {
+        stack = (unsigned)__builtin_ctz(r->masks[kind]);
+        head = &r->stacks[kind][stack];
+    }
+    struct pmm_block *b = &pmm->blocks[*head];
+    b->stack = STACK_NONE;
+    pmm->whole_blocks -= stack == STACK_WHOLE;
+    *head = b->next;
+    if (b->next != PMM_NO_BLOCK) {
+        pmm->blocks[b->next].prev = PMM_NO_BLOCK;
+        return b;
+    }
+    if (kind > PMM_SUPPLY_USER || (r->masks[kind] &= (uint8_t)~(1U << stack)) == 0) {
+        supply_leave(pmm, r, kind);
+    }
+    return b;
+}
 
 #endif

@@ -7,6 +7,8 @@
 struct tally { /* frames of a block, by what their codes say */
     uint64_t links, never, used, metadata, reserved, bad, cached, lost, retained;
     uint64_t links_of[PMM_BLOCK_FRAMES / EIGHTH_FRAMES];
+    uint64_t like_free[PMM_BLOCK_FRAMES / EIGHTH_FRAMES]; /* in use, but a quick look takes them for free */
+    bool hidden; /* where the mark's eighth has loose frames, no code in it from the mark on is a free one's */
 };
 
 /* What a walk over the stack found. */
@@ -63,7 +65,7 @@ static unsigned stack_wanted(const struct pmm *pmm, const struct pmm_block *b)
 static struct tally take_tally(struct check *c, const struct pmm_block *b, uint64_t from, uint64_t to)
 {
     const struct pmm *pmm = c->pmm;
-    struct tally t = {0};
+    struct tally t = {.hidden = true};
     uint64_t start = block_start(block_of(from));
     for (uint64_t f = from; f < to; f++) {
         unsigned code = code_get(pmm, f);
@@ -76,6 +78,8 @@ static struct tally take_tally(struct check *c, const struct pmm_block *b, uint6
                   carved ? "an owner has its block" : "it lies beyond the carve mark");
         }
         if (!carved) {
+            bool is_searched = (b->loose >> (f - start) / EIGHTH_FRAMES & 1) != 0;
+            t.hidden = t.hidden && !(is_searched && code_is_link(code));
             if (b->mode != PMM_BLOCK_CLOSED && !is_ram) {
                 wrong(c, "PMM-I4: frame %#lx is not RAM and lies beyond the carve mark %u", f, b->carved);
             }
@@ -83,6 +87,7 @@ static struct tally take_tally(struct check *c, const struct pmm_block *b, uint6
         }
         t.links += code_is_link(code);
         t.links_of[index_in_block(f) / EIGHTH_FRAMES] += code_is_link(code);
+        t.like_free[index_in_block(f) / EIGHTH_FRAMES] += code_is_count(code) && (code & CODE_LIKE_FREE) != 0;
         t.used += code_is_used(code);
         t.cached += code == CODE_CACHED;
         t.metadata += code == CODE_METADATA;
@@ -109,11 +114,14 @@ static void check_stack_of(struct check *c, const struct pmm_block *b, uint64_t 
               block_of(start), depth.all, t->links, t->never, b->free);
     }
     for (unsigned q = 0; q < ARRAY_LEN(depth.of) && is_sound; q++) { /* what is free and not on the stack is loose */
-        bool says = (b->loose >> q & 1) != 0;
-        if ((t->links_of[q] != depth.of[q]) != says) {
+        bool says = (b->loose >> q & 1) != 0, is = t->links_of[q] != depth.of[q];
+        if (is != says && !(says && t->like_free[q] > 0)) {
             wrong(c, "PMM-I2: block %#lx: eighth %u has %lu link codes, %zu on the stack, and its loose bit is %u",
                   block_of(start), q, t->links_of[q], depth.of[q], says);
         }
+    }
+    if (!t->hidden) {
+        wrong(c, "PMM-I2: block %#lx: a code behind the mark %u looks like a loose frame", block_of(start), b->carved);
     }
     uint64_t usable = t->links + t->never + t->used + t->cached + t->metadata;
     if (b->usable != usable || b->retained != t->retained) {

@@ -30,6 +30,21 @@ static inline uint64_t free_in_four(const code_word *w) /* of words; not 0: one 
     return (free_marks(w) | free_marks(w + 1) | free_marks(w + 2) | free_marks(w + 3)) & 0x8000800080008000ULL;
 }
 static_assert(CODE_LINK == 0xFE00, "free_lanes");
+/* Bit 9 is one in all codes of free frames, and in no other code but some counts of very many references. */
+enum { CODE_LIKE_FREE = 0x200 };
+static_assert((CODE_LINK & CODE_LIKE_FREE) != 0 && CODE_LAST - CODE_METADATA < CODE_LIKE_FREE
+              && (CODE_METADATA & CODE_LIKE_FREE) == 0 && (CODE_LAST & CODE_LIKE_FREE) == 0, "nor has one of these");
+/* 0: no frame of this word, of these four is free. */
+static inline uint64_t maybe_free_in(const code_word *w)
+{
+    return __atomic_load_n(w, __ATOMIC_RELAXED) & CODE_LIKE_FREE * 0x0001000100010001ULL;
+}
+static inline uint64_t maybe_free_in_four(const code_word *w)
+{
+    return (__atomic_load_n(w, __ATOMIC_RELAXED) | __atomic_load_n(w + 1, __ATOMIC_RELAXED)
+            | __atomic_load_n(w + 2, __ATOMIC_RELAXED) | __atomic_load_n(w + 3, __ATOMIC_RELAXED))
+           & CODE_LIKE_FREE * 0x0001000100010001ULL;
+}
 
 /* The codes of frames [from, to) become `code`. */
 void codes_fill(const struct pmm *pmm, uint64_t from, uint64_t to, unsigned code);

@@ -8,11 +8,7 @@
  */
 #include "pmm/internal.h"
 
-static const void *page_of(const void *p) { return vaddr_to_ptr(vaddr_page(ptr_to_vaddr(p))); }
 static uint64_t page_number(const void *p) { return vaddr_page_number(ptr_to_vaddr(p)); }
-
-const void *states_page(const struct pmm *pmm, uint64_t block) { return page_of(&pmm->states[block_start(block)]); }
-const void *descriptor_page(const struct pmm *pmm, uint64_t block) { return page_of(&pmm->blocks[block]); }
 
 /* Pages [first, last] and their tables, from `level` up. */
 static void units_add(struct units *u, uint64_t first, uint64_t last, unsigned level, unsigned levels)

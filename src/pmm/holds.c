@@ -5,37 +5,82 @@
 #include "lib/string.h"
 #include "pmm/internal.h"
 
+/* Halving: one of the n from `at` on is the last that ends at or before the frame, or none is. */
 size_t run_at(const struct pmm *pmm, uint64_t frame)
 {
     const struct frame_run *at = pmm->runs;
     size_t n = pmm->run_count;
-    while (n > 0) { /* it is one of the n from `at` on, or the one behind them */
-        size_t half = n / 2;
-        bool behind = run_end(at[half]) <= frame;
-        at = behind ? at + half + 1 : at;
-        n = behind ? n - half - 1 : half;
+    if (n == 0) {
+        return 0;
     }
-    return (size_t)(at - pmm->runs);
+    for (size_t half = n / 2; half > 0; half = n / 2) {
+        at = run_end(at[half - 1]) <= frame ? at + half : at;
+        n -= half;
+    }
+    return (size_t)(at - pmm->runs) + (run_end(*at) <= frame);
 }
 
 size_t hold_at(const struct pmm *pmm, uint64_t frame)
 {
     const struct frame_hold *at = pmm->holds;
     size_t n = pmm->hold_count;
-    while (n > 0) {
-        size_t half = n / 2;
-        bool behind = hold_end(at[half]) <= frame;
-        at = behind ? at + half + 1 : at;
-        n = behind ? n - half - 1 : half;
+    if (n == 0) {
+        return 0;
     }
-    return (size_t)(at - pmm->holds);
+    for (size_t half = n / 2; half > 0; half = n / 2) {
+        at = hold_end(at[half - 1]) <= frame ? at + half : at;
+        n -= half;
+    }
+    return (size_t)(at - pmm->holds) + (hold_end(*at) <= frame);
+}
+
+enum { STEPS_NEAR = 3 }; /* entries looked at before all are halved */
+
+static size_t run_near(const struct pmm *pmm, uint64_t frame, size_t hint)
+{
+    const struct frame_run *runs = pmm->runs;
+    size_t at = hint <= pmm->run_count ? hint : 0;
+    for (unsigned steps = 0; steps < STEPS_NEAR; steps++) {
+        if (at > 0 && run_end(runs[at - 1]) > frame) {
+            at--;
+        } else if (at < pmm->run_count && run_end(runs[at]) <= frame) {
+            at++;
+        } else {
+            return at;
+        }
+    }
+    return run_at(pmm, frame);
+}
+
+static size_t hold_near(const struct pmm *pmm, uint64_t frame, size_t hint)
+{
+    const struct frame_hold *holds = pmm->holds;
+    size_t at = hint <= pmm->hold_count ? hint : 0;
+    for (unsigned steps = 0; steps < STEPS_NEAR; steps++) {
+        if (at > 0 && hold_end(holds[at - 1]) > frame) {
+            at--;
+        } else if (at < pmm->hold_count && hold_end(holds[at]) <= frame) {
+            at++;
+        } else {
+            return at;
+        }
+    }
+    return hold_at(pmm, frame);
 }
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
+struct stretch stretch_near(const struct pmm *pmm, uint64_t from, struct pmm_list_hint hint)
+{
+    return (struct stretch){from, from, run_near(pmm, from, hint.run), hold_near(pmm, from, hint.hold)};
+}
+
 struct stretch stretch_from(const struct pmm *pmm, uint64_t from)
 {
-    return (struct stretch){from, from, run_at(pmm, from), hold_at(pmm, from)};
+    struct stretch s = stretch_near(pmm, from, pmm->looked);
+    struct pmm *remembers = (struct pmm *)(uintptr_t)pmm; /* nothing depends on it */
+    remembers->looked = stretch_hint(&s);
+    return s;
 }
 
 bool stretch_next(const struct pmm *pmm, struct stretch *s, uint64_t end)

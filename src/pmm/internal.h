@@ -138,6 +138,12 @@ struct stretch {
     size_t run, hold; /* indices, of those that end behind it */
 };
 struct stretch stretch_from(const struct pmm *pmm, uint64_t from);
+/* The same, O(1) where the hint is about right. */
+struct stretch stretch_near(const struct pmm *pmm, uint64_t from, struct pmm_list_hint hint);
+static inline struct pmm_list_hint stretch_hint(const struct stretch *s)
+{
+    return (struct pmm_list_hint){(uint32_t)s->run, (uint32_t)s->hold};
+}
 bool stretch_next(const struct pmm *pmm, struct stretch *s, uint64_t end); /* false: none before `end` */
 /* First block that lies wholly in the stretch, and the one behind the last such; first >= end: there is none. */
 static inline uint64_t whole_first(const struct stretch *s) { return block_of(s->first + PMM_BLOCK_FRAMES - 1); }
@@ -181,7 +187,20 @@ static inline unsigned nodes_with(const struct pmm *pmm, unsigned zone, unsigned
 {
     return (uint8_t)(pmm->nodes_with[zone] >> (kind * 8));
 }
-void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind, bool has);
+/* The region has blocks of this kind, and is not on the list of its place; it is, and has none any more. */
+void supply_join(struct pmm *pmm, uint16_t slot, enum pmm_supply kind);
+void supply_leave(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind);
+static inline void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind, bool has)
+{
+    if ((r->listed >> kind & 1) == has) {
+        return;
+    }
+    if (has) {
+        supply_join(pmm, (uint16_t)(r - pmm->regions), kind);
+    } else {
+        supply_leave(pmm, r, kind);
+    }
+}
 /*
  * A never-used block of r whose 512 frames are all usable, the lowest of the last extent, else of a gap; FRAME_NONE.
  * O(stretches between it and the one found before).
@@ -191,7 +210,7 @@ uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r);
 void fresh_whole_change(struct pmm *pmm, struct pmm_region *r, int64_t blocks);
 uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_block); /* such, by the lists alone */
 /* Lowest never-used block of r with a usable frame, in the last extent, else in a gap; FRAME_NONE: there is none. */
-uint64_t fresh_block(const struct pmm *pmm, const struct pmm_region *r);
+uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r);
 void extent_take(struct pmm *pmm, struct pmm_region *r, uint64_t block); /* its descriptor is backed; it is open now */
 /* First usable frame at or behind `from` that is in a never-used block of any region; FRAME_NONE. */
 uint64_t unopened_next(const struct pmm *pmm, uint64_t from);
@@ -238,8 +257,14 @@ struct unit_counter {
     struct units states, blocks;
     unsigned levels;
 };
-const void *states_page(const struct pmm *pmm, uint64_t block);
-const void *descriptor_page(const struct pmm *pmm, uint64_t block);
+static inline const void *states_page(const struct pmm *pmm, uint64_t block)
+{
+    return vaddr_to_ptr(vaddr_page(ptr_to_vaddr(&pmm->states[block_start(block)])));
+}
+static inline const void *descriptor_page(const struct pmm *pmm, uint64_t block)
+{
+    return vaddr_to_ptr(vaddr_page(ptr_to_vaddr(&pmm->blocks[block])));
+}
 void units_add_blocks(const struct pmm *pmm, struct unit_counter *c, uint64_t first, uint64_t end);
 void units_add_edge(const struct pmm *pmm, struct unit_counter *c, uint64_t block); /* what exists for it now */
 bool kept_edges(const struct pmm *pmm, uint64_t *first,
@@ -326,8 +351,6 @@ static inline struct pmm_owner *owner_find(const struct pmm *pmm, unsigned owner
     bool exists = owner - 1 < pmm->owner_capacity && pmm->owners[owner - 1].is_open != 0;
     return exists ? &pmm->owners[owner - 1] : NULL;
 }
-/* A frame for this owner: from a block of its own where it has or gets one. => as take_frames. */
-enum status owner_take(struct pmm *pmm, unsigned owner, unsigned flags, uint64_t *frame);
 /* Its own block leaves its lists for good, and is an ordinary one of the user class. */
 void owner_lose_block(struct pmm *pmm, struct pmm_block *b);
 /* Make one block of some owner that has free frames ordinary. false: there is none. */
@@ -342,24 +365,6 @@ void owner_list_remove(struct pmm *pmm, struct pmm_block *b);
 enum status open_claimed(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t frames, unsigned class);
 /* The first frames of this never-used block become used once, or all of it is handed out: others pay for that. */
 enum status open_last(struct pmm *pmm, uint64_t block, uint64_t frames, unsigned class, uint64_t *first);
-
-/* ---- run.c, run_search.c, run_free.c ---- */
-/* A block that was handed out whole, or cached so, is wholly free: counts region and `spare`. */
-void block_make_whole(struct pmm *pmm, struct pmm_block *b);
-/* What is behind a block of r that is wholly free now is no run's continuation; no run leaves its region. */
-void part_becomes_head(struct pmm *pmm, const struct pmm_region *r, uint64_t block);
-struct block_map { uint64_t word[PMM_BLOCK_FRAMES / 64]; };
-struct run_wish {
-    uint64_t frames, align, boundary, end; /* all in frames; boundary 0: none; all lies below `end` */
-};
-/* The first frame of a run that meets the wish in [from, stop), all free; FRAME_NONE. */
-uint64_t fit_in_stretch(uint64_t from, uint64_t stop, const struct run_wish *wish);
-/* First index where the map of a block that starts at `start` has a run that meets the wish; 512: none. */
-unsigned map_find(const struct block_map *map, uint64_t start, const struct run_wish *wish);
-/* First block of `blocks` wholly free ones in r that meet the wish; FRAME_NONE. Uses and renews the hint. */
-uint64_t region_find_blocks(struct pmm *pmm, struct pmm_region *r, uint64_t blocks, const struct run_wish *wish);
-/* Frames of the longest stretch of wholly free blocks of r, cut off at `limit`. */
-uint64_t region_largest_extent(struct pmm *pmm, struct pmm_region *r, uint64_t limit);
 
 /* ---- pressure.c ---- */
 /*

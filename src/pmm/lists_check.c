@@ -143,6 +143,13 @@ void check_owners(struct check *c)
                   pmm->owned_partly[zone]);
         }
     }
+    unsigned zones = 0;
+    for (unsigned zone = 0; zone < PMM_ZONES; zone++) {
+        zones |= (unsigned)(pmm->owned_partly[zone] > 0) << zone;
+    }
+    if (zones != pmm->owned_zones) {
+        wrong(c, "PMM-I10: owners' blocks have free frames in zones %#x, remembered are %#x", zones, pmm->owned_zones);
+    }
     if (open != pmm->owner_count || listed != partly) {
         wrong(c, "PMM-I10: %zu owners are open, counted %zu; %zu have free frames, listed %zu", open, pmm->owner_count,
               partly, listed);

@@ -7,6 +7,7 @@
  * block with one of them is not wholly free; whoever needs whole blocks, exact regions or the last frames drains first.
  */
 #include "pmm/fast.h"
+#include "pmm/run.h"
 #include "pmm/zero_pool.h"
 
 /*

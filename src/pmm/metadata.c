@@ -2,9 +2,11 @@
  * Opening a block: paying for the pages behind its descriptor and its states (see pmm.c, sections 5 and 6).
  */
 #include "pmm/block.h"
+#include "pmm/place.h"
 
 /* The never-used frames that pay: usable ones of never-used blocks in [start, next), ascending. */
 struct payer {
+    struct pmm_region *r; /* of the block that is opened */
     uint64_t start, next;
 };
 
@@ -14,6 +16,9 @@ npages_t open_cost(const struct pmm *pmm, uint64_t block)
     uint64_t d = pmm->backing.missing(pmm->backing.ctx, descriptor).v,
              s = pmm->backing.missing(pmm->backing.ctx, states).v;
     uint64_t cost = d + s;
+    if (d <= 1 || s <= 1) {
+        return npages(cost); /* no table is missing for both */
+    }
     uint64_t d_unit = vaddr_page_number(ptr_to_vaddr(descriptor)), s_unit = vaddr_page_number(ptr_to_vaddr(states));
     for (uint64_t level = 1; level <= pmm->backing.table_levels; level++) {
         d_unit /= PAGES_PER_2M;
@@ -26,6 +31,9 @@ npages_t open_cost(const struct pmm *pmm, uint64_t block)
 /* A block of the first region that gives such, or null. */
 static struct pmm_block *first_of(struct pmm *pmm, enum pmm_supply kind)
 {
+    if (!any_giving(pmm, KIND(kind))) {
+        return NULL;
+    }
     for (unsigned zone = PMM_ZONES; zone-- > 0;) {
         unsigned nodes = nodes_with(pmm, zone, kind);
         if (nodes != 0) {
@@ -71,7 +79,7 @@ static struct pmm_block *any_opened(struct pmm *pmm)
 static uint64_t take_opened(struct pmm *pmm, struct pmm_block *b)
 {
     uint64_t frame;
-    unsigned got = block_take(pmm, b, &frame, 1, CODE_METADATA);
+    unsigned got = block_take_one(pmm, b, &frame, CODE_METADATA);
     block_restack(pmm, b);
     return got > 0 ? frame : FRAME_NONE;
 }
@@ -79,7 +87,8 @@ static uint64_t take_opened(struct pmm *pmm, struct pmm_block *b)
 static uint64_t take_unopened(struct pmm *pmm, struct payer *payer, uint64_t frame)
 {
     payer->next = frame + 1;
-    untouched_taken(pmm, region_find(pmm, block_of(frame)), frame, 1);
+    bool is_near = block_of(frame) - payer->r->base < payer->r->blocks;
+    untouched_taken(pmm, is_near ? payer->r : region_find(pmm, block_of(frame)), frame, 1);
     return frame;
 }
 
@@ -111,6 +120,7 @@ static uint64_t pay(struct pmm *pmm, uint64_t block, struct payer *payer)
 static enum status broke(struct pmm *pmm, const char *why, const void *page)
 {
     pmm->broken = true;
+    pmm->kinds_given = ~(KIND(PMM_SUPPLY_FRESH) | KIND(PMM_SUPPLY_FRESH_WHOLE)); /* opened blocks go on serving */
     report(REPORT_CORRUPT, "pmm: %s for the page at %p: no block will be opened any more", why, page);
     return STATUS_CORRUPT;
 }
@@ -141,8 +151,7 @@ static enum status back_page(struct pmm *pmm, uint64_t block, const void *page, 
 }
 
 /* `costs`: pages are missing. */
-static enum status open_one(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, bool costs,
-                            struct payer *payer)
+static enum status open_one(struct pmm *pmm, uint64_t block, unsigned class, bool costs, struct payer *payer)
 {
     enum status s = STATUS_OK;
     if (costs) {
@@ -152,9 +161,9 @@ static enum status open_one(struct pmm *pmm, struct pmm_region *r, uint64_t bloc
     if (s != STATUS_OK) {
         return s;
     }
-    unsigned free = block_write(pmm, r, block, class, payer->start, payer->next);
-    extent_take(pmm, r, block);
-    untouched_sub(pmm, r, free);
+    unsigned free = block_write(pmm, payer->r, block, class, payer->start, payer->next);
+    extent_take(pmm, payer->r, block);
+    untouched_sub(pmm, payer->r, free);
     return STATUS_OK;
 }
 
@@ -168,10 +177,11 @@ static enum status open_together(struct pmm *pmm, unsigned class)
     if (at == FRAME_NONE) {
         return broke(pmm, "no frame is left", NULL);
     }
-    struct payer payer = {at, at};
+    struct payer payer = {NULL, at, at};
     do {
         uint64_t block = block_of(at);
-        enum status s = open_one(pmm, region_find(pmm, block), block, class, true, &payer);
+        payer.r = region_find(pmm, block);
+        enum status s = open_one(pmm, block, class, true, &payer);
         if (s != STATUS_OK) {
             return s;
         }
@@ -188,20 +198,22 @@ enum status block_open_off_stack(struct pmm *pmm, struct pmm_region *r, uint64_t
     if (pmm->broken) {
         return STATUS_CORRUPT;
     }
-    uint64_t there = pmm_free_frames(pmm) + pmm->earmarked - pmm->untouched; /* free frames of opened blocks */
     uint64_t start = block_start(block), end = block_start(block + 1);
     uint64_t cost = open_cost(pmm, block).v;
-    bool claims = pmm->claim_first != pmm->claim_end;
-    if (class != 0 && cost > 0 && !claims && partly_free(pmm, 0) == NULL) {
-        class = 0; /* user blocks do not pay while others can: this one is for the kernel then */
+    struct payer payer = {r, start, start};
+    if (cost > 0) {
+        uint64_t there = pmm_free_frames(pmm) + pmm->earmarked - pmm->untouched; /* free frames of opened blocks */
+        bool claims = pmm->claim_first != pmm->claim_end;
+        if (class != 0 && !claims && partly_free(pmm, 0) == NULL) {
+            class = 0; /* user blocks do not pay while others can: this one is for the kernel then */
+        }
+        if (block == 0 && (there >= cost || there + usable_count(pmm, frames_below_1m(), end) >= cost)) {
+            payer.start = payer.next = frames_below_1m(); /* memory below 1 MiB is for those who need it there */
+        } else if (there < cost && there + usable_count(pmm, start, end) < cost) {
+            return open_together(pmm, class);
+        }
     }
-    if (block == 0 && (there >= cost || there + usable_count(pmm, frames_below_1m(), end) >= cost)) {
-        start = frames_below_1m(); /* memory below 1 MiB is for those who need it there */
-    } else if (there < cost && there + usable_count(pmm, start, end) < cost) {
-        return open_together(pmm, class);
-    }
-    struct payer payer = {start, start};
-    enum status s = open_one(pmm, r, block, class, cost > 0, &payer);
+    enum status s = open_one(pmm, block, class, cost > 0, &payer);
     *opened = s == STATUS_OK ? &pmm->blocks[block] : NULL;
     return s;
 }

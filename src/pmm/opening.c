@@ -12,6 +12,7 @@ struct steps {
     uint64_t paid, paid_end;  /* frames there that nobody holds are metadata */
     uint64_t at, stop, end;   /* this step is [at, stop) */
     unsigned code;            /* of its frames */
+    bool is_plain;            /* none of the block is claimed or paid, and frame 0 is not in it */
 };
 
 /* Where [first, end) begins, if that is behind `at`; else far away. */
@@ -42,6 +43,9 @@ static void step_find(struct steps *s)
     }
     s->stop = least(hold_first, s->stop);
     s->code = CODE_FREE;
+    if (s->is_plain) {
+        return;
+    }
     if (s->at == 0) {
         s->code = CODE_RESERVED; /* frame 0 is never handed out */
         s->stop = 1;
@@ -79,23 +83,41 @@ static bool is_whole(const struct steps *s)
     return is_ram && s->at != 0 && (s->hold == pmm->hold_count || pmm->holds[s->hold].first.v >= s->end);
 }
 
-/* The codes and the counts of one part of a block, up to `end`. What is free in it is loose. */
+/*
+ * The codes and the counts of one part of a block, up to `end`. What is free at the block's end was never carved. Of
+ * the rest, what is free is loose, but for the first such frame, which is the stack: it is what an opening is for.
+ */
 static void write_part(struct pmm *pmm, struct pmm_block *b, struct steps *s, uint64_t end)
 {
     unsigned usable = 0, free = 0, loose = 0;
+    carved_set(b, part_limit(pmm, b));
     for (s->end = end, step_find(s); s->at < end; step_on(s)) {
-        unsigned frames = (unsigned)(s->stop - s->at);
-        codes_fill(pmm, s->at, s->stop, s->code);
-        if (s->code == CODE_FREE) {
+        unsigned frames = (unsigned)(s->stop - s->at), first = index_in_block(s->at);
+        if (s->code == CODE_FREE && s->stop == end && b != &pmm->low) { /* `low` is always carved to its end */
+            carved_set(b, first);
+            usable += frames;
             free += frames;
-            loose |= eighths_touched(index_in_block(s->at), index_in_block(s->stop - 1) + 1);
+            continue;
         }
+        uint64_t stop = (s->stop + CODES_A_WORD - 1) / CODES_A_WORD * CODES_A_WORD; /* what is behind comes later */
+        codes_fill(pmm, s->at, stop, s->code);
         usable += s->code == CODE_FREE || s->code == CODE_METADATA || s->code == 1 ? frames : 0;
+        if (s->code != CODE_FREE) {
+            continue;
+        }
+        if (free == 0) {
+            b->top = (uint16_t)link_to(s->at);
+            code_set(pmm, s->at, b->top);
+            loose = frames > 1 ? eighths_touched(first + 1, first + frames) : 0;
+        } else {
+            loose |= eighths_touched(first, first + frames);
+        }
+        free += frames;
     }
     b->free = (uint16_t)free;
     b->usable = usable & PMM_COUNT_MASK;
-    carved_set(b, part_limit(pmm, b));
     b->loose = loose & 0xFFU;
+    block_hide_mark(pmm, b);
 }
 
 unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
@@ -109,7 +131,12 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
                             .lane = (uint8_t)(class | (unsigned)r->node << LANE_NODE_SHIFT | direct),
                             .stack = STACK_NONE, .next = PMM_NO_BLOCK, .prev = PMM_NO_BLOCK, .gap_next = PMM_NO_BLOCK};
     trace(pmm, PMM_EVENT_OPEN_BLOCK, start, PMM_BLOCK_FRAMES);
-    struct steps s = {pmm, run_at(pmm, start), hold_at(pmm, start), paid, paid_end, start, start, end, CODE_FREE};
+    struct pmm_list_hint *hint = block >= r->watermark ? &r->fresh : &r->in_gap;
+    struct stretch from = stretch_near(pmm, start, *hint);
+    bool is_plain = start != 0 && !ranges_overlap(start, end, paid, paid_end)
+                    && !ranges_overlap(start, end, pmm->claim_first, pmm->claim_end);
+    struct steps s = {pmm, from.run, from.hold, paid, paid_end, start, start, end, CODE_FREE, is_plain};
+    *hint = stretch_hint(&from);
     if (is_whole(&s)) {
         fresh_whole_change(pmm, r, -1);
     }
@@ -130,5 +157,6 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
         low_free = pmm->low.free;
     }
     write_part(pmm, b, &s, end);
+    *hint = (struct pmm_list_hint){(uint32_t)s.run, (uint32_t)s.hold};
     return low_free + b->free;
 }

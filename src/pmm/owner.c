@@ -3,7 +3,7 @@
  * through next and prev, so that it can be found when the owner goes; owners with a partly free block are a list
  * themselves, so that their frames can be found when memory is short.
  */
-#include "pmm/account.h"
+#include "pmm/owner.h"
 
 /* ---- Lists ---- */
 
@@ -29,12 +29,21 @@ static void partly_changed(struct pmm *pmm, struct pmm_owner *o, bool listed)
     }
 }
 
+static inline void owned_partly_change(struct pmm *pmm, const struct pmm_block *b, int by)
+{
+    unsigned zone = pmm->regions[b->region].zone;
+    pmm->owned_partly[zone] += (uint32_t)by;
+    pmm->owned_zones = (pmm->owned_zones & ~(1U << zone)) | (pmm->owned_partly[zone] > 0 ? 1U << zone : 0);
+}
+
 void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack)
 {
     struct pmm_owner *o = owner_find(pmm, b->owner);
     uint32_t *head = stack == STACK_OWNER_PARTLY ? &o->partly : &o->full;
     b->stack = (uint8_t)(stack & 0xFU);
-    pmm->owned_partly[pmm->regions[b->region].zone] += stack == STACK_OWNER_PARTLY;
+    if (stack == STACK_OWNER_PARTLY) {
+        owned_partly_change(pmm, b, 1);
+    }
     b->next = *head;
     b->prev = PMM_NO_BLOCK;
     *head = (uint32_t)(b - pmm->blocks);
@@ -45,12 +54,13 @@ void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack)
     }
 }
 
-void owner_list_remove(struct pmm *pmm, struct pmm_block *b)
+__attribute__((always_inline)) static inline void list_remove(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b)
 {
-    struct pmm_owner *o = owner_find(pmm, b->owner);
     unsigned stack = b->stack;
     b->stack = STACK_NONE;
-    pmm->owned_partly[pmm->regions[b->region].zone] -= stack == STACK_OWNER_PARTLY;
+    if (stack == STACK_OWNER_PARTLY) {
+        owned_partly_change(pmm, b, -1);
+    }
     if (b->next != PMM_NO_BLOCK) {
         pmm->blocks[b->next].prev = b->prev;
     }
@@ -64,6 +74,8 @@ void owner_list_remove(struct pmm *pmm, struct pmm_block *b)
     }
 }
 
+void owner_list_remove(struct pmm *pmm, struct pmm_block *b) { list_remove(pmm, owner_find(pmm, b->owner), b); }
+
 /* ---- Blocks of its own ---- */
 
 static void own(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b)
@@ -74,11 +86,13 @@ static void own(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b)
 }
 
 /* It leaves its owner's lists, is an ordinary one of the user class, and lies on no stack. */
-static void disown(struct pmm *pmm, struct pmm_block *b)
+static inline void disown(struct pmm *pmm, struct pmm_block *b)
 {
     struct pmm_owner *o = owner_find(pmm, b->owner);
     uint64_t used = (uint64_t)b->usable - b->free;
-    block_unstack(pmm, b);
+    if (b->stack != STACK_NONE) {
+        list_remove(pmm, o, b);
+    }
     o->in_own -= used;
     o->elsewhere += used;
     o->blocks--;
@@ -113,32 +127,37 @@ bool owners_give_block(struct pmm *pmm)
     return b != NULL;
 }
 
-/* Does the policy give this owner a block of its own now? */
-static bool deserves_block(const struct pmm *pmm, const struct pmm_owner *o)
+bool owners_may_have_more(const struct pmm *pmm)
 {
     uint64_t whole = pmm->whole_blocks + pmm->untouched / PMM_BLOCK_FRAMES;
     for (size_t i = 0; i < pmm->cpu_count; i++) {
         whole += __atomic_load_n(&pmm->cpus[i].whole_count, __ATOMIC_RELAXED);
     }
-    bool plenty = pmm->owner_guard == 0 || whole * pmm->owner_guard > pmm->whole_total;
-    return o->in_own + o->elsewhere >= pmm->owner_threshold && plenty;
+    return whole * pmm->owner_guard > pmm->whole_total;
 }
 
-/* A frame of its own blocks. => OK; ABSENT: it has and gets none; CORRUPT. */
-static enum status take_own(struct pmm *pmm, struct pmm_owner *o, unsigned flags, uint64_t *frame)
+/* Back to where it belongs after a frame less: with others of its owner, or, if all of it is free, to nobody. */
+static void restack(struct pmm *pmm, struct pmm_block *b)
+{
+    if (b->stack == STACK_NONE && b->free > 0 && b->free != b->usable) {
+        owner_list_add(pmm, b, STACK_OWNER_PARTLY);
+    } else if (b->free == 0 || b->stack != STACK_OWNER_PARTLY) {
+        block_restack(pmm, b);
+    }
+}
+
+enum status owner_take(struct pmm *pmm, struct pmm_owner *o, unsigned flags, uint64_t *frame)
 {
     enum status s = STATUS_OK;
     uint64_t last; /* this one stays for others */
-    while (s == STATUS_OK) {
+    do {
         struct pmm_block *b = o->partly != PMM_NO_BLOCK ? &pmm->blocks[o->partly] : NULL;
-        if (b == NULL && deserves_block(pmm, o)) {
-            b = take_whole_block(pmm, flags, &s, &last);
-            if (b != NULL) {
-                own(pmm, o, b);
-            }
-        }
         if (b == NULL) {
-            break;
+            b = take_whole_block(pmm, flags, &s, &last);
+            if (b == NULL) {
+                break;
+            }
+            own(pmm, o, b);
         }
         bool may = zone_leaves(pmm, (enum pmm_zone)pmm->regions[b->region].zone, flags, 1);
         uint64_t *account = may ? account_for(pmm, flags, 1) : NULL;
@@ -146,32 +165,16 @@ static enum status take_own(struct pmm *pmm, struct pmm_owner *o, unsigned flags
             block_restack(pmm, b); /* one that it just got goes back */
             break;
         }
-        unsigned got = block_take(pmm, b, frame, 1, 1);
-        if (got > 0) {
+        if (block_take_one(pmm, b, frame, 1) > 0) {
             o->in_own++;
+            o->drawn++;
             account_pay(pmm, account, 1);
             pmm->allocated++;
-            block_restack(pmm, b);
+            restack(pmm, b);
             return STATUS_OK;
         }
-    }
+    } while (owner_may_take(pmm, o, flags));
     return s == STATUS_OK ? STATUS_ABSENT : s;
-}
-
-enum status owner_take(struct pmm *pmm, unsigned owner, unsigned flags, uint64_t *frame)
-{
-    enum { LIMITS = PMM_BELOW_1M | PMM_BELOW_16M | PMM_BELOW_4G };
-    struct pmm_owner *o = owner_find(pmm, owner);
-    if ((flags & PMM_PROMISED) != 0 && pmm->promised == 0) {
-        return STATUS_MISUSE;
-    }
-    enum status s = (flags & LIMITS) != 0 ? STATUS_ABSENT : take_own(pmm, o, flags, frame);
-    if (s == STATUS_ABSENT) {
-        s = alloc_locked(pmm, flags, frame);
-        o->elsewhere += s == STATUS_OK;
-    }
-    o->drawn += s == STATUS_OK;
-    return s;
 }
 
 /* ---- Coming and going ---- */

@@ -11,22 +11,23 @@
  *        0xFE00 + i     free; if it is on its block's stack, frame i is below it, or is it: bottom
  *    blocks[block], 32 bytes; a zeroed one was never used. The mode is read first: in an open block a code means
  *    something below the carve mark only, so that a block that is wholly free forgets its stack in one step; in one
- *    handed out whole none does. A block with holes is carved to its end. A free frame below the mark is on the stack
- *    or *loose*: its code says no more than that it is free, and its descriptor names the eighth of the block that it
- *    is in. So a range is taken out of the middle of a stack by forgetting the stack (block.c), and all searches look
- *    at four codes at once (codes.h). See docs/design/0013-loose-frames.md. Both arrays lie at computed addresses and
- *    are backed a page at a time: a page of states serves 4 blocks, a page of descriptors 128. Frames below 1 MiB
- *    have a descriptor of their own in struct pmm. A region is cut at 16 MiB, at 4 GiB and at borders of nodes; each
- *    piece has 8 stacks a class of partly free blocks by free count (fullest first, a mask finds it), stacks of
- *    blocks with nothing in use, and extents of never-used blocks (region.c). The pieces that can give something are
- *    listed by what, zone and node.
+ *    handed out whole none does. A block with holes is carved up to its last one. A free frame below the mark is on
+ *    the stack or *loose*: its code says no more than that it is free, and its descriptor names the eighth of the
+ *    block that it is in. So a range is taken out of the middle of a stack by forgetting the stack (block.c), and all
+ *    searches look at four codes at once (codes.h). See docs/design/0013-loose-frames.md. Both arrays lie at computed
+ *    addresses and are backed a page at a time: a page of states serves 4 blocks, a page of descriptors 128. Frames
+ *    below 1 MiB have a descriptor of their own in struct pmm. A region is cut at 16 MiB, at 4 GiB and at borders of
+ *    nodes; each piece has 8 stacks a class of partly free blocks by free count (fullest first, a mask finds it),
+ *    stacks of blocks with nothing in use, and extents of never-used blocks (region.c). The pieces that can give
+ *    something are listed by what, zone and node.
  *
  * 3. Alloc: from this CPU's magazine (section 10). Else pop the current block's top frame, take a loose one, or carve
  *    the next. Block exhausted: nodes by distance, in each HIGH before 4G, then 16M the same way: the fullest partly
  *    free block of the class, a block with nothing in use, a block never used. Then another CPU's current block; then
  *    an owner's block becomes everybody's, and the other class's blocks (for the kernel these come first); then memory
  *    below 1 MiB (take.c). Which nodes have what is a word of bits a zone. A list that gets its first entry only says
- *    that there are news: the next alloc looks whether its current block is outdone. O(1), plus O(log runs + log holds
+ *    that there are news: the next alloc looks whether its current block is outdone; one call for one frame moves one
+ *    block at most (docs/design/0016-the-longest-alloc.md). O(1), plus O(log runs + log holds
  *    + stretches in the block) for each block opened, plus one step for each gap that holds nothing usable.
  *
  * 4. Free: the code must say once, below the mark of a block with a stack, else the caller is wrong. To the magazine,
@@ -279,6 +280,9 @@ static void order_nodes(struct pmm *pmm, const struct pmm_config *c)
             }
             order[at] = (uint8_t)n;
         }
+        for (unsigned n = 0; n < pmm->node_count; n++) {
+            pmm->node_bits[from] |= 1ULL << (n * 8 + order[n]);
+        }
     }
 }
 
@@ -322,6 +326,7 @@ static void take_config(struct pmm *pmm, const struct pmm_config *c)
     pmm->node_ranges = c->node_ranges;
     pmm->node_range_count = c->node_range_count;
     pmm->lock.shared = c->cpu_count > 1;
+    pmm->kinds_given = ~0ULL;
     order_nodes(pmm, c);
     pmm->low.stack = pmm->none.stack = STACK_NONE;
     for (unsigned node = 0; node < PMM_NODES_MAX; node++) {

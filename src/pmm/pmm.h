@@ -83,7 +83,7 @@ struct pmm_region;
 struct pmm_cpu;
 /* One owner's books; private to src/pmm/. */
 struct pmm_owner;
-enum { PMM_BLOCK_BYTES = 32, PMM_REGION_BYTES = 168 };
+enum { PMM_BLOCK_BYTES = 32, PMM_REGION_BYTES = 200 };
 
 /* Frames [first, first + frames) lie in this node. A block belongs to the node of its first frame. */
 struct pmm_node_range {

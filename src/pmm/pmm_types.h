@@ -61,6 +61,11 @@ struct pmm_link {
     uint16_t next, prev;
 };
 
+/* Indices of a run and a hold: the first that end behind some frame, when last looked. */
+struct pmm_list_hint {
+    uint32_t run, hold;
+};
+
 /* Descriptors lie in slots that do not move; their order by address is that of the places. */
 struct pmm_region {
     uint32_t base, blocks; /* blocks [base, base + blocks) */
@@ -80,6 +85,8 @@ struct pmm_region {
     uint8_t joined;        /* 1: users see it and the one before as one region */
     uint64_t free;         /* frames, physically free, not cached */
     uint64_t untouched;    /* the part of `free` in blocks never used */
+    struct pmm_list_hint fresh, fresh_whole_at, in_gap; /* the last extent's begin, its first whole block; a gap */
+    uint64_t unused;       /* three times 64 bytes: the address of a slot is two instructions */
 };
 
 /* The i-th region by address: what a search looks at, close together. They lie behind the descriptors. */
@@ -157,6 +164,7 @@ struct pmm {
     struct pmm_block none; /* always empty */
     uint16_t supply[PMM_SUPPLIES][PMM_ZONES][PMM_NODES_MAX]; /* first region of each list */
     uint64_t nodes_with[PMM_ZONES]; /* byte per kind of supply, in it a bit per node: that list is not empty */
+    uint64_t kinds_given;  /* all ones, but the bytes of never-used blocks are 0 once nothing can be opened any more */
     size_t region_count, region_capacity, shown_count;
     uint64_t first_block, end_block; /* of all regions */
     uint64_t ram, reserved, metadata, earmarked; /* frames */
@@ -179,6 +187,7 @@ struct pmm {
     bool broken;               /* back() failed: nothing is opened any more */
     uint8_t cache_zone;        /* frames of lower zones go past the magazines */
 
+    struct pmm_list_hint looked; /* where the lists were looked at last */
     struct frame_run *runs;
     size_t run_count, run_capacity;
     struct frame_hold *holds; /* RESERVED ones; what they say of opened blocks is history */
@@ -187,7 +196,8 @@ struct pmm {
 
     struct pmm_owner *owners; /* owner n is owners[n - 1] */
     size_t owner_capacity, owner_count;
-    uint32_t owned_partly[PMM_ZONES]; /* such blocks */
+    uint32_t owned_partly[PMM_ZONES]; /* owners' blocks with free frames */
+    unsigned owned_zones;     /* a bit each: there are such */
     uint32_t owners_partly;   /* first owner of the list of those with a partly free block; 0: none */
     uint64_t owner_threshold; /* policy */
     unsigned owner_guard;
@@ -204,6 +214,7 @@ struct pmm {
     size_t node_range_count;
     unsigned node_count;
     uint8_t node_order[PMM_NODES_MAX][PMM_NODES_MAX]; /* [from][i]: nodes by distance */
+    uint64_t node_bits[PMM_NODES_MAX];                /* [from]: byte i is the bit of node_order[from][i] */
 
     struct pmm_low *low_first; /* by cost */
     bool reclaiming;           /* callbacks are being called */

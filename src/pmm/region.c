@@ -145,29 +145,25 @@ struct pmm_block *block_find(struct pmm *pmm, uint64_t frame)
 
 /* ---- The lists: doubly linked, newest first ---- */
 
-void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind, bool has)
+void supply_join(struct pmm *pmm, uint16_t slot, enum pmm_supply kind)
 {
-    unsigned bit = 1U << kind;
-    if (((r->listed & bit) != 0) == has) {
-        return;
+    struct pmm_region *r = &pmm->regions[slot];
+    uint16_t *head = &pmm->supply[kind][r->zone][r->node], next = *head;
+    r->listed |= (uint8_t)(1U << kind);
+    r->links[kind] = (struct pmm_link){next, PMM_NO_REGION};
+    *head = slot;
+    pmm->news = UINT16_MAX; /* what a better place can give now is served before what a current block still has */
+    if (next != PMM_NO_REGION) {
+        pmm->regions[next].links[kind].prev = slot;
+    } else {
+        pmm->nodes_with[r->zone] |= 1ULL << (kind * 8 + r->node);
     }
-    r->listed = (uint8_t)(r->listed ^ bit);
-    struct pmm_link *link = &r->links[kind];
-    uint16_t *head = &pmm->supply[kind][r->zone][r->node];
-    uint64_t node = 1ULL << (kind * 8 + r->node);
-    if (has) {
-        uint16_t self = (uint16_t)(r - pmm->regions), next = *head;
-        *link = (struct pmm_link){next, PMM_NO_REGION};
-        *head = self;
-        pmm->news = UINT16_MAX; /* what a better place can give now is served before what a current block still has */
-        if (next != PMM_NO_REGION) {
-            pmm->regions[next].links[kind].prev = self;
-        } else {
-            pmm->nodes_with[r->zone] |= node;
-        }
-        return;
-    }
-    uint16_t next = link->next, prev = link->prev;
+}
+
+void supply_leave(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind)
+{
+    uint16_t next = r->links[kind].next, prev = r->links[kind].prev;
+    r->listed &= (uint8_t)~(1U << kind);
     if (next != PMM_NO_REGION) {
         pmm->regions[next].links[kind].prev = prev;
     }
@@ -175,9 +171,9 @@ void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind, 
         pmm->regions[prev].links[kind].next = next;
         return;
     }
-    *head = next;
+    pmm->supply[kind][r->zone][r->node] = next;
     if (next == PMM_NO_REGION) {
-        pmm->nodes_with[r->zone] &= ~node;
+        pmm->nodes_with[r->zone] &= ~(1ULL << (kind * 8 + r->node));
     }
 }
 
@@ -206,21 +202,25 @@ void untouched_add(struct pmm *pmm, struct pmm_region *r, uint64_t frames)
     supply_update(pmm, r, PMM_SUPPLY_FRESH, true);
 }
 
-uint64_t fresh_block(const struct pmm *pmm, const struct pmm_region *r)
+/* The first usable frame of blocks [first, end), or FRAME_NONE. */
+static uint64_t first_usable(const struct pmm *pmm, uint64_t first, uint64_t end, struct pmm_list_hint *hint)
 {
-    uint64_t end = block_start(region_end(r));
-    uint64_t frame = usable_next(pmm, block_start(r->watermark), end, NULL);
-    if (frame < end) {
-        return block_of(frame);
+    struct stretch s = stretch_near(pmm, block_start(first), *hint);
+    bool found = stretch_next(pmm, &s, block_start(end));
+    *hint = stretch_hint(&s);
+    return found ? s.first : FRAME_NONE;
+}
+
+uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r)
+{
+    uint64_t frame = FRAME_NONE;
+    if (r->watermark < region_end(r)) {
+        frame = first_usable(pmm, r->watermark, region_end(r), &r->fresh);
     }
-    for (uint32_t d = r->gaps; d != PMM_NO_BLOCK; d = pmm->blocks[d].gap_next) {
-        end = block_start(d);
-        frame = usable_next(pmm, block_start(d - pmm->blocks[d].gap_blocks), end, NULL);
-        if (frame < end) {
-            return block_of(frame);
-        }
+    for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && frame == FRAME_NONE; d = pmm->blocks[d].gap_next) {
+        frame = first_usable(pmm, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
     }
-    return FRAME_NONE;
+    return frame == FRAME_NONE ? FRAME_NONE : block_of(frame);
 }
 
 void fresh_whole_change(struct pmm *pmm, struct pmm_region *r, int64_t blocks)
@@ -242,24 +242,36 @@ uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_b
     return count;
 }
 
-static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint64_t end_block)
+static bool has_whole_block(struct frame_run run)
 {
-    struct stretch s = stretch_from(pmm, block_start(first_block));
-    while (stretch_next(pmm, &s, block_start(end_block))) {
-        if (whole_blocks(&s) > 0) {
-            return whole_first(&s);
+    return block_of(run.first.v + PMM_BLOCK_FRAMES - 1) < block_of(run_end(run));
+}
+
+static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint64_t end_block,
+                               struct pmm_list_hint *hint)
+{
+    uint64_t found = FRAME_NONE, end = block_start(end_block);
+    struct stretch s = stretch_near(pmm, block_start(first_block), *hint);
+    do {
+        while (s.run < pmm->run_count && !has_whole_block(pmm->runs[s.run])) {
+            s.run++;
         }
-    }
-    return FRAME_NONE;
+        if (!stretch_next(pmm, &s, end)) {
+            break;
+        }
+        found = whole_blocks(&s) > 0 ? whole_first(&s) : FRAME_NONE;
+    } while (found == FRAME_NONE);
+    *hint = stretch_hint(&s);
+    return found;
 }
 
 uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r)
 {
     uint64_t from = r->fresh_whole_from > r->watermark ? r->fresh_whole_from : r->watermark;
-    uint64_t block = from < region_end(r) ? whole_block_in(pmm, from, region_end(r)) : FRAME_NONE;
+    uint64_t block = from < region_end(r) ? whole_block_in(pmm, from, region_end(r), &r->fresh_whole_at) : FRAME_NONE;
     r->fresh_whole_from = (uint32_t)(block == FRAME_NONE ? region_end(r) : block);
     for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && block == FRAME_NONE; d = pmm->blocks[d].gap_next) {
-        block = whole_block_in(pmm, d - pmm->blocks[d].gap_blocks, d);
+        block = whole_block_in(pmm, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
     }
     return block;
 }

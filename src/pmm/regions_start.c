@@ -133,6 +133,7 @@ enum status make_regions(struct pmm *pmm)
     struct stretch part = {0};
     for (struct pmm_region *r = pmm->regions; s == STATUS_OK && r < pmm->regions + pmm->region_count; r++) {
         uint64_t first_frame = block_start(r->base), end_frame = block_start(region_end(r));
+        r->fresh = r->fresh_whole_at = r->in_gap = stretch_hint(&part);
         while (stretch_next(pmm, &part, end_frame)) {
             r->untouched += part.stop - part.first;
             r->fresh_whole += (uint32_t)whole_blocks(&part);

@@ -3,6 +3,7 @@
  * each of them taken in O(1), and the first frames of one more.
  */
 #include "pmm/fast.h"
+#include "pmm/run.h"
 
 enum { FLAGS_RUN = PMM_USER | PMM_BELOW_1M | PMM_BELOW_16M | PMM_BELOW_4G | PMM_EMERGENCY | PMM_NO_RECLAIM };
 
@@ -180,7 +181,7 @@ static enum status run_in_block(struct pmm *pmm, unsigned flags, const struct ru
 
 /* ---- Whole blocks ---- */
 
-static void hand_out_whole(struct pmm *pmm, struct pmm_block *b, enum pmm_mode mode)
+static inline void hand_out_whole(struct pmm *pmm, struct pmm_block *b, enum pmm_mode mode)
 {
     count_free_in(pmm, b, -(int64_t)b->free);
     b->free = b->top = 0;
@@ -202,7 +203,7 @@ static enum status last_block(struct pmm *pmm, uint64_t block, unsigned class, u
     return s;
 }
 
-static enum status one_block(struct pmm *pmm, unsigned flags, uint64_t *first)
+static inline enum status one_block(struct pmm *pmm, unsigned flags, uint64_t *first)
 {
     enum status s;
     uint64_t last;
@@ -213,7 +214,7 @@ static enum status one_block(struct pmm *pmm, unsigned flags, uint64_t *first)
     lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | (flags & PMM_USER));
     hand_out_whole(pmm, b, PMM_BLOCK_RUN_HEAD);
     b->next = RUN_OF_ONE_BLOCK;
-    *first = block_first(pmm, b);
+    *first = block_start((uint64_t)(b - pmm->blocks));
     return STATUS_OK;
 }
 
@@ -308,7 +309,7 @@ static enum status any_block(struct pmm *pmm, unsigned flags, pfn_t *first)
         }
     }
     lock_drop(&pmm->lock);
-    if (s == STATUS_OK) {
+    if (s == STATUS_OK && pmm->low_first != NULL) {
         low_look(pmm, flags);
     }
     return s;

@@ -3,6 +3,7 @@
  * look that changes nothing, then what cannot fail.
  */
 #include "pmm/fast.h"
+#include "pmm/run.h"
 
 /* First frame of [first, end) that this call may not free, or `end`; *why says why. */
 static uint64_t look(struct pmm *pmm, uint64_t first, uint64_t end, const char **why)
@@ -31,20 +32,13 @@ static uint64_t look(struct pmm *pmm, uint64_t first, uint64_t end, const char *
     return end;
 }
 
-void part_becomes_head(struct pmm *pmm, const struct pmm_region *r, uint64_t block)
-{
-    if (block < region_end(r) && block_is_open(pmm, r, block) && pmm->blocks[block].mode == PMM_BLOCK_RUN_PART) {
-        pmm->blocks[block].mode = PMM_BLOCK_RUN_HEAD;
-    }
-}
-
 void block_make_whole(struct pmm *pmm, struct pmm_block *b)
 {
     b->mode = PMM_BLOCK_OPEN; /* carved and top are 0 */
     b->free = PMM_BLOCK_FRAMES;
     count_free_in(pmm, b, PMM_BLOCK_FRAMES);
     pmm->spare += PMM_BLOCK_FRAMES;
-    block_restack(pmm, b);
+    block_place_whole(pmm, b);
 }
 
 static void count_pushed(struct pmm *pmm, struct pmm_block *b, uint64_t pushed)
@@ -74,7 +68,7 @@ static void free_in_block(struct pmm *pmm, struct pmm_block *b, uint64_t first, 
     block_restack(pmm, b);
 }
 
-static void freed(struct pmm *pmm, uint64_t first, uint64_t frames)
+static inline void freed(struct pmm *pmm, uint64_t first, uint64_t frames)
 {
     struct pmm_cpu *cpu = cpu_or_null(pmm);
     if (cpu != NULL) { /* for the next time */

@@ -4,6 +4,7 @@
  */
 #include "lib/string.h"
 #include "pmm/internal.h"
+#include "pmm/run.h"
 
 enum { WORD_BITS = 64, MAP_WORDS = PMM_BLOCK_FRAMES / WORD_BITS };
 

@@ -17,25 +17,13 @@ ALWAYS_INLINE uint32_t *stack_head(struct pmm_region *r, const struct pmm_block 
     return stack == STACK_HOLED ? &r->holed : &r->stacks[class_of(b)][stack];
 }
 
-/* The stack became empty or not: keep the masks and the region's lists right. */
-ALWAYS_INLINE void stack_changed(struct pmm *pmm, struct pmm_region *r, unsigned class, unsigned stack)
+ALWAYS_INLINE enum pmm_supply kind_of(const struct pmm_block *b, unsigned stack)
 {
-    if (stack == STACK_HOLED) {
-        supply_update(pmm, r, PMM_SUPPLY_HOLED, r->holed != PMM_NO_BLOCK);
-        return;
-    }
-    if (stack == STACK_WHOLE) {
-        supply_update(pmm, r, PMM_SUPPLY_WHOLE, r->whole != PMM_NO_BLOCK);
-        return;
-    }
-    unsigned bit = 1U << stack;
-    bool empty = r->stacks[class][stack] == PMM_NO_BLOCK;
-    r->masks[class] = (uint8_t)(empty ? r->masks[class] & ~bit : r->masks[class] | bit);
-    supply_update(pmm, r, (enum pmm_supply)class, r->masks[class] != 0);
+    return stack == STACK_HOLED ? PMM_SUPPLY_HOLED : stack == STACK_WHOLE ? PMM_SUPPLY_WHOLE
+                                                                          : (enum pmm_supply)class_of(b);
 }
 
-/* `moves`: to another stack of its class at once; whether the region has such blocks does not change. */
-ALWAYS_INLINE void unstack(struct pmm *pmm, struct pmm_block *b, bool moves)
+ALWAYS_INLINE void unstack(struct pmm *pmm, struct pmm_block *b)
 {
     unsigned stack = b->stack;
     if (stack == STACK_NONE || stack == STACK_CURRENT) {
@@ -56,14 +44,15 @@ ALWAYS_INLINE void unstack(struct pmm *pmm, struct pmm_block *b, bool moves)
         return;
     }
     *stack_head(r, b, stack) = b->next;
-    if (b->next == PMM_NO_BLOCK && moves) {
-        r->masks[class_of(b)] = (uint8_t)(r->masks[class_of(b)] & ~(1U << stack));
-    } else if (b->next == PMM_NO_BLOCK) {
-        stack_changed(pmm, r, class_of(b), stack);
+    if (b->next != PMM_NO_BLOCK) {
+        return;
+    }
+    if (stack >= PMM_STACKS || (r->masks[class_of(b)] &= (uint8_t)~(1U << stack)) == 0) {
+        supply_leave(pmm, r, kind_of(b, stack));
     }
 }
 
-void block_unstack(struct pmm *pmm, struct pmm_block *b) { unstack(pmm, b, false); }
+void block_unstack(struct pmm *pmm, struct pmm_block *b) { unstack(pmm, b); }
 
 ALWAYS_INLINE void stack_push(struct pmm *pmm, struct pmm_block *b, unsigned stack)
 {
@@ -77,8 +66,30 @@ ALWAYS_INLINE void stack_push(struct pmm *pmm, struct pmm_block *b, unsigned sta
     pmm->whole_blocks += stack == STACK_WHOLE;
     if (b->next != PMM_NO_BLOCK) {
         pmm->blocks[b->next].prev = self;
-    } else {
-        stack_changed(pmm, r, class_of(b), stack);
+        return;
+    }
+    if (stack < PMM_STACKS) {
+        r->masks[class_of(b)] |= (uint8_t)(1U << stack);
+    }
+    if ((r->listed >> kind_of(b, stack) & 1) == 0) {
+        supply_join(pmm, b->region, kind_of(b, stack));
+    }
+}
+
+/* What begins right above a block that is wholly free now is no run's continuation. No run leaves its region. */
+ALWAYS_INLINE void above_becomes_head(struct pmm *pmm, const struct pmm_block *b)
+{
+    uint64_t above = (uint64_t)(b - pmm->blocks) + 1;
+    const struct pmm_region *r = &pmm->regions[b->region];
+    if (above >= r->watermark) {
+        return;
+    }
+    if (r->gaps != PMM_NO_BLOCK && above % (PAGE_BYTES / PMM_BLOCK_BYTES) == 0
+        && pmm->backing.missing(pmm->backing.ctx, &pmm->blocks[above]).v != 0) {
+        return; /* its descriptor is not there */
+    }
+    if (pmm->blocks[above].mode == PMM_BLOCK_RUN_PART) {
+        pmm->blocks[above].mode = PMM_BLOCK_RUN_HEAD;
     }
 }
 
@@ -90,31 +101,20 @@ static void start_anew(struct pmm *pmm, struct pmm_block *b)
         b->loose = 0;
         carved_set(b, 0);
     }
-    uint64_t above = (uint64_t)(b - pmm->blocks) + 1;
-    const struct pmm_region *r = &pmm->regions[b->region];
-    if (above >= r->watermark) {
-        return;
-    }
-    if (r->gaps != PMM_NO_BLOCK && above % (PAGE_BYTES / PMM_BLOCK_BYTES) == 0) {
-        part_becomes_head(pmm, r, above); /* its descriptor may not be there */
-    } else if (pmm->blocks[above].mode == PMM_BLOCK_RUN_PART) {
-        pmm->blocks[above].mode = PMM_BLOCK_RUN_HEAD;
-    }
+    above_becomes_head(pmm, b);
 }
 
-void block_restack(struct pmm *pmm, struct pmm_block *b)
+void block_place_whole(struct pmm *pmm, struct pmm_block *b)
 {
-    if (b == &pmm->low || !block_has_stack(b) || b->stack == STACK_CURRENT) {
-        return; /* these lie on no stack */
-    }
+    above_becomes_head(pmm, b);
+    stack_push(pmm, b, STACK_WHOLE);
+}
+
+/* A block that is nobody's own, from or to where others than partly free ones lie, or none. */
+static void restack(struct pmm *pmm, struct pmm_block *b)
+{
     unsigned stack = STACK_NONE;
-    if (b->owner != 0 && b->free != b->usable) {
-        stack = b->free > 0 ? STACK_OWNER_PARTLY : STACK_OWNER_FULL;
-    } else if (b->free == b->usable && b->free > 0) {
-        if (b->owner != 0) {
-            owner_lose_block(pmm, b); /* restacks it: it is nobody's now */
-            return;
-        }
+    if (b->free == b->usable && b->free > 0) {
         start_anew(pmm, b);
         stack = b->usable == PMM_BLOCK_FRAMES ? STACK_WHOLE : STACK_HOLED;
     } else if (b->free > 0) {
@@ -123,11 +123,45 @@ void block_restack(struct pmm *pmm, struct pmm_block *b)
     if (stack == b->stack) {
         return;
     }
-    unstack(pmm, b, stack < PMM_STACKS && b->stack < PMM_STACKS);
-    if (stack >= STACK_OWNER_PARTLY && stack != STACK_NONE) {
-        owner_list_add(pmm, b, stack);
-    } else if (stack != STACK_NONE) {
+    unstack(pmm, b);
+    if (stack != STACK_NONE) {
         stack_push(pmm, b, stack);
+    }
+}
+
+static void restack_owned(struct pmm *pmm, struct pmm_block *b)
+{
+    unsigned stack = b->free > 0 ? STACK_OWNER_PARTLY : STACK_OWNER_FULL;
+    if (b->free == b->usable && b->free > 0) {
+        owner_lose_block(pmm, b); /* restacks it: it is nobody's now */
+    } else if (stack != b->stack) {
+        unstack(pmm, b);
+        owner_list_add(pmm, b, stack);
+    }
+}
+
+void block_restack(struct pmm *pmm, struct pmm_block *b)
+{
+    if (b == &pmm->low || !block_has_stack(b) || b->stack == STACK_CURRENT) {
+        return; /* these lie on no stack */
+    }
+    if (b->owner != 0) {
+        restack_owned(pmm, b);
+    } else if (b->stack < PMM_STACKS && b->free != b->usable) {
+        if (b->free == 0 || (b->free - 1U) / STACK_FRAMES != b->stack) {
+            stack_move(pmm, b);
+        }
+    } else {
+        restack(pmm, b);
+    }
+}
+
+void block_place(struct pmm *pmm, struct pmm_block *b)
+{
+    if (b->owner != 0 || b->free == b->usable || b->mode != PMM_BLOCK_OPEN) {
+        block_restack(pmm, b);
+    } else if (b->free > 0) {
+        stack_push(pmm, b, (b->free - 1U) / STACK_FRAMES);
     }
 }
 
@@ -139,7 +173,7 @@ struct pmm_block *stack_first(struct pmm *pmm, struct pmm_region *r, enum pmm_su
     if (kind == PMM_SUPPLY_WHOLE) {
         return &pmm->blocks[r->whole];
     }
-    return &pmm->blocks[r->stacks[kind][__builtin_ctz(r->masks[kind])]];
+    return stack_fullest(pmm, r, kind);
 }
 
 /* The node and class have none any more. => the block that it was, lying nowhere, or `none`. */
@@ -151,20 +185,11 @@ static struct pmm_block *current_drop(struct pmm *pmm, unsigned node, unsigned c
     return b;
 }
 
-static void current_put(struct pmm *pmm, struct pmm_block *b, unsigned node, unsigned class)
-{
-    pmm->currents = (uint16_t)(pmm->currents | current_bit(node, class));
-    lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
-    pmm->current[node][class] = b;
-}
-
 void current_retire(struct pmm *pmm, unsigned node, unsigned class)
 {
     struct pmm_block *b = current_drop(pmm, node, class);
     b->stack = STACK_NONE;
-    if (b->free > 0) {
-        block_restack(pmm, b);
-    }
+    block_place(pmm, b);
 }
 
 void currents_retire(struct pmm *pmm)
@@ -177,14 +202,15 @@ void currents_retire(struct pmm *pmm)
 
 void current_set(struct pmm *pmm, struct pmm_block *b, unsigned node, unsigned class)
 {
-    for (unsigned bits = b->stack == STACK_CURRENT ? pmm->currents : 0; bits != 0; bits &= bits - 1) {
-        unsigned bit = (unsigned)__builtin_ctz(bits);
-        if (pmm->current[bit / PMM_CLASSES][bit % PMM_CLASSES] == b) {
-            current_drop(pmm, bit / PMM_CLASSES, bit % PMM_CLASSES);
+    if (b->stack == STACK_CURRENT) {
+        for (unsigned bits = pmm->currents; bits != 0; bits &= bits - 1) {
+            unsigned bit = (unsigned)__builtin_ctz(bits);
+            if (pmm->current[bit / PMM_CLASSES][bit % PMM_CLASSES] == b) {
+                current_drop(pmm, bit / PMM_CLASSES, bit % PMM_CLASSES);
+            }
         }
+    } else {
+        unstack(pmm, b);
     }
-    current_retire(pmm, node, class);
-    block_unstack(pmm, b);
-    b->stack = STACK_CURRENT;
     current_put(pmm, b, node, class);
 }

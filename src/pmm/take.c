@@ -1,7 +1,8 @@
 /*
  * Which block serves a request, and who may have a frame at all (see pmm.c, sections 3, 6 and 11).
  */
-#include "pmm/account.h"
+#include "pmm/place.h"
+#include "pmm/take.h"
 
 uint64_t zones_hold(const struct pmm *pmm, unsigned flags)
 {
@@ -27,119 +28,21 @@ void account_pay_more(struct pmm *pmm, uint64_t n)
 
 /* ---- Blocks ---- */
 
-/* Kinds of supply: a byte each, all ones, as in pmm->nodes_with. */
-#define KIND(kind) (0xFFULL << ((kind) * 8))
-#define KINDS_IDLE (KIND(PMM_SUPPLY_HOLED) | KIND(PMM_SUPPLY_WHOLE) | KIND(PMM_SUPPLY_FRESH))
-static_assert(PMM_NODES_MAX == 8 && PMM_SUPPLIES <= 8, "a byte of nodes a kind, a word of kinds");
-enum { ZONES_ABOVE_16M = 1 << PMM_ZONE_4G | 1 << PMM_ZONE_HIGH }; /* as zones_serving has them: what comes first */
-
-/* Where nothing can be opened any more, opened blocks go on serving. */
-static uint64_t kinds_given(const struct pmm *pmm)
-{
-    return pmm->broken ? ~(KIND(PMM_SUPPLY_FRESH) | KIND(PMM_SUPPLY_FRESH_WHOLE)) : ~0ULL;
-}
-
-/* The first region of that list: there is one. */
-static struct pmm_region *supply_first(struct pmm *pmm, enum pmm_supply kind, enum pmm_zone zone, unsigned node)
-{
-    return &pmm->regions[pmm->supply[kind][zone][node]];
-}
-
-static bool any_giving(const struct pmm *pmm, uint64_t kinds)
-{
-    const uint64_t *with = pmm->nodes_with;
-    return ((with[PMM_ZONE_HIGH] | with[PMM_ZONE_4G] | with[PMM_ZONE_16M]) & kinds) != 0;
-}
+#define ALWAYS_INLINE __attribute__((always_inline)) static inline
 
 bool class_has_more(const struct pmm *pmm, unsigned class) { return any_giving(pmm, KINDS_IDLE | KIND(class)); }
 
-/* Bit per node with a region in this zone that gives one of `kinds`. */
-static unsigned nodes_giving(const struct pmm *pmm, enum pmm_zone zone, unsigned zones, uint64_t kinds)
+/*
+ * A block with a free frame, never used before, on no stack, or one on its stack that comes first by then; null:
+ * nothing of these kinds, or what there is cannot be opened. `place` has a never-used one.
+ */
+__attribute__((noinline)) static struct pmm_block *find_fresh(struct pmm *pmm, struct place place, unsigned zones,
+                                                              uint64_t kinds, unsigned home, unsigned class)
 {
-    uint64_t nodes = (zones >> zone & 1) != 0 ? pmm->nodes_with[zone] & kinds : 0;
-    nodes |= nodes >> 32;
-    nodes |= nodes >> 16;
-    return (uint8_t)(nodes | nodes >> 8);
-}
-
-static unsigned nearest(const struct pmm *pmm, unsigned home, unsigned nodes)
-{
-    const uint8_t *order = pmm->node_order[home];
-    while ((nodes >> *order & 1) == 0) {
-        order++;
-    }
-    return *order;
-}
-
-struct place {
-    enum pmm_zone zone;
-    unsigned node;
-};
-
-/* The first place in order of preference that gives one of `kinds`: nodes by distance, in each HIGH before 4G; then
- * 16M. false: there is none. */
-static bool place_find(const struct pmm *pmm, unsigned zones, unsigned home, uint64_t kinds, struct place *place)
-{
-    if (!any_giving(pmm, kinds)) {
-        return false;
-    }
-    unsigned high = nodes_giving(pmm, PMM_ZONE_HIGH, zones, kinds);
-    unsigned any = high | nodes_giving(pmm, PMM_ZONE_4G, zones, kinds);
-    if (any != 0) {
-        place->node = nearest(pmm, home, any);
-        place->zone = (high >> place->node & 1) != 0 ? PMM_ZONE_HIGH : PMM_ZONE_4G;
-        return true;
-    }
-    unsigned low = nodes_giving(pmm, PMM_ZONE_16M, zones, kinds);
-    place->zone = PMM_ZONE_16M;
-    place->node = low == 0 ? 0 : nearest(pmm, home, low);
-    return low != 0;
-}
-
-static unsigned distance_rank(const struct pmm *pmm, unsigned home, unsigned node)
-{
-    unsigned rank = 0;
-    while (pmm->node_order[home][rank] != node) {
-        rank++;
-    }
-    return rank;
-}
-
-/* As place_find has it. */
-static bool comes_first(const struct pmm *pmm, unsigned home, struct place a, struct place b)
-{
-    bool a_low = a.zone == PMM_ZONE_16M, b_low = b.zone == PMM_ZONE_16M;
-    if (a_low != b_low) {
-        return b_low;
-    }
-    return a.node == b.node ? a.zone > b.zone
-                            : distance_rank(pmm, home, a.node) < distance_rank(pmm, home, b.node);
-}
-
-static struct place place_of(const struct pmm *pmm, const struct pmm_block *b)
-{
-    const struct pmm_region *r = &pmm->regions[b->region];
-    return (struct place){(enum pmm_zone)r->zone, r->node};
-}
-
-/* The first of `kinds` that the place gives, in the order of the enum: the class, HOLED, WHOLE, FRESH. */
-static enum pmm_supply kind_there(const struct pmm *pmm, struct place place, uint64_t kinds)
-{
-    uint64_t there = pmm->nodes_with[place.zone] & kinds & 0x0101010101010101ULL << place.node;
-    return (enum pmm_supply)(__builtin_ctzll(there) / 8);
-}
-
-/* A block with a free frame, on its stack or (just opened) on none; null: nothing of these kinds, or what there is
- * cannot be opened. */
-static struct pmm_block *find(struct pmm *pmm, unsigned zones, uint64_t kinds, unsigned home, unsigned class)
-{
-    kinds &= kinds_given(pmm);
-    struct place place;
-    while (place_find(pmm, zones, home, kinds, &place)) {
-        enum pmm_supply kind = kind_there(pmm, place, kinds);
-        struct pmm_region *r = supply_first(pmm, kind, place.zone, place.node);
-        if (kind != PMM_SUPPLY_FRESH) {
-            return stack_first(pmm, r, kind);
+    while (place.zone != PMM_ZONE_1M) {
+        struct pmm_region *r = place_region(pmm, place);
+        if (place.kind != PMM_SUPPLY_FRESH) {
+            return stack_first(pmm, r, place.kind);
         }
         uint64_t block = fresh_block(pmm, r);
         ASSERT(block != FRAME_NONE); /* a region on this list has a never-used block */
@@ -151,70 +54,68 @@ static struct pmm_block *find(struct pmm *pmm, unsigned zones, uint64_t kinds, u
         } else if (b != NULL) {
             block_restack(pmm, b);
         }
+        place = place_find(pmm, zones, home, kinds, NO_PLACE);
     }
     return NULL;
 }
 
-/* A current block of `class` with a free frame, whosever it is; null: there is none. */
-static struct pmm_block *find_current(struct pmm *pmm, unsigned zones, unsigned class, unsigned home)
+/* One of these current blocks that has a free frame, the one in the first place; null: there is none. */
+__attribute__((noinline)) static struct pmm_block *find_current(struct pmm *pmm, unsigned zones, unsigned bits,
+                                                                unsigned home)
 {
     struct pmm_block *best = NULL;
-    for (unsigned bits = pmm->currents & CURRENTS_OF_CLASS << class; bits != 0; bits &= bits - 1) {
-        struct pmm_block *b = pmm->current[(unsigned)__builtin_ctz(bits) / PMM_CLASSES][class];
+    for (; bits != 0; bits &= bits - 1) {
+        unsigned bit = (unsigned)__builtin_ctz(bits);
+        struct pmm_block *b = pmm->current[bit / PMM_CLASSES][bit % PMM_CLASSES];
         if (b->free > 0 && (zones >> pmm->regions[b->region].zone & 1) != 0
-            && (best == NULL || comes_first(pmm, home, place_of(pmm, b), place_of(pmm, best)))) {
+            && (best == NULL || place_is_before(pmm, home, place_of(pmm, b), place_of(pmm, best)))) {
             best = b;
         }
     }
     return best;
 }
 
-/* Have owners' blocks free frames in one of these zones? */
-static bool owners_have(const struct pmm *pmm, unsigned zones)
+/* The current blocks of this class, a bit each. */
+static unsigned currents_of(const struct pmm *pmm, unsigned class)
 {
-    unsigned have = 0;
-    for (unsigned zone = PMM_ZONE_16M; zone < PMM_ZONES && pmm->owners_partly != 0; zone++) {
-        have |= (unsigned)(pmm->owned_partly[zone] > 0) << zone;
+    return pmm->currents & (unsigned)CURRENTS_OF_CLASS << class;
+}
+
+/* A block that owners had, with a free frame in one of these zones, on no stack; null: they have none. */
+__attribute__((noinline)) static struct pmm_block *find_owned(struct pmm *pmm, unsigned zones)
+{
+    while ((pmm->owned_zones & zones) != 0) {
+        struct pmm_block *b = owners_yield_block(pmm);
+        if (b == NULL || (zones >> pmm->regions[b->region].zone & 1) != 0) {
+            return b;
+        }
+        block_restack(pmm, b); /* of no use, and an ordinary one from then on */
     }
-    return (have & zones) != 0;
+    return NULL;
 }
 
 /*
  * All of this class is used. What is current for others is next, then what owners have, then the other class mixes;
  * for the kernel, which mixes with user frames either way, owners come last.
  */
-static struct pmm_block *find_hard(struct pmm *pmm, unsigned zones, unsigned home, unsigned class)
+ALWAYS_INLINE struct pmm_block *find_hard(struct pmm *pmm, unsigned zones, unsigned home, unsigned class)
 {
-    struct pmm_block *b = find_current(pmm, zones, class, home);
-    bool owners_have_some = b == NULL && owners_have(pmm, zones);
-    if (b == NULL && (class == PMM_KERNEL || !owners_have_some)) {
-        b = find(pmm, zones, KIND(1 - class), home, class);
-        b = b != NULL ? b : find_current(pmm, zones, 1 - class, home);
+    struct pmm_block *b = NULL;
+    unsigned others = currents_of(pmm, class) & ~current_bit(home, class); /* its own is known to be of no use */
+    if (others != 0 && (b = find_current(pmm, zones, others, home)) != NULL) {
+        return b;
     }
-    while (b == NULL && owners_have_some) {
-        b = owners_yield_block(pmm);
-        if (b != NULL && (zones >> pmm->regions[b->region].zone & 1) == 0) {
-            block_restack(pmm, b); /* of no use, and an ordinary one from then on */
-            b = NULL;
-            owners_have_some = owners_have(pmm, zones);
+    if (class == PMM_KERNEL || (pmm->owned_zones & zones) == 0) {
+        struct place place = place_find(pmm, zones, home, KIND(1 - class), NO_PLACE);
+        if (place.zone != PMM_ZONE_1M) {
+            return stack_fullest(pmm, place_region(pmm, place), 1 - class);
+        }
+        others = currents_of(pmm, 1 - class);
+        if (others != 0 && (b = find_current(pmm, zones, others, home)) != NULL) {
+            return b;
         }
     }
-    return b;
-}
-
-/* Who asks for any memory goes on with this block; who asks for low memory takes from it and leaves it where it is. */
-static void settle(struct pmm *pmm, struct pmm_block *b, unsigned zones, unsigned flags, unsigned home, unsigned class)
-{
-    if (zone_limit(flags) == PMM_ZONE_HIGH) {
-        current_set(pmm, b, home, class);
-        if ((zones & ZONES_ABOVE_16M) != ZONES_ABOVE_16M) {
-            /* A zone at its reserve may come first again, and no list will say so. */
-            pmm->news = (uint16_t)(pmm->news | current_bit(home, class));
-        }
-    } else if (b->stack == STACK_HOLED || b->stack == STACK_WHOLE) {
-        block_unstack(pmm, b);
-        lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
-    }
+    return find_owned(pmm, zones);
 }
 
 /*
@@ -232,28 +133,22 @@ static bool is_last_whole(struct pmm *pmm, unsigned zones, const struct pmm_regi
     }
     unsigned places = 0; /* a bit each */
     for (enum pmm_zone zone = PMM_ZONE_16M; zone < PMM_ZONES; zone++) {
-        places = places << PMM_NODES_MAX | nodes_giving(pmm, zone, zones, kind);
+        places = places << PMM_NODES_MAX | nodes_of(zone_giving(pmm, zone, zones, kind));
     }
     return (places & (places - 1)) == 0 && open_cost(pmm, block).v > (payer != NULL ? payer->free : 0U);
 }
 
-struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s, uint64_t *last)
+#define KINDS_WHOLE (KIND(PMM_SUPPLY_WHOLE) | KIND(PMM_SUPPLY_FRESH_WHOLE))
+
+/* As take_whole_block, where the first place has never-used ones. */
+__attribute__((noinline)) static struct pmm_block *open_whole(struct pmm *pmm, struct place place, unsigned zones,
+                                                              unsigned home, enum status *s, uint64_t *last)
 {
-    uint64_t kinds = (KIND(PMM_SUPPLY_WHOLE) | KIND(PMM_SUPPLY_FRESH_WHOLE)) & kinds_given(pmm);
-    *s = STATUS_OK;
-    *last = FRAME_NONE;
-    if (!any_giving(pmm, kinds)) {
-        return NULL;
-    }
-    unsigned zones = zones_serving(pmm, flags, PMM_BLOCK_FRAMES), home = home_node(pmm);
-    struct place place;
-    while (place_find(pmm, zones, home, kinds, &place)) {
-        enum pmm_supply kind = kind_there(pmm, place, kinds);
-        struct pmm_region *r = supply_first(pmm, kind, place.zone, place.node);
-        if (kind == PMM_SUPPLY_WHOLE) {
-            struct pmm_block *b = stack_first(pmm, r, PMM_SUPPLY_WHOLE);
-            block_unstack(pmm, b);
-            return b;
+    uint64_t kinds = KINDS_WHOLE & pmm->kinds_given;
+    for (; place.zone != PMM_ZONE_1M; place = place_find(pmm, zones, home, kinds, NO_PLACE)) {
+        struct pmm_region *r = place_region(pmm, place);
+        if (place.kind == PMM_SUPPLY_WHOLE) {
+            return stack_pop(pmm, r, PMM_SUPPLY_WHOLE);
         }
         uint64_t block = fresh_whole_block(pmm, r);
         ASSERT(block != FRAME_NONE); /* the region's count says that there is one */
@@ -277,6 +172,18 @@ struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status 
     return NULL;
 }
 
+struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s, uint64_t *last)
+{
+    unsigned zones = zones_serving(pmm, flags, PMM_BLOCK_FRAMES), home = home_node(pmm);
+    struct place place = place_find(pmm, zones, home, KINDS_WHOLE & pmm->kinds_given, NO_PLACE);
+    *s = STATUS_OK;
+    *last = FRAME_NONE;
+    if (place.zone != PMM_ZONE_1M && place.kind == PMM_SUPPLY_WHOLE) {
+        return stack_pop(pmm, place_region(pmm, place), PMM_SUPPLY_WHOLE);
+    }
+    return open_whole(pmm, place, zones, home, s, last);
+}
+
 enum status open_below_1m(struct pmm *pmm)
 {
     while (pmm->low.mode == PMM_BLOCK_NEVER && pmm->low_untouched > 0) {
@@ -298,29 +205,6 @@ static enum status take_below_1m(struct pmm *pmm, uint64_t *frames, unsigned n, 
     return *got > 0 ? STATUS_OK : STATUS_NOMEM;
 }
 
-/*
- * Has a place that is served before the current block's something to give by now? Who may not have all zones above
- * 16 MiB looks at some places only: then the news are news still.
- */
-static bool is_outdone(struct pmm *pmm, const struct pmm_block *b, unsigned zones, unsigned home, unsigned class)
-{
-    if ((zones & ZONES_ABOVE_16M) == ZONES_ABOVE_16M) {
-        pmm->news = (uint16_t)(pmm->news & ~current_bit(home, class));
-    }
-    uint64_t kinds = (KINDS_IDLE | KIND(class)) & kinds_given(pmm);
-    struct place place;
-    return place_find(pmm, zones, home, kinds, &place)
-           && comes_first(pmm, home, place, place_of(pmm, b));
-}
-
-/* May the current block serve a request that these zones may serve? */
-static bool current_serves(struct pmm *pmm, const struct pmm_block *b, unsigned zones, unsigned home, unsigned class)
-{
-    bool has_news = (pmm->news & current_bit(home, class)) != 0;
-    return b->free > 0 && (zones >> pmm->regions[b->region].zone & 1) != 0
-           && !(has_news && is_outdone(pmm, b, zones, home, class));
-}
-
 /* Frames, at most n, that the zone of b can give and keep what it keeps for others; 1 at least. */
 static unsigned batch(const struct pmm *pmm, const struct pmm_block *b, unsigned flags, unsigned n)
 {
@@ -332,20 +216,123 @@ static unsigned batch(const struct pmm *pmm, const struct pmm_block *b, unsigned
     return above > 0 && above < n ? (unsigned)above : 1;
 }
 
+/* Who asks for any memory goes on with this block; who asks for low memory takes from it and leaves it where it is. */
+static void settle(struct pmm *pmm, struct pmm_block *b, unsigned flags, unsigned home)
+{
+    unsigned class = flags & PMM_USER;
+    if (takes_any(flags) && b->stack == STACK_NONE) {
+        current_put(pmm, b, home, class);
+    } else if (takes_any(flags)) {
+        current_set(pmm, b, home, class);
+    } else if (b->stack == STACK_HOLED || b->stack == STACK_WHOLE) {
+        block_unstack(pmm, b);
+        lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
+    }
+}
+
+/*
+ * The first block of this kind there, which lies on its stack, is gone on with in the same way. One call for one frame
+ * moves one partly free block only: where the current one has to go to its stack, b leaves its own next time.
+ */
+ALWAYS_INLINE struct pmm_block *settle_first(struct pmm *pmm, struct place place, unsigned flags, unsigned n,
+                                             unsigned home)
+{
+    unsigned class = flags & PMM_USER;
+    struct pmm_region *r = place_region(pmm, place);
+    bool is_limited = !takes_any(flags);
+    bool is_one_more = n == 1 && !is_limited && pmm->current[home][class]->free > 0;
+    if (place.kind <= PMM_SUPPLY_USER && (is_limited || is_one_more)) {
+        struct pmm_block *b = stack_fullest(pmm, r, place.kind);
+        if (is_one_more) {
+            if ((b->free - 1U) % STACK_FRAMES != 0) { /* else b will move */
+                current_retire(pmm, home, class);
+            }
+            pmm->news = (uint16_t)(pmm->news | current_bit(home, class)); /* what stays is outdone still */
+        }
+        return b;
+    }
+    struct pmm_block *b = stack_pop(pmm, r, place.kind);
+    if (is_limited) {
+        lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
+    } else {
+        current_put(pmm, b, home, class);
+    }
+    return b;
+}
+
+/*
+ * The block that n frames of such a request come from; null: there is none. The current one, if it may and no place
+ * that is served before its own has something to give by now. Who may not have all zones above 16 MiB looks at some
+ * places only: then the news are news still, since a zone at its reserve may come first again, and no list says so.
+ * Who wants but one frame leaves what is current for others, or of the other class, where it is.
+ */
+ALWAYS_INLINE struct pmm_block *choose(struct pmm *pmm, unsigned zones, unsigned flags, unsigned n, unsigned home)
+{
+    unsigned class = flags & PMM_USER, bit = current_bit(home, class);
+    struct pmm_block *b = pmm->current[home][class];
+    bool serves = b->free > 0 && (zones >> pmm->regions[b->region].zone & 1) != 0;
+    if ((zones & ZONES_ABOVE_16M) == ZONES_ABOVE_16M) {
+        pmm->news = (uint16_t)(pmm->news & ~bit);
+    } else if (takes_any(flags)) {
+        pmm->news = (uint16_t)(pmm->news | bit);
+    }
+    uint64_t kinds = kinds_for(pmm, class);
+    struct place place;
+    if (serves) {
+        place = place_find(pmm, zones, home, kinds, place_of(pmm, b));
+        if (place.zone == PMM_ZONE_1M) {
+            return b;
+        }
+    } else {
+        place = place_find(pmm, zones, home, kinds, NO_PLACE);
+    }
+    if (place.zone != PMM_ZONE_1M && place.kind != PMM_SUPPLY_FRESH) {
+        return settle_first(pmm, place, flags, n, home);
+    }
+    b = place.zone == PMM_ZONE_1M ? NULL : find_fresh(pmm, place, zones, kinds, home, class);
+    b = b != NULL ? b : find_hard(pmm, zones, home, class);
+    if (b != NULL && (n > 1 || (b->stack >= PMM_STACKS && b->stack != STACK_CURRENT))) {
+        settle(pmm, b, flags, home);
+    }
+    return b;
+}
+
+static enum status take_lowest(struct pmm *pmm, unsigned flags, uint64_t *frames, unsigned n, unsigned code,
+                               unsigned *got)
+{
+    enum status s = STATUS_NOMEM;
+    if (zone_leaves(pmm, PMM_ZONE_1M, flags, 1)) {
+        s = take_below_1m(pmm, frames, n, code, got);
+    }
+    return s == STATUS_NOMEM && pmm->broken ? STATUS_CORRUPT : s; /* never-used blocks may have what was wanted */
+}
+
+enum status take_frame_slow(struct pmm *pmm, unsigned flags, unsigned zones, unsigned home, uint64_t *frame,
+                            unsigned code)
+{
+    unsigned got;
+    struct pmm_block *b = zones != 0 ? choose(pmm, zones, flags, 1, home) : NULL;
+    if (b == NULL) {
+        return take_lowest(pmm, flags, frame, 1, code, &got);
+    }
+    got = block_take_one(pmm, b, frame, code);
+    if (b->stack == STACK_NONE) { /* it was wholly free, or is closed now */
+        block_place(pmm, b);
+    } else if (b->stack < PMM_STACKS && b->free % STACK_FRAMES == 0) { /* it has lost one */
+        stack_move(pmm, b);
+    }
+    return got > 0 ? STATUS_OK : take_frames(pmm, flags, frame, 1, code, &got);
+}
+
 enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsigned n, unsigned code, unsigned *got)
 {
-    unsigned class = flags & PMM_USER, home = home_node(pmm);
     *got = 0;
     while (zone_limit(flags) > PMM_ZONE_1M) {
-        struct pmm_block *b = pmm->current[home][class];
-        unsigned zones = zones_serving(pmm, flags, 1);
-        if (!current_serves(pmm, b, zones, home, class)) {
-            b = find(pmm, zones, KINDS_IDLE | KIND(class), home, class);
-            b = b != NULL ? b : find_hard(pmm, zones, home, class);
-            if (b == NULL) {
-                break;
-            }
-            settle(pmm, b, zones, flags, home, class);
+        unsigned home, zones;
+        struct pmm_block *b = current_for(pmm, flags, &home, &zones);
+        b = b != NULL ? b : choose(pmm, zones, flags, n, home);
+        if (b == NULL) {
+            break;
         }
         *got = block_take(pmm, b, frames, batch(pmm, b, flags, n), code);
         block_restack(pmm, b); /* a current block stays where it is */
@@ -353,11 +340,7 @@ enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsig
             return STATUS_OK;
         }
     }
-    enum status s = STATUS_NOMEM;
-    if (zone_leaves(pmm, PMM_ZONE_1M, flags, 1)) {
-        s = take_below_1m(pmm, frames, n, code, got);
-    }
-    return s == STATUS_NOMEM && pmm->broken ? STATUS_CORRUPT : s; /* never-used blocks may have what was wanted */
+    return take_lowest(pmm, flags, frames, n, code, got);
 }
 
 void put_frame(struct pmm *pmm, struct pmm_block *b, uint64_t frame)

@@ -2,7 +2,7 @@
  * Loose frames: free, carved, and on no stack (docs/design/0013-loose-frames.md). Whatever was taken out of a block's
  * middle, the rest of it is had, each frame once.
  */
-#include "pmm/block.h"
+#include "pmm/codes.h"
 #include "unit/pmm_bed.h"
 
 enum { B = 64, F = B * PMM_BLOCK_FRAMES }; /* above 16 MiB: one zone */
@@ -130,4 +130,49 @@ TEST(pmm_loose, a_loose_frame_whose_code_was_overwritten_closes_its_block_when_i
     }
     EXPECT_EQ(had, 2);
     EXPECT_EQ(bed->blocks[B + 3].mode, PMM_BLOCK_CLOSED);
+}
+
+TEST(pmm_loose, frames_with_very_many_references_beside_loose_ones_are_not_taken_for_free)
+{
+    struct pmm_bed *bed = all_used();
+    REQUIRE(bed != NULL);
+    bool free[PMM_BLOCK_FRAMES] = {false};
+    uint64_t first = F + 3 * PMM_BLOCK_FRAMES;
+    static const unsigned many[] = {2, 5, 21, 70, 100, 447}; /* in eighths with a loose frame, and in one without */
+    for (size_t i = 0; i < ARRAY_LEN(many); i++) {
+        for (unsigned k = 1; k < CODE_LIKE_FREE + 40; k++) { /* a count that looks like a free code */
+            REQUIRE(pmm_retain(&bed->pmm, pfn(first + many[i])) == STATUS_OK);
+        }
+    }
+    static const unsigned loose[] = {1, 3, 22, 63, 64, 130, 446, 511};
+    for (size_t i = 0; i < ARRAY_LEN(loose); i++) {
+        REQUIRE(pmm_free(&bed->pmm, pfn(first + loose[i])) == STATUS_OK);
+        free[loose[i]] = i > 0;
+    }
+    REQUIRE(pmm_claim(&bed->pmm, pfn(first + loose[0]), npages(1)) == STATUS_OK);
+    EXPECT_EQ(bed->blocks[B + 3].top, 0);
+    EXPECT(had_exactly(bed, free));
+}
+
+TEST(pmm_loose, what_codes_say_behind_the_mark_is_not_taken_for_loose_frames)
+{
+    static const unsigned gaps[] = {1, 30, 63, 64, 449};
+    for (size_t k = 0; k < ARRAY_LEN(gaps); k++) {
+        unsigned gap = gaps[k];
+        struct pmm_bed *bed = all_used();
+        REQUIRE(bed != NULL);
+        uint64_t first = F + 3 * PMM_BLOCK_FRAMES;
+        for (unsigned i = 0; i < PMM_BLOCK_FRAMES; i++) { /* all codes are links now, and the mark is 0 */
+            REQUIRE(pmm_free(&bed->pmm, pfn(first + i)) == STATUS_OK);
+        }
+        EXPECT_EQ(pmm_largest_run(&bed->pmm, PMM_NO_LIMIT).v, PMM_BLOCK_FRAMES); /* no block is drawn from any more */
+        EXPECT_EQ(bed->blocks[B + 3].carved, 0);
+        REQUIRE(pmm_claim(&bed->pmm, pfn(first + gap), npages(1)) == STATUS_OK);
+        EXPECT_EQ(bed->blocks[B + 3].carved, gap + 1);
+        bool free[PMM_BLOCK_FRAMES];
+        for (unsigned i = 0; i < PMM_BLOCK_FRAMES; i++) {
+            free[i] = i != gap;
+        }
+        REQUIRE(EXPECT(had_exactly(bed, free)));
+    }
 }

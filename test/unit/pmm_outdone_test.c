@@ -2,6 +2,7 @@
  * Current blocks that a better place outdoes: whatever came in between, who asks for any memory is served from the
  * highest zone that has some, and the nearest node.
  */
+#include "pmm/block.h"
 #include "unit/pmm_steps.h"
 
 static uint64_t at_16m(void) { return bytes_to_pages_down(16 * MIB).v; }
@@ -123,4 +124,64 @@ TEST(pmm_outdone, where_nothing_can_be_opened_any_more_zones_are_served_from_the
         EXPECT(count[zone] > PMM_BLOCK_FRAMES / 2);
     }
     test_expect_reports(1);
+}
+
+/* ---- One call for one frame moves one block ---- */
+
+TEST(pmm_outdone, the_only_frame_of_a_better_place_is_had_and_the_current_block_stays)
+{
+    for (unsigned class = 0; class < PMM_CLASSES; class++) {
+        struct pmm_bed *bed = machine();
+        uint64_t higher = 0;
+        REQUIRE(bed != NULL && take_down_to(bed, class, PMM_ZONE_4G, &higher) != 0);
+        const struct pmm_block *current = bed->pmm.current[0][class];
+        free_one(bed, higher);
+        EXPECT_EQ(take_one(bed, class), higher);
+        EXPECT(bed->pmm.current[0][class] == current);
+        EXPECT_EQ(zone_of(bed, take_one(bed, class)), PMM_ZONE_4G);
+        bed_sound(bed);
+    }
+}
+
+TEST(pmm_outdone, a_better_place_that_has_more_is_drawn_from_by_the_second_call)
+{
+    for (unsigned class = 0; class < PMM_CLASSES; class++) {
+        struct pmm_bed *bed = machine();
+        uint64_t higher = 0;
+        REQUIRE(bed != NULL && take_down_to(bed, class, PMM_ZONE_4G, &higher) != 0);
+        uint64_t below = higher - 1, first = higher - index_in_block(higher);
+        REQUIRE(below > first);
+        free_one(bed, higher);
+        free_one(bed, below);
+        free_one(bed, below - 1);
+        EXPECT_EQ(zone_of(bed, take_one(bed, class)), PMM_ZONE_HIGH);
+        EXPECT(bed->pmm.current[0][class] == &bed->pmm.none);
+        bed_sound(bed);
+        EXPECT_EQ(zone_of(bed, take_one(bed, class)), PMM_ZONE_HIGH);
+        EXPECT(bed->pmm.current[0][class] == &bed->blocks[block_of(higher)]);
+        EXPECT_EQ(zone_of(bed, take_one(bed, class)), PMM_ZONE_HIGH);
+        EXPECT_EQ(zone_of(bed, take_one(bed, class)), PMM_ZONE_4G);
+        bed_sound(bed);
+    }
+}
+
+TEST(pmm_outdone, who_takes_one_frame_of_what_is_current_for_the_other_class_leaves_it_there)
+{
+    for (unsigned class = 0; class < PMM_CLASSES; class++) {
+        struct pmm_bed *bed = machine();
+        REQUIRE(bed != NULL);
+        while (pmm_stats(&bed->pmm).free.v > 0) {
+            take_one(bed, class);
+        }
+        const struct pmm_block *current = bed->pmm.current[0][class];
+        uint64_t first = block_first(&bed->pmm, current);
+        free_one(bed, first + 100);
+        free_one(bed, first + 200);
+        REQUIRE(EXPECT_EQ(current->free, 2));
+        EXPECT_EQ(take_one(bed, 1 - class), first + 200);
+        EXPECT(bed->pmm.current[0][class] == current && bed->pmm.current[0][1 - class] != current);
+        bed_sound(bed);
+        EXPECT_EQ(take_one(bed, class), first + 100);
+        bed_sound(bed);
+    }
 }
