@@ -128,6 +128,11 @@ void frames_take_zeroed(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t
     while (zero < n.v && take_one_zeroed(vmm, class, &frames[zero])) {
         zero++;
     }
+    for (uint64_t i = 0; i < zero / 2; i++) { /* the pool is a stack: now they ascend, where they are neighbours */
+        pfn_t first = frames[i];
+        frames[i] = frames[zero - 1 - i];
+        frames[zero - 1 - i] = first;
+    }
     if (zero == n.v) {
         return;
     }
