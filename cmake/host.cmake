@@ -111,7 +111,7 @@ if(CAIRN_BENCH)
         $<TARGET_OBJECTS:arena_counted> $<TARGET_OBJECTS:addresses_counted> $<TARGET_OBJECTS:bench_subjects>)
     target_link_libraries(bench PRIVATE cairn_vmm_judged cairn_pmm cairn_lib)
     # What an edit of page tables does is counted where it leaves for the machine (test/bench/paging_count.c).
-    foreach(function table_load table_store invlpg root_load page_zero flush_others)
+    foreach(function table_load table_store table_replace invlpg root_load page_zero flush_others)
         target_link_options(bench PRIVATE -Wl,--wrap=arch_${function})
     endforeach()
     # No symbol is looked up inside a call that is counted.

@@ -57,6 +57,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/arena_cut.c
     src/vmm/arena_index.c
     src/vmm/arena_reserve.c
+    src/vmm/cache_types.c
     src/vmm/vmm_check.c
     src/vmm/copy.c
     src/vmm/edit.c
@@ -64,9 +65,16 @@ set(CAIRN_VMM_SOURCES
     src/vmm/gather.c
     src/vmm/kmap.c
     src/vmm/kpages.c
+    src/vmm/large.c
+    src/vmm/large_fill.c
     src/vmm/map.c
+    src/vmm/map_large.c
+    src/vmm/marks.c
+    src/vmm/plan.c
+    src/vmm/promote.c
     src/vmm/request.c
     src/vmm/space.c
+    src/vmm/sweep.c
     src/vmm/temp.c
     src/vmm/unmap.c
     src/vmm/visit.c
@@ -124,6 +132,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/line.c
     src/kernel/bench.c
     src/kernel/bench_arena.c
+    src/kernel/bench_large.c
     src/kernel/bench_own.c
     src/kernel/bench_pmm.c
     src/kernel/bench_vmm.c
@@ -141,6 +150,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/exercise.c
     src/kernel/exercise_frames.c
     src/kernel/exercise_heap.c
+    src/kernel/exercise_large.c
     src/kernel/exercise_record.c
     src/kernel/exercise_spaces.c
     src/kernel/exercise_vmm.c
@@ -163,7 +173,6 @@ set(CAIRN_TEST_SOURCES
     test/unit/boot_again_memmap.c
     test/unit/mb2_bed.c
     test/unit/mb2_map_test.c
-    test/unit/mb2_parse_test.c
     test/unit/memmap_bed.c
     test/unit/memmap_map_test.c
     test/unit/heap_alloc_test.c
@@ -200,6 +209,7 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/boot_again_acpi_srat.c
     test/unit/boot_again_bad_holds.c
     test/unit/early_alloc_test.c
+    test/unit/mb2_parse_test.c
     test/unit/pmm_backing_test.c
     test/unit/pmm_bad_places_test.c
     test/unit/pmm_bad_test.c
@@ -239,13 +249,19 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/pmm_zero_test.c
     test/unit/pmm_zones_test.c
     test/unit/vmm_args_test.c
+    test/unit/vmm_cache_test.c
     test/unit/vmm_copy_test.c
     test/unit/vmm_cost_test.c
     test/unit/vmm_kpages_test.c
-    test/unit/vmm_nomem_test.c)
+    test/unit/vmm_large_own_test.c
+    test/unit/vmm_large_test.c
+    test/unit/vmm_marks_test.c
+    test/unit/vmm_nomem_test.c
+    test/unit/vmm_promote_test.c)
 
 # Unit tests of the kernel layer, in the kernel only.
 set(CAIRN_KERNEL_TEST_SOURCES
+    test/unit/cpu_test.c
     test/unit/fault_test.c
     test/unit/options_test.c
     test/unit/screen_test.c)
@@ -267,6 +283,7 @@ set(CAIRN_HOST_SOURCES
     test/model/held.c
     test/model/history.c
     test/model/machine.c
+    test/model/marks.c
     test/model/memory.c
     test/model/overheard.c
     test/model/port.c
@@ -276,6 +293,7 @@ set(CAIRN_HOST_SOURCES
     test/model/rules.c
     test/model/shrink.c
     test/model/times.c
+    test/model/types.c
     test/model/walk.c
     test/unit/host.c)
 
@@ -289,12 +307,17 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/mmu_brute.c
     test/unit/mmu_history.c
     test/unit/mmu_play.c
+    test/unit/mmu_play_kinds.c
+    test/unit/mmu_play_large.c
+    test/unit/mmu_play_marks.c
     test/unit/model_agrees_test.c
     test/unit/model_cpus_test.c
+    test/unit/model_marks_test.c
     test/unit/model_pcid_test.c
     test/unit/model_play_test.c
     test/unit/model_test.c
     test/unit/model_tlb_test.c
+    test/unit/model_types_test.c
     test/unit/model_upper_test.c
     test/unit/model_window_test.c
     test/unit/pmm_cpus_test.c
@@ -303,11 +326,15 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/pmm_threads_test.c
     test/unit/rivals_addresses_test.c
     test/unit/rivals_paging_test.c
+    test/unit/vmm_cache_host_test.c
     test/unit/vmm_check_test.c
     test/unit/vmm_cpus_test.c
     test/unit/vmm_edit_test.c
     test/unit/vmm_gather_test.c
     test/unit/vmm_hostile_test.c
+    test/unit/vmm_large_flush_test.c
+    test/unit/vmm_large_more_test.c
+    test/unit/vmm_marks_host_test.c
     test/unit/vmm_pressure_test.c
     test/unit/vmm_zeroed_test.c
     test/unit/window_test.c)

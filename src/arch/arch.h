@@ -34,9 +34,18 @@ void arch_invlpg(vaddr_t va);
 #endif
 
 /*
+ * Store `value` if the entry still is *old: one atomic operation, also against the walkers of all CPUs, so that no
+ * accessed or dirty bit is lost that one of them sets after it was loaded (R19). => true: stored; false: nothing is,
+ * and *old is what is there.
+ */
+#ifndef ARCH_INLINE_HEADER
+bool arch_table_replace(vaddr_t entry, pte_t *old, pte_t value);
+#endif
+
+/*
  * The same on other CPUs: each CPU of `cpus` (bit n is CPU n, never the caller's) drops the pages of
- * pages[0, count), or with null all that is not global, and its paging-structure caches. All of them have done it on
- * return (R13).
+ * pages[0, count), global ones too, or with null everything as arch_flush_all, and its paging-structure caches. All of
+ * them have done it on return (R13).
  */
 void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count);
 
@@ -44,8 +53,14 @@ void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count);
 paddr_t arch_root(void);
 void arch_root_load(paddr_t root);
 
+/* Drops everything that this CPU has cached of paging structures, global translations too (SDM 3A 4.10.4.1). */
+void arch_flush_all(void);
+
 /* The end of all frame numbers: those that the CPU has addresses for are below; a page-table entry names no other. */
 pfn_t arch_frames_end(void);
+
+/* Has the CPU pages of 1 GiB (CPUID 80000001H, EDX bit 26)? All have those of 2 MiB. */
+bool arch_has_1g_pages(void);
 
 /* ---- Memory by virtual address, through the MMU ---- */
 

@@ -17,9 +17,12 @@
 #define PTE_PS 0x80ULL        /* PDPTE and PDE: a leaf (large page); PTE: PAT index bit 2 */
 #define PTE_G 0x100ULL        /* global */
 #define PTE_OWNED 0x200ULL    /* leaf, ignored bit 9: this mapping holds one reference to its frame */
+#define PTE_DEVICE 0x400ULL   /* leaf, ignored bit 10: no RAM of the PMM; its cache type is registered */
+#define PTE_COW 0x800ULL      /* leaf, ignored bit 11: read-only for now; a write gets a copy, or the frame if alone */
 #define PTE_XD 0x8000000000000000ULL /* no instruction fetch (EFER.NXE) */
-/* PAT index 1, which the port programs as write-combining. */
+/* PAT index 1, which the port programs as write-combining; index 3, uncached. The upper four are the same (R4). */
 #define PTE_CACHE_WC PTE_PWT
+#define PTE_CACHE_UC (PTE_PWT | PTE_PCD)
 #define PTE_FRAME_MASK 0x000FFFFFFFFFF000ULL
 
 enum {

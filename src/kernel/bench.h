@@ -69,4 +69,16 @@ bench_body bench_frame_pairs, bench_no_frame_pairs; /* pmm_alloc and pmm_free; t
 bench_body bench_free_one;                          /* w->frame */
 bench_fn bench_blocks, bench_claim, bench_mark, bench_init;
 
+/* ---- bench_large.c ---- */
+
+enum {
+    BENCH_LARGE_MAP = 1 << 0, /* one of these is timed */
+    BENCH_LARGE_UNMAP = 1 << 1,
+    BENCH_LARGE_DEMOTE = 1 << 2,
+    BENCH_LARGE_PROMOTE = 1 << 3,
+    BENCH_LARGE_FRESH = 1 << 4, /* zeroed frames of the mapping's own */
+    BENCH_LARGE_FOREIGN = 1 << 5, /* in another space; the window stays open */
+};
+bench_fn bench_large_pages;
+
 #endif

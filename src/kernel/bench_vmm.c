@@ -208,5 +208,12 @@ const struct bench bench_vmm[] = {
     {"vmm_unmap_512_owned", "unmap", bench_range, TIME_UNMAP | KEPT | OWNED, FULL},
     {"vmm_map_512_fresh", "zeroed frames: map", bench_range, TIME_MAP | KEPT | FRESH, FULL},
     {"vmm_unmap_512_fresh", "unmap and free", bench_range, TIME_UNMAP | KEPT | FRESH, FULL},
+    {"vmm_map_2m", "a page of 2 MiB, its PD present: map", bench_large_pages, BENCH_LARGE_MAP, 1},
+    {"vmm_unmap_2m", "unmap", bench_large_pages, BENCH_LARGE_UNMAP, 1},
+    {"vmm_map_2m_foreign", "another space: map", bench_large_pages, BENCH_LARGE_MAP | BENCH_LARGE_FOREIGN, 1},
+    {"vmm_map_2m_fresh", "zeroed frames: map", bench_large_pages, BENCH_LARGE_MAP | BENCH_LARGE_FRESH, 1},
+    {"vmm_unmap_2m_fresh", "unmap and free", bench_large_pages, BENCH_LARGE_UNMAP | BENCH_LARGE_FRESH, 1},
+    {"vmm_demote_2m", "into 512 small ones", bench_large_pages, BENCH_LARGE_DEMOTE, 1},
+    {"vmm_promote_2m", "and back", bench_large_pages, BENCH_LARGE_PROMOTE, 1},
     {0},
 };

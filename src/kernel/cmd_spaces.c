@@ -240,22 +240,29 @@ static bool print_range(const char *verb, const struct range_args *r, unsigned r
     return true;
 }
 
+/* A word for the page size; 0: it is none. */
+static unsigned size_of_word(const char *word)
+{
+    return strcmp(word, "2m") == 0 ? VMM_2M : strcmp(word, "1g") == 0 ? VMM_1G : 0U;
+}
+
 static bool run_map(const struct command_line *line)
 {
     struct range_args r;
-    unsigned rights = VMM_READ | VMM_WRITE;
-    if (!cmd_args(line, 3, 4, "SPACE VA PAGES [rwx]") || !range_args(line, &r)) {
+    unsigned rights = VMM_READ | VMM_WRITE, size = 0;
+    if (!cmd_args(line, 3, 5, "SPACE VA PAGES [rwx] [2m|1g]") || !range_args(line, &r)) {
         return false;
     }
-    if (line->argc == 5 && (strcmp(line->argv[4], "2m") == 0 || strcmp(line->argv[4], "1g") == 0)) {
-        print("not yet\n");
-        return false;
-    }
-    if (line->argc == 5 && !cmd_rights(line->argv[4], &rights)) {
-        return false;
+    for (int i = 4; i < line->argc; i++) {
+        const unsigned word = size_of_word(line->argv[i]);
+        if (word == 0 && !cmd_rights(line->argv[i], &rights)) {
+            return false;
+        }
+        size = word != 0 ? word : size;
     }
     rights = rights_at(r.va, rights);
-    return cmd_done_at("map", map_by_hand(&r, rights), r.space, r.va, r.pages) && print_range("mapped", &r, rights);
+    return cmd_done_at("map", map_by_hand(&r, rights | size), r.space, r.va, r.pages) &&
+           print_range("mapped", &r, rights);
 }
 
 static bool run_unmap(const struct command_line *line)
@@ -282,7 +289,7 @@ static bool run_protect(const struct command_line *line)
 const struct command cmd_spaces[] = {
     {"spaces", "[-j]", "all address spaces", run_spaces},
     {"space", "ID | new | free ID | switch ID", "what a space maps; make, destroy, enter one", run_space},
-    {"map", "SPACE VA PAGES [rwx]", "fresh pages at an address, from outside; rw when not said", run_map},
+    {"map", "SPACE VA PAGES [rwx] [2m|1g]", "fresh pages at an address, from outside; rw when not said", run_map},
     {"unmap", "SPACE VA PAGES", "take pages away, from outside", run_unmap},
     {"protect", "SPACE VA PAGES rwx", "give pages new rights, from outside", run_protect},
     {0},

@@ -62,7 +62,7 @@ static bool run_heap(const struct command_line *line)
 
 /* ---- counters ---- */
 
-enum { COUNTERS = 16 };
+enum { COUNTERS = 17 };
 
 struct counter {
     const char *name;
@@ -85,6 +85,7 @@ static size_t read_counters(struct counter out[static COUNTERS])
         {"table_stores", v->table_stores},
         {"invlpg", v->invlpg},
         {"cr3_loads", v->cr3_loads},
+        {"global_flushes", v->global_flushes},
         {"ipis", v->ipis},
         {"faults", machine.page_faults},
         {"foreign_opens", v->foreign_opens},

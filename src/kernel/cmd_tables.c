@@ -24,10 +24,10 @@ static bool list_mapping(void *ctx, const struct vmm_mapping *m)
     l->mappings++;
     l->pages.v += m->pages.v;
     l->unsafe.v += unsafe ? m->pages.v : 0;
-    print("  %016lx %13lx %8lu %10s %6s %s %-3s %s%s%s\n", m->base.v, m->address.v, m->pages.v,
+    print("  %016lx %13lx %8lu %10s %6s %s %-3s %s%s%s%s\n", m->base.v, m->address.v, m->pages.v,
           cmd_size(size, pages_to_bytes(m->pages)), cmd_size(page, m->page_bytes), cmd_rights_text(rights, m->rights),
           cmd_cache_name(m->cache), cmd_owner(m->base, m->rights), m->owned ? "" : ", fixed frames",
-          unsafe ? "  WRITABLE AND EXECUTABLE" : "");
+          m->global ? ", global" : "", unsafe ? "  WRITABLE AND EXECUTABLE" : "");
     return true;
 }
 
@@ -86,6 +86,9 @@ static void print_bits(pte_t e, unsigned level)
         {PTE_PS, "large", NULL},
         {PTE_G, "global", NULL},
         {PTE_OWNED, "owned", NULL},
+        {PTE_DEVICE, "device", NULL},
+        {PTE_COW, "copy-on-write", NULL},
+        {ENTRY_BORROWED, NULL, "borrowed"},
         {PTE_XD, "no-execute", "no-execute"},
     };
     bool is_leaf = level == 1 || entry_is_large(e, level);
@@ -98,7 +101,10 @@ static void print_bits(pte_t e, unsigned level)
             rest &= ~bits[i].bit;
         }
     }
-    if (!is_leaf && entry_count(e) != 0) {
+    if (!is_leaf && entry_count(e) == COUNT_SEVERAL) {
+        print(" several-parents");
+        rest &= ~COUNT_MASK;
+    } else if (!is_leaf && entry_count(e) != 0) {
         print(" %u-entries", entry_count(e)); /* of the table below: its live count */
         rest &= ~COUNT_MASK;
     }
@@ -189,11 +195,12 @@ static void print_object(struct space *space, vaddr_t va, const struct vmm_walk 
     vmm_visit(&machine.vmm, space, user ? vaddr(0) : cmd_kernel_base(), user ? cmd_user_end() : cmd_kernel_end(),
               query_mapping, &q);
     if (q.is_found) {
-        char size[CMD_SIZE_TEXT];
-        print("  range   %016lx, %lu pages, %s\n", q.found.base.v, q.found.pages.v,
-              cmd_size(size, pages_to_bytes(q.found.pages)));
+        char size[CMD_SIZE_TEXT], page[CMD_SIZE_TEXT];
+        print("  range   %016lx, %lu pages, %s, mapped in pages of %s\n", q.found.base.v, q.found.pages.v,
+              cmd_size(size, pages_to_bytes(q.found.pages)), cmd_size(page, w->page_bytes));
         print("  object  %s, %s\n", cmd_owner(va, q.found.rights),
               q.found.owned ? "anonymous: its own frames" : "fixed frames");
+        print("  cache   %s%s\n", cmd_cache_name(q.found.cache), q.found.global ? ", global" : "");
     }
     struct pmm_frame f = pmm_query(&machine.pmm, paddr_to_pfn(w->address));
     print("  frame   %lx, %s", pfn_to_paddr(paddr_to_pfn(w->address)).v, pmm_state_name(f.state));

@@ -15,8 +15,8 @@ enum {
 void display_vga(void)
 {
     console_use_vga(NULL); /* the boot window goes */
-    void *cells = physical_map(VGA_TEXT_ADDRESS, sizeof(uint16_t) * VGA_COLUMNS * VGA_ROWS, VMM_READ | VMM_WRITE,
-                               "the VGA text screen");
+    void *cells = physical_map(VGA_TEXT_ADDRESS, sizeof(uint16_t) * VGA_COLUMNS * VGA_ROWS,
+                               VMM_READ | VMM_WRITE | VMM_UNCACHED, "the VGA text screen");
     if (cells != NULL) {
         console_use_vga(cells);
     } else {

@@ -10,7 +10,8 @@
  *
  * The record is the list of stretches, in kernel pages of its own. At the end every empty place is filled once more,
  * each space must have exactly the pages of the record, and then *nothing is given back*: the spaces stay, as if made
- * by `space new`, for whoever wants to read the tables by another way than ours. `space free` ends them.
+ * by `space new`, with large pages beside them (exercise_large.c), for whoever wants to read the tables by another way
+ * than ours. `space free` ends them.
  *
  * Memory short: a stretch that cannot be had is not there, and that is no failure (EX-6).
  */
@@ -100,6 +101,8 @@ static struct stretch random_stretch(struct run *r, unsigned place)
     struct pmm_region_stats region;
     if (!s.is_own && pmm_region_stats(&machine.pmm, 0, &region) && region.frames.v > s.pages) {
         s.fixed = pfn_to_paddr(pfn_add(region.base, below(r, region.frames.v - s.pages)));
+        /* What is between is a device, and has a cache type of its own (the VGA screen). */
+        s.is_own = pmm_count_ram(&machine.pmm, paddr_to_pfn(s.fixed), npages(s.pages)).v != s.pages;
     }
     return s;
 }
@@ -251,6 +254,11 @@ static bool finish(struct run *r, unsigned i)
         }
         pages += at->pages;
     }
+    const npages_t before = space->pages;
+    if (!exercise_vmm_large(r->ex, space)) {
+        return false;
+    }
+    pages += space->pages.v - before.v;
     vmm_visit(&machine.vmm, space, vaddr(0), cmd_user_end(), sum_pages, &visited);
     r->out->pages_left += pages;
     return (space->pages.v == pages && visited == pages) ||

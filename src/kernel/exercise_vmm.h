@@ -29,4 +29,7 @@ struct exercise_vmm {
  */
 bool exercise_vmm_run(struct exercise *ex, struct exercise_vmm *out);
 
+/* exercise_large.c: large pages at the end of it. As exercise_vmm_run. */
+bool exercise_vmm_large(struct exercise *ex, struct space *space);
+
 #endif

@@ -22,13 +22,6 @@ enum {
 #define MCI_STATUS_UNCORRECTED (1ULL << 61)
 #define MCI_STATUS_HAS_ADDRESS (1ULL << 58)
 
-static uint64_t read_msr(uint32_t msr)
-{
-    uint32_t low, high;
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (uint64_t)high << 32 | low;
-}
-
 static void page_fault(const struct interrupt_frame *f, uint64_t va)
 {
     const char *access = (f->error & FAULT_FETCH) != 0 ? "execute" : (f->error & FAULT_WRITE) != 0 ? "write" : "read";

@@ -13,6 +13,8 @@ const char *status_name(enum status s)
     case STATUS_DENIED: return "no right to it";
     case STATUS_LIMIT: return "limit reached";
     case STATUS_CORRUPT: return "corrupt";
+    case STATUS_SHARED: return "shared";
+    case STATUS_CONFLICT: return "conflict";
     case STATUS_UNSUPPORTED: return "not supported by this machine";
     case STATUS_NOT_YET: return "not yet";
     }

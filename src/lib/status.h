@@ -15,6 +15,8 @@ enum [[nodiscard]] status {
     STATUS_DENIED,      /* it is there, but without the right that is needed */
     STATUS_LIMIT,       /* a table of fixed size is full; the report names the constant */
     STATUS_CORRUPT,     /* data that no correct code wrote (firmware tables, paging structures) */
+    STATUS_SHARED,      /* others use it too, and the call would change it for them: make it private first */
+    STATUS_CONFLICT,    /* against what holds for the same memory elsewhere (cache types) */
     STATUS_UNSUPPORTED, /* this machine cannot */
     STATUS_NOT_YET,     /* this version cannot */
 };

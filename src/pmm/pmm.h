@@ -310,6 +310,8 @@ struct pmm_frame {
 
 /* What is known of a frame; any number is allowed. O(log regions), O(log runs + log holds) in a never-used block. */
 struct pmm_frame pmm_query(const struct pmm *pmm, pfn_t frame);
+/* How many of [first, first + frames) are RAM, whatever their state: in one of the runs. O(log runs + runs in it). */
+npages_t pmm_count_ram(const struct pmm *pmm, pfn_t first, npages_t frames);
 /* The same for any physical address, whole frames or not. */
 struct pmm_frame pmm_frame_state(const struct pmm *pmm, paddr_t address);
 const char *pmm_state_name(enum pmm_state s);

@@ -109,6 +109,19 @@ struct pmm_frame pmm_query(const struct pmm *pmm, pfn_t frame)
     return f;
 }
 
+npages_t pmm_count_ram(const struct pmm *pmm, pfn_t first, npages_t frames)
+{
+    const uint64_t end = first.v + frames.v;
+    uint64_t count = 0;
+    lock_take(lock_of(pmm));
+    for (size_t i = run_at(pmm, first.v); i < pmm->run_count && pmm->runs[i].first.v < end; i++) {
+        uint64_t from = pmm->runs[i].first.v, to = run_end(pmm->runs[i]);
+        count += (to < end ? to : end) - (from > first.v ? from : first.v);
+    }
+    lock_drop(lock_of(pmm));
+    return npages(count);
+}
+
 struct pmm_frame pmm_frame_state(const struct pmm *pmm, paddr_t address)
 {
     return pmm_query(pmm, paddr_to_pfn(address));

@@ -13,6 +13,7 @@
  * bits 58:52 hold its upper seven bits, bits 11:9 the lower three. 1023 is kept for tables with several parents.
  */
 enum {
+    COUNT_SEVERAL = 1023, /* several parents: nothing is known of the number */
     COUNT_LOW_SHIFT = 9,
     COUNT_LOW_BITS = 3,
     COUNT_HIGH_SHIFT = 52,
@@ -24,7 +25,12 @@ enum {
 /* Bits of a leaf that hold no right, no frame and nothing of ours: always 0 in what this code writes. */
 #define LEAF_UNUSED_MASK 0x7FF0000000000000ULL
 /* The same of a non-leaf entry, where the count has some of them. R2: never global, never cache bits. */
-#define TABLE_UNUSED_MASK (0x7800000000000000ULL | PTE_PWT | PTE_PCD | PTE_G)
+#define TABLE_UNUSED_MASK (0x7000000000000000ULL | PTE_PWT | PTE_PCD | PTE_G)
+/*
+ * Non-leaf, ignored bit 59: the table is lent by another space, which edits it; not edited through this entry. An entry
+ * with W = 0 and without this bit names a table that all its parents see read-only (copy on write).
+ */
+#define ENTRY_BORROWED 0x0800000000000000ULL
 
 /* Rights of entries that name tables (R2) and of the window slots (R1). */
 #define TABLE_BITS_KERNEL (PTE_P | PTE_W)
@@ -45,6 +51,13 @@ static inline pte_t entry_with_count(pte_t e, unsigned count)
     uint64_t high = (uint64_t)(count >> COUNT_LOW_BITS) << COUNT_HIGH_SHIFT;
     uint64_t low = (uint64_t)count << COUNT_LOW_SHIFT & COUNT_LOW_MASK;
     return (pte_t){(e.v & ~COUNT_MASK) | high | low};
+}
+
+/* One more; the lower bits have room for it seven times of eight. */
+static inline pte_t entry_count_up(pte_t e)
+{
+    const bool carries = (e.v & COUNT_LOW_MASK) == COUNT_LOW_MASK;
+    return carries ? entry_with_count(e, entry_count(e) + 1) : (pte_t){e.v + (1ULL << COUNT_LOW_SHIFT)};
 }
 
 /* A present entry of a table of `level` that is a large page (R3). */

@@ -9,6 +9,8 @@
 
 #include "arch/arch.h"
 #include "lib/macros.h"
+#include "pmm/pmm_runs.h"
+#include "vmm/cache_types.h"
 #include "vmm/frames.h"
 
 /*
@@ -35,6 +37,7 @@ void gather_range(struct vmm *vmm, vaddr_t va, uint64_t pages, struct vmm_cpus c
         return;
     }
     g->cpus.mask |= cpus.mask;
+    g->global = g->global || (vmm->has_global && is_kernel_half(va));
     if (pages > VMM_FLUSH_PAGES_MAX - g->page_count) {
         g->all = true;
     }
@@ -60,9 +63,50 @@ void gather_window(struct vmm *vmm, vaddr_t page, struct vmm_cpus cpus)
 {
     struct vmm_gather *g = &vmm->gather;
     g->cpus.mask |= cpus.mask;
+    g->all = g->all || g->window_count == 2 * VMM_FLUSH_PAGES_MAX;
     if (!g->all) {
         add_address(g, page, &g->window_count);
     }
+}
+
+void gather_large(struct vmm *vmm, enum window w, vaddr_t va, unsigned level, struct vmm_cpus cpus,
+                  struct vmm_cpus table_cpus)
+{
+    gather_range(vmm, va, 1, cpus);
+    for (unsigned below = 1; below < level; below++) {
+        gather_windows(vmm, w, va, below, table_cpus);
+    }
+}
+
+void gather_windows(struct vmm *vmm, enum window w, vaddr_t va, unsigned level, struct vmm_cpus cpus)
+{
+    const enum window twin = w == WINDOW_OWN ? WINDOW_FOREIGN : WINDOW_OWN;
+    struct vmm_gather *g = &vmm->gather;
+    /* What a large global page shows there is global (R11). */
+    g->global = g->global || (vmm->has_global && is_kernel_half(va));
+    gather_window(vmm, vaddr_page(window_entry(w, va, level)), cpus);
+    if ((cpus.mask & ~(1ULL << arch_cpu())) != 0 || is_kernel_half(va)) {
+        gather_window(vmm, vaddr_page(window_entry(twin, va, level)), cpus);
+    }
+}
+
+void gather_large_frames(struct vmm *vmm, pte_t leaf, unsigned level)
+{
+    struct vmm_gather *g = &vmm->gather;
+    if ((leaf.v & PTE_OWNED) == 0) {
+        return;
+    }
+    if (g->table_count == VMM_GATHER_TABLES) {
+        gather_flush(vmm);
+    }
+    g->tables[g->table_count++] = entry_with_count(pte_make(pte_pfn(leaf), PTE_PS), level);
+}
+
+void gather_all(struct vmm *vmm, struct vmm_cpus cpus)
+{
+    vmm->gather.all = vmm->gather.all || cpus.mask != 0;
+    vmm->gather.global = vmm->gather.global || vmm->has_global;
+    vmm->gather.cpus.mask |= cpus.mask;
 }
 
 /* On every CPU of the set, this one first. */
@@ -71,7 +115,9 @@ static void flush(struct vmm *vmm)
     struct vmm_gather *g = &vmm->gather;
     const unsigned count = g->page_count + g->window_count;
     const uint64_t self = 1ULL << arch_cpu(), others = g->cpus.mask & ~self;
-    if ((g->cpus.mask & self) != 0 && g->all) {
+    if ((g->cpus.mask & self) != 0 && g->all && g->global) {
+        window_flush_all(vmm);
+    } else if ((g->cpus.mask & self) != 0 && g->all) {
         window_root_reload(vmm);
     } else if ((g->cpus.mask & self) != 0) {
         for (unsigned i = 0; i < count; i++) {
@@ -99,20 +145,51 @@ static void release_leaves(struct vmm *vmm, pte_t table)
         live -= pte_is_present(e);
         if (pte_is_present(e) && (e.v & PTE_OWNED) != 0) {
             give_back(pmm_release(vmm->pmm, pte_pfn(e), NULL), "owned", pte_pfn(e));
+        } else if (pte_is_present(e) && (e.v & PTE_DEVICE) != 0) {
+            device_leaf_gone(vmm, e, 1);
         }
     }
     temp_slot_clear(vmm, TEMP_SLOT_GATHER);
+}
+
+/* A block that the PMM has handed out whole goes back so; of others each frame has a count of its own. */
+static void release_block(struct vmm *vmm, pfn_t first)
+{
+    if (pmm_query(vmm->pmm, first).state == PMM_STATE_RUN) {
+        give_back(pmm_free_run(vmm->pmm, first, npages(PAGES_PER_2M)), "owned", first);
+        return;
+    }
+    for (uint64_t i = 0; i < PAGES_PER_2M; i++) {
+        give_back(pmm_release(vmm->pmm, pfn_add(first, i), NULL), "owned", pfn_add(first, i));
+    }
+}
+
+static void release_large(struct vmm *vmm, pte_t entry)
+{
+    const uint64_t frames = level_span_pages(entry_count(entry));
+    for (uint64_t i = 0; i < frames; i += PAGES_PER_2M) {
+        release_block(vmm, pfn_add(pte_pfn(entry), i));
+    }
+}
+
+static void free_table(struct vmm *vmm, pte_t entry)
+{
+    release_leaves(vmm, entry);
+    trust_no_more(vmm, entry);
+    give_back(pmm_free(vmm->pmm, pte_pfn(entry)), "table", pte_pfn(entry));
+    vmm->counters.tables_freed++;
 }
 
 static void free_tables(struct vmm *vmm)
 {
     struct vmm_gather *g = &vmm->gather;
     for (unsigned i = 0; i < g->table_count; i++) {
-        release_leaves(vmm, g->tables[i]);
-        trust_no_more(vmm, g->tables[i]);
-        give_back(pmm_free(vmm->pmm, pte_pfn(g->tables[i])), "table", pte_pfn(g->tables[i]));
+        if ((g->tables[i].v & PTE_PS) != 0) {
+            release_large(vmm, g->tables[i]);
+        } else {
+            free_table(vmm, g->tables[i]);
+        }
     }
-    vmm->counters.tables_freed += g->table_count;
 }
 
 void gather_flush(struct vmm *vmm)
@@ -127,7 +204,7 @@ void gather_flush(struct vmm *vmm)
     if (g->table_count > 0) {
         free_tables(vmm);
     }
-    g->all = false;
+    g->all = g->global = false;
     g->cpus.mask = 0;
     g->page_count = g->window_count = g->frame_count = g->table_count = 0;
 }

@@ -28,6 +28,27 @@ void gather_table(struct vmm *vmm, pte_t entry, vaddr_t page, struct vmm_cpus cp
 /* Another window page that shows the table gathered last, or one that is about to go. */
 void gather_window(struct vmm *vmm, vaddr_t page, struct vmm_cpus cpus);
 
+/*
+ * All window pages that show the table of `level` for va, or the large page in its place. Of the kernel half this CPU
+ * sees all tables through both windows: nobody uses them through the foreign one, but where the page size changes, no
+ * translation of the old one may be left anywhere (R12).
+ */
+void gather_windows(struct vmm *vmm, enum window w, vaddr_t va, unsigned level, struct vmm_cpus cpus);
+/*
+ * The large page of `level` at va, in the tables that window `w` shows, changed or went: it, and the window pages that
+ * show its frames as if it were a table (R3, R7, R12): one of a 2 MiB page; of a 1 GiB page one behind its PDPTE, and
+ * the 2 MiB behind that. `table_cpus`: those that may have come by the windows (R15, R16).
+ */
+void gather_large(struct vmm *vmm, enum window w, vaddr_t va, unsigned level, struct vmm_cpus cpus,
+                  struct vmm_cpus table_cpus);
+/*
+ * The frames of the large page of `level` that `leaf` mapped: if it owned them, one reference of each goes back after
+ * the flush. Flushes when full, as gather_table.
+ */
+void gather_large_frames(struct vmm *vmm, pte_t leaf, unsigned level);
+/* More than can be listed changed. */
+void gather_all(struct vmm *vmm, struct vmm_cpus cpus);
+
 /* Flush, then free. Leaves the gather empty. */
 void gather_flush(struct vmm *vmm);
 

@@ -2,7 +2,10 @@
 #include "vmm/map.h"
 
 #include "lib/macros.h"
+#include "vmm/cache_types.h"
 #include "vmm/edit.h"
+#include "vmm/large.h"
+#include "vmm/map_steps.h"
 #include "vmm/request.h"
 #include "vmm/walk.h"
 
@@ -42,8 +45,13 @@ static enum status look(struct cursor *c, npages_t *tables)
         if (cursor_is_large(c)) {
             return STATUS_EXISTS;
         }
-        if (c->level > 1) {
+        if (c->level > c->leaf) {
             tables->v += cursor_missing_tables(c);
+        } else if (c->leaf > 1) {
+            enum status s = large_look_free(c);
+            if (s != STATUS_OK) {
+                return s;
+            }
         } else if (!leaves_are_free(c->vmm, cursor_leaves(c), cursor_count(c), c->pages)) {
             return STATUS_EXISTS;
         }
@@ -51,14 +59,11 @@ static enum status look(struct cursor *c, npages_t *tables)
     return STATUS_OK;
 }
 
-/*
- * Look, and promise `frames` more than the tables that are missing; look again while others edit in between, which can
- * only be who was asked for memory. *promised: what to take or to put back.
- */
-static enum status look_and_promise(struct cursor *c, npages_t frames, npages_t *promised)
+enum status map_look_and_promise(struct cursor *c, npages_t frames, npages_t *promised)
 {
     struct vmm *vmm = c->vmm;
     struct space *space = c->space;
+    const struct page_plan *plan = c->plan;
     for (;;) {
         npages_t tables;
         enum status s = look(c, &tables);
@@ -76,17 +81,9 @@ static enum status look_and_promise(struct cursor *c, npages_t frames, npages_t 
             return s;
         }
         cursor_start(c, CURSOR_LOOK, vmm, space, c->first, c->total);
+        cursor_use_plan(c, plan);
     }
 }
-
-/* What the leaves of a mapping are made of. */
-struct fill {
-    bool fresh;        /* frames of its own, promised, else `next` and those after it */
-    bool zeroed;       /* fresh ones: zero them first */
-    unsigned class;    /* of fresh ones */
-    pfn_t next;
-    uint64_t bits;
-};
 
 /* Fresh frames for the stretch. The gather is empty now, and serves as the list of them. */
 static void fill_fresh(struct cursor *c, const struct fill *f)
@@ -125,42 +122,54 @@ static inline void fill_given(struct vmm *vmm, vaddr_t entry, pfn_t first, uint6
     vmm->counters.table_stores += pages;
 }
 
-/* The half that cannot fail: everything it needs has been promised. */
-static void link_all(struct cursor *c, struct fill *f)
+void map_link(struct cursor *c, struct fill *f)
 {
     cursor_change(c);
     while (cursor_next(c)) {
         cursor_make_tables(c);
-        if (f->fresh) {
+        if (c->leaf > 1 && f->fresh) {
+            large_fill_fresh(c, &f->next_run, f->bits);
+        } else if (c->leaf > 1) {
+            large_fill(c, f->next, f->bits);
+            f->next = pfn_add(f->next, c->pages);
+        } else if (f->fresh) {
             fill_fresh(c, f);
         } else {
             fill_given(c->vmm, cursor_leaves(c), f->next, c->pages, f->bits);
             f->next = pfn_add(f->next, c->pages);
         }
-        cursor_count_change(c, (int)c->pages);
+        cursor_count_change(c, (int)(c->pages >> level_span_log2(c->leaf)));
     }
     c->space->pages.v += c->total;
+}
+
+/* Once for all calls that are not the short way, where it is inline. */
+__attribute__((noinline)) static enum status begin(struct vmm *vmm, struct space *space, vaddr_t va, const char *call,
+                                                   enum window *w)
+{
+    return edit_begin(vmm, space, va, call, w);
 }
 
 enum status map_fresh(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights, bool zeroed)
 {
     enum window w = WINDOW_OWN;
-    enum status s = edit_begin(vmm, space, va, "vmm_map", &w);
+    enum status s = begin(vmm, space, va, "vmm_map", &w);
     if (s != STATUS_OK) {
         return s;
     }
     struct cursor c;
     npages_t promised;
     cursor_start(&c, CURSOR_LOOK, vmm, space, va, pages.v);
-    s = look_and_promise(&c, pages, &promised);
+    s = map_look_and_promise(&c, pages, &promised);
     if (s == STATUS_OK) {
         struct fill f = {
             .fresh = true,
             .zeroed = zeroed,
             .class = is_kernel_half(va) ? PMM_KERNEL : PMM_USER,
-            .bits = PTE_P | PTE_OWNED | rights_to_bits(rights),
+            .bits = PTE_P | PTE_OWNED | rights_to_bits(rights) | ((rights & VMM_GLOBAL) != 0 ? PTE_G : 0),
         };
-        link_all(&c, &f);
+        vmm->has_global = vmm->has_global || (rights & VMM_GLOBAL) != 0;
+        map_link(&c, &f);
     }
     edit_end(vmm, space, c.window);
     return s;
@@ -168,10 +177,14 @@ enum status map_fresh(struct vmm *vmm, struct space *space, vaddr_t va, npages_t
 
 enum status vmm_map(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights)
 {
-    enum status s = request_check(vmm, space, va, pages, "vmm_map");
-    if (s == STATUS_OK) {
-        s = request_check_rights(va, rights);
+    if ((rights & MAP_FLAGS) != 0) {
+        return map_fresh_flagged(vmm, space, va, pages, rights);
     }
+    enum status s = request_check(vmm, space, va, pages, "vmm_map");
+    if (s != STATUS_OK) {
+        return s;
+    }
+    s = request_check_rights(va, rights);
     return s == STATUS_OK ? map_fresh(vmm, space, va, pages, rights, true) : s;
 }
 
@@ -197,12 +210,17 @@ static enum status retain_all(struct vmm *vmm, pfn_t first, uint64_t pages)
     return STATUS_OK;
 }
 
-/* What vmm_map_frames asks for, all arguments being good. */
-struct given {
-    vaddr_t va;
-    pfn_t first;
-    uint64_t pages, bits; /* of the leaves */
-};
+/*
+ * The frames of leaves with these bits: a reference for each of those that are owned, the cache type of the others. All
+ * or none. The leaves must follow.
+ */
+static inline struct typed_leaves claim_frames(struct vmm *vmm, pfn_t first, uint64_t pages, uint64_t bits)
+{
+    if ((bits & PTE_OWNED) != 0) {
+        return (struct typed_leaves){retain_all(vmm, first, pages), bits};
+    }
+    return device_leaves_come(vmm, first, pages, bits);
+}
 
 /* Behind a PT that is there: no table, no promise, one look. */
 __attribute__((always_inline)) static inline enum status map_at_spot(struct vmm *vmm, struct space *space,
@@ -212,36 +230,33 @@ __attribute__((always_inline)) static inline enum status map_at_spot(struct vmm 
     if (!leaves_are_free(vmm, spot->leaf, count, g->pages)) {
         return STATUS_EXISTS;
     }
-    enum status s = (g->bits & PTE_OWNED) != 0 ? retain_all(vmm, g->first, g->pages) : STATUS_OK;
-    if (s == STATUS_OK) {
-        fill_given(vmm, spot->leaf, g->first, g->pages, g->bits);
+    struct typed_leaves leaves = claim_frames(vmm, g->first, g->pages, g->bits);
+    if (leaves.status == STATUS_OK) {
+        fill_given(vmm, spot->leaf, g->first, g->pages, leaves.bits);
         spot_set_count(spot, vmm, count + (unsigned)g->pages);
         space->pages.v += g->pages;
     }
-    return s;
+    return leaves.status;
 }
 
-/* Any range, to the end of the edit. `spot`: what is read already, where its level is not 0. */
-__attribute__((noinline)) static enum status map_range(struct vmm *vmm, struct space *space, struct given g,
-                                                       struct spot spot)
+__attribute__((noinline)) enum status map_range(struct vmm *vmm, struct space *space, struct given g, struct spot spot)
 {
     struct cursor c;
     npages_t promised;
     cursor_start(&c, CURSOR_LOOK, vmm, space, g.va, g.pages);
+    cursor_use_plan(&c, g.plan);
     if (spot.level > 0) {
         cursor_go_on(&c, &spot);
     }
-    enum status s = look_and_promise(&c, npages(0), &promised);
-    if (s == STATUS_OK && (g.bits & PTE_OWNED) != 0) {
-        s = retain_all(vmm, g.first, g.pages);
-        if (s != STATUS_OK && promised.v > 0) {
-            enum status undone = pmm_unpromise(vmm->pmm, promised);
-            s = undone == STATUS_OK ? s : undone;
-        }
+    enum status s = map_look_and_promise(&c, npages(0), &promised);
+    struct typed_leaves leaves = {s, g.bits};
+    if (s == STATUS_OK) {
+        leaves = claim_frames(vmm, g.first, g.pages, g.bits);
+        s = leaves.status == STATUS_OK ? STATUS_OK : map_take_back(vmm, promised, leaves.status);
     }
     if (s == STATUS_OK) {
-        struct fill f = {.next = g.first, .bits = g.bits};
-        link_all(&c, &f);
+        struct fill f = {.next = g.first, .bits = leaves.bits};
+        map_link(&c, &f);
     }
     edit_end(vmm, space, c.window);
     return s;
@@ -260,33 +275,30 @@ __attribute__((always_inline)) static inline enum status map_through(struct vmm 
     return s;
 }
 
-__attribute__((noinline)) static enum status map_foreign(struct vmm *vmm, struct space *space, const struct given *g)
+__attribute__((noinline)) static enum status map_foreign(struct vmm *vmm, struct space *space, vaddr_t va,
+                                                         pfn_t first, uint64_t pages, uint64_t bits)
 {
-    return map_through(vmm, space, WINDOW_FOREIGN, *g);
+    return map_through(vmm, space, WINDOW_FOREIGN, (struct given){va, first, pages, bits, NULL});
 }
 
 enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages,
                            unsigned rights, bool own)
 {
-    uint64_t cache = (rights & VMM_WRITE_COMBINING) != 0 ? PTE_CACHE_WC : 0;
-    enum status s = request_check(vmm, space, va, pages, "vmm_map_frames");
-    if (s == STATUS_OK) {
-        s = own && cache != 0 ? STATUS_INVALID : request_check_rights(va, rights & ~(unsigned)VMM_WRITE_COMBINING);
-    }
-    if (s != STATUS_OK) {
-        return s;
-    }
-    if (first.v >= vmm->frames_end.v || pages.v > vmm->frames_end.v - first.v) {
-        return STATUS_RANGE;
+    if ((rights & MAP_FLAGS) != 0) {
+        return map_frames_flagged(vmm, space, va, first, pages, rights, own);
     }
     enum window w = WINDOW_OWN;
-    s = edit_begin(vmm, space, va, "vmm_map_frames", &w);
+    enum status s = map_check_given(vmm, space, va, first, pages, rights);
+    if (s == STATUS_OK) {
+        s = edit_begin(vmm, space, va, "vmm_map_frames", &w);
+    }
     if (s != STATUS_OK) {
         return s;
     }
-    const struct given g = {va, first, pages.v, PTE_P | (own ? PTE_OWNED : 0) | cache | rights_to_bits(rights)};
+    const struct given g = {va, first, pages.v, PTE_P | (own ? PTE_OWNED : PTE_DEVICE) | rights_to_bits(rights), NULL};
     if (!is_one_pt(va, pages)) {
         return map_range(vmm, space, g, (struct spot){.level = 0});
     }
-    return w == WINDOW_OWN ? map_through(vmm, space, WINDOW_OWN, g) : map_foreign(vmm, space, &g);
+    return w == WINDOW_OWN ? map_through(vmm, space, WINDOW_OWN, g)
+                           : map_foreign(vmm, space, g.va, g.first, g.pages, g.bits);
 }

@@ -4,7 +4,7 @@
 
 #include "vmm/frames.h"
 
-/* vmm_map without the checks of arguments; `zeroed`: zero the frames first. */
+/* vmm_map without the checks of arguments: rights, and VMM_GLOBAL; `zeroed`: zero the frames first. */
 enum status map_fresh(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights, bool zeroed);
 
 /*

@@ -34,6 +34,17 @@ enum status request_check_all(struct vmm *vmm, struct space *space, vaddr_t va, 
     return STATUS_RANGE;
 }
 
+uint64_t request_flags_to_bits(vaddr_t va, unsigned flags, bool own)
+{
+    const unsigned types = flags & (VMM_WRITE_COMBINING | VMM_UNCACHED);
+    const bool is_global = (flags & VMM_GLOBAL) != 0;
+    if (types == (VMM_WRITE_COMBINING | VMM_UNCACHED) || (types != 0 && own) || (is_global && !is_kernel_half(va))) {
+        return REQUEST_BAD_FLAGS;
+    }
+    return (types == VMM_WRITE_COMBINING ? PTE_CACHE_WC : types == VMM_UNCACHED ? PTE_CACHE_UC : 0) |
+           (is_global ? PTE_G : 0);
+}
+
 unsigned bits_to_rights(pte_t e)
 {
     return VMM_READ | ((e.v & PTE_W) != 0 ? VMM_WRITE : 0U) | ((e.v & PTE_U) != 0 ? VMM_USER : 0U) |

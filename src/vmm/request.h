@@ -34,6 +34,12 @@ static inline enum status request_check_rights(vaddr_t va, unsigned rights)
     return ok ? STATUS_OK : STATUS_INVALID;
 }
 
+/* Flags beside the rights, of vmm_map_frames; those for cache types and VMM_GLOBAL. */
+enum { REQUEST_FLAGS = VMM_WRITE_COMBINING | VMM_UNCACHED | VMM_GLOBAL };
+#define REQUEST_BAD_FLAGS UINT64_MAX
+/* Their bits in leaves at `va`; or REQUEST_BAD_FLAGS: they do not go together, or not with such pages. */
+uint64_t request_flags_to_bits(vaddr_t va, unsigned flags, bool own);
+
 /* The bits of a leaf with these rights, and back: the rights that one entry allows (VMM_*), to be ANDed over a walk. */
 #define RIGHTS_BITS (PTE_W | PTE_U | PTE_XD)
 static inline uint64_t rights_to_bits(unsigned rights)

@@ -1,18 +1,13 @@
 /* Unmapping and changing rights: look, change, flush once, then free (walk.c sections 3 to 6, gather.h). */
 #include "lib/report.h"
+#include "vmm/cache_types.h"
 #include "vmm/edit.h"
 #include "vmm/gather.h"
+#include "vmm/large.h"
+#include "vmm/leaves.h"
 #include "vmm/map.h"
 #include "vmm/request.h"
 #include "vmm/walk.h"
-
-/* So many leaves of one PT. */
-struct leaves {
-    vaddr_t entry;         /* the first one's, usable */
-    uint64_t pages;
-    unsigned count;        /* live ones in the PT */
-    const pte_t *recorded; /* what the look has read; null: nothing */
-};
 
 /*
  * A full PT has nothing to be looked for: its leaves are read by the change only. The same answer in look and change.
@@ -64,26 +59,36 @@ static struct leaves leaves_of(struct cursor *c)
     return (struct leaves){.entry = cursor_leaves(c), .pages = c->pages, .count = cursor_count(c)};
 }
 
-/* Is the range mapped throughout, with pages of 4 KiB? => OK; ABSENT; UNSUPPORTED: a large page; CORRUPT. */
-static enum status look(struct cursor *c)
+/* A large page, or a part of it: how many tables does it take to cut it? => OK; SHARED. */
+static enum status look_at_large(const struct cursor *c, npages_t *tables)
 {
-    while (cursor_next(c)) {
+    if (cursor_is_whole(c)) {
+        return STATUS_OK;
+    }
+    tables->v += large_cut_tables(c);
+    return large_look(c);
+}
+
+/*
+ * Is the range mapped throughout? *tables: to be made where large pages lie over its ends. => OK; ABSENT; SHARED;
+ * CORRUPT.
+ */
+static enum status look(struct cursor *c, npages_t *tables)
+{
+    enum status s = STATUS_OK;
+    while (s == STATUS_OK && cursor_next(c)) {
         if (c->is_corrupt) {
-            return STATUS_CORRUPT;
-        }
-        if (cursor_is_large(c)) {
-            return STATUS_UNSUPPORTED;
-        }
-        if (c->level > 1) {
-            return STATUS_ABSENT;
-        }
-        struct leaves l = leaves_of(c);
-        enum status s = look_at_leaves(c->vmm, c->space, &l);
-        if (s != STATUS_OK) {
-            return s;
+            s = STATUS_CORRUPT;
+        } else if (cursor_is_large(c)) {
+            s = look_at_large(c, tables);
+        } else if (c->level > 1) {
+            s = STATUS_ABSENT;
+        } else {
+            struct leaves l = leaves_of(c);
+            s = look_at_leaves(c->vmm, c->space, &l);
         }
     }
-    return STATUS_OK;
+    return s;
 }
 
 /* Those of the stretch that is to be changed, with what the look has kept of them. */
@@ -98,24 +103,22 @@ static struct leaves leaves_again(struct cursor *c)
     return l;
 }
 
-/* The i-th leaf, from the record or from the table. */
-__attribute__((always_inline)) static inline pte_t leaf(const struct leaves *l, uint64_t i)
-{
-    return l->recorded != NULL ? l->recorded[i] : arch_table_load(entry_at(l->entry, i));
-}
-
 /* One loop a kind: their tests are not made once a page. */
 __attribute__((always_inline)) static inline void take_loop(struct vmm *vmm, struct leaves l, bool clear)
 {
     struct vmm_gather *g = &vmm->gather;
     unsigned frames = g->frame_count;
-    for (uint64_t i = 0; i < l.pages; i++) {
+    for (uint64_t i = 0, n = 1; i < l.pages; i += n) {
         pte_t old = leaf(&l, i);
+        n = 1;
         if (clear) {
             arch_table_store(entry_at(l.entry, i), (pte_t){0});
         }
         if ((old.v & PTE_OWNED) != 0) {
             g->frames[frames++] = pte_pfn(old);
+        } else if ((old.v & PTE_DEVICE) != 0) {
+            n += leaves_take_run(vmm, l, i + 1, old, clear);
+            device_leaves_gone(vmm, old, n);
         }
     }
     g->frame_count = frames;
@@ -130,6 +133,20 @@ static void take_leaves(struct vmm *vmm, struct leaves l, bool clear)
         (clear ? take_loop(vmm, l, true) : take_loop(vmm, l, false));
     } else {
         (clear ? take_loop(vmm, l, true) : take_loop(vmm, l, false));
+    }
+}
+
+/* The same for one that stays in its table: the short way. */
+static inline void take_one(struct vmm *vmm, const struct leaves *l)
+{
+    struct vmm_gather *g = &vmm->gather;
+    const pte_t old = leaf(l, 0);
+    table_store(vmm, l->entry, (pte_t){0});
+    vmm->counters.table_loads += l->recorded == NULL;
+    if ((old.v & PTE_OWNED) != 0) {
+        g->frames[g->frame_count++] = pte_pfn(old);
+    } else if ((old.v & PTE_DEVICE) != 0) {
+        device_leaves_gone(vmm, old, 1);
     }
 }
 
@@ -163,32 +180,45 @@ static void unmap_stretch(struct cursor *c)
     }
 }
 
-/* The look at any range; then the cursor stands before it, to change it. `spot`: what is read already; may be null. */
+/*
+ * The look at any range; then the cursor stands before it, to change it. `spot`: what is read already; may be null. No
+ * large page lies over an end any more.
+ */
 static enum status look_at_range(struct cursor *c, struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages,
                                  const struct spot *spot)
 {
+    npages_t tables = {0};
     cursor_start(c, CURSOR_LOOK, vmm, space, va, pages.v);
     if (spot != NULL) {
         cursor_go_on(c, spot);
     }
-    enum status s = look(c);
+    enum status s = look(c, &tables);
+    if (s == STATUS_OK && tables.v > 0) {
+        s = large_cut_ends(c, tables, look);
+    }
     if (s == STATUS_OK) {
         cursor_change(c);
     }
     return s;
 }
 
-static enum status unmap_range(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages,
+/* *w: the window may be another one afterwards. */
+static enum status unmap_range(struct vmm *vmm, struct space *space, enum window *w, vaddr_t va, npages_t pages,
                                const struct spot *spot)
 {
     struct cursor c;
     enum status s = look_at_range(&c, vmm, space, va, pages, spot);
+    *w = c.window;
     if (s != STATUS_OK) {
         return s;
     }
     while (cursor_next(&c)) {
-        unmap_stretch(&c);
-        gather_range(vmm, c.va, c.pages, c.cpus);
+        if (c.level > 1) {
+            large_unmap(&c);
+        } else {
+            unmap_stretch(&c);
+            gather_range(vmm, c.va, c.pages, c.cpus);
+        }
     }
     space->pages.v -= pages.v;
     gather_flush(vmm);
@@ -216,7 +246,11 @@ static enum status unmap_at_spot(struct vmm *vmm, struct space *space, vaddr_t v
     if (s != STATUS_OK) {
         return s;
     }
-    take_leaves(vmm, l, true);
+    if (l.pages == 1) {
+        take_one(vmm, &l);
+    } else {
+        take_leaves(vmm, l, true);
+    }
     spot_set_count(spot, vmm, l.count - (unsigned)pages.v);
     space->pages.v -= pages.v;
     gather_range(vmm, va, pages.v, cpus_of(vmm, space, va));
@@ -235,14 +269,23 @@ enum status vmm_unmap(struct vmm *vmm, struct space *space, vaddr_t va, npages_t
         return s;
     }
     if (!is_one_pt(va, pages)) {
-        s = unmap_range(vmm, space, va, pages, NULL);
+        s = unmap_range(vmm, space, &w, va, pages, NULL);
     } else {
         struct spot spot = w == WINDOW_OWN ? spot_find_own(vmm, va) : spot_find_foreign(vmm, va);
         bool stays = spot.level == 1 && (entry_count(spot.entry[2]) > pages.v || space->keeps_tables);
-        s = stays ? unmap_at_spot(vmm, space, va, pages, &spot) : unmap_range(vmm, space, va, pages, &spot);
+        s = stays ? unmap_at_spot(vmm, space, va, pages, &spot) : unmap_range(vmm, space, &w, va, pages, &spot);
     }
     edit_end(vmm, space, w);
     return s;
+}
+
+static inline pte_t with_rights(pte_t leaf, uint64_t bits) { return (pte_t){(leaf.v & ~RIGHTS_BITS) | bits}; }
+
+/* A walker has set accessed or dirty since the leaf was loaded, and may set the other: what it sets stays (R19). */
+__attribute__((noinline)) static void replace_again(vaddr_t entry, pte_t now, uint64_t bits)
+{
+    while (!arch_table_replace(entry, &now, with_rights(now, bits))) {
+    }
 }
 
 /* New rights for leaves from `va` on. */
@@ -251,12 +294,14 @@ __attribute__((always_inline)) static inline void protect_loop(struct vmm *vmm, 
 {
     uint64_t changed = 0, first = 0, next = 0; /* those in [first, next) are still to be gathered */
     for (uint64_t i = 0; i < l.pages; i++) {
-        pte_t old = leaf(&l, i), new = {(old.v & ~RIGHTS_BITS) | bits};
+        pte_t old = leaf(&l, i), new = with_rights(old, bits);
         if (new.v != old.v) {
-            arch_table_store(entry_at(l.entry, i), new);
-            changed++;
+            if (!arch_table_replace(entry_at(l.entry, i), &old, new)) {
+                replace_again(entry_at(l.entry, i), old, bits);
+            }
             if (i != next) {
                 gather_range(vmm, vaddr_add_pages(va, first), next - first, cpus);
+                changed += next - first;
                 first = i;
             }
             next = i + 1;
@@ -264,7 +309,7 @@ __attribute__((always_inline)) static inline void protect_loop(struct vmm *vmm, 
     }
     gather_range(vmm, vaddr_add_pages(va, first), next - first, cpus);
     vmm->counters.table_loads += l.recorded != NULL ? 0 : l.pages;
-    vmm->counters.table_stores += changed;
+    vmm->counters.table_stores += changed + next - first;
 }
 
 static void protect_leaves(struct vmm *vmm, struct leaves l, vaddr_t va, struct vmm_cpus cpus, uint64_t bits)
@@ -276,16 +321,21 @@ static void protect_leaves(struct vmm *vmm, struct leaves l, vaddr_t va, struct 
     }
 }
 
-static enum status protect_range(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, uint64_t bits,
-                                 const struct spot *spot)
+static enum status protect_range(struct vmm *vmm, struct space *space, enum window *w, vaddr_t va, npages_t pages,
+                                 uint64_t bits, const struct spot *spot)
 {
     struct cursor c;
     enum status s = look_at_range(&c, vmm, space, va, pages, spot);
+    *w = c.window;
     if (s != STATUS_OK) {
         return s;
     }
     while (cursor_next(&c)) {
-        protect_leaves(vmm, leaves_again(&c), c.va, c.cpus, bits);
+        if (c.level > 1) {
+            large_protect(&c, bits);
+        } else {
+            protect_leaves(vmm, leaves_again(&c), c.va, c.cpus, bits);
+        }
     }
     gather_flush(vmm);
     return STATUS_OK;
@@ -318,38 +368,12 @@ enum status vmm_protect(struct vmm *vmm, struct space *space, vaddr_t va, npages
     }
     const uint64_t bits = rights_to_bits(rights);
     if (!is_one_pt(va, pages)) {
-        s = protect_range(vmm, space, va, pages, bits, NULL);
+        s = protect_range(vmm, space, &w, va, pages, bits, NULL);
     } else {
         struct spot spot = w == WINDOW_OWN ? spot_find_own(vmm, va) : spot_find_foreign(vmm, va);
         s = spot.level == 1 ? protect_at_spot(vmm, space, va, pages, bits, &spot)
-                            : protect_range(vmm, space, va, pages, bits, &spot);
+                            : protect_range(vmm, space, &w, va, pages, bits, &spot);
     }
     edit_end(vmm, space, w);
     return s;
-}
-
-/* All PTs go as they are, what they own after them. Large pages are not ours. */
-void unmap_user_half(struct vmm *vmm, struct space *space)
-{
-    struct cursor c;
-    cursor_start(&c, CURSOR_READ, vmm, space, vaddr(0), HALF_PAGES);
-    while (cursor_next(&c)) {
-        if (c.level == 1) {
-            space->pages.v -= cursor_count(&c);
-            cursor_drop_table(&c, true);
-        }
-    }
-    gather_flush(vmm);
-}
-
-void free_empty_tables(struct vmm *vmm, struct space *space, vaddr_t va, uint64_t pages)
-{
-    struct cursor c;
-    cursor_start(&c, CURSOR_READ, vmm, space, va, pages);
-    while (cursor_next(&c)) {
-        if (c.level == 1 && cursor_count(&c) == 0) {
-            cursor_drop_table(&c, false);
-        }
-    }
-    gather_flush(vmm);
 }

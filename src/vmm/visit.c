@@ -84,7 +84,7 @@ static void add(struct visitor *v, const struct vmm_mapping *m)
     struct vmm_mapping *p = &v->pending;
     if (p->pages.v > 0 && vaddr_add_pages(p->base, p->pages.v).v == m->base.v &&
         p->address.v + pages_to_bytes(p->pages) == m->address.v && p->page_bytes == m->page_bytes &&
-        p->rights == m->rights && p->cache == m->cache && p->owned == m->owned) {
+        p->rights == m->rights && p->cache == m->cache && p->owned == m->owned && p->global == m->global) {
         p->pages.v += m->pages.v;
         return;
     }
@@ -113,6 +113,7 @@ static void add_leaf(struct visitor *v, const struct cursor *c, pte_t leaf, unsi
         .rights = rights,
         .cache = cache_index(leaf, level),
         .owned = (leaf.v & PTE_OWNED) != 0,
+        .global = (leaf.v & PTE_G) != 0,
     };
     add(v, &m);
 }

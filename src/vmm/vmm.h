@@ -14,11 +14,13 @@
  *           entries; others carry none; only PTs of a space that keeps tables are empty
  *   VMM-I2  slot 511 of every PML4 names itself; slot 510 is 0 in every PML4 but where it is open
  *   VMM-I3  the kernel slots of every PML4 are the same four entries
- *   VMM-I4  every table frame and every owned leaf's frame is in use in the PMM
+ *   VMM-I4  every table frame and every frame of an owned leaf is in use in the PMM
  *   VMM-I5  no leaf is both writable and executable; entries that name tables take no right away, and let user mode
  *           only into the user half
- *   VMM-I6  each space's page and table counts are the numbers of its present leaves and of its tables
+ *   VMM-I6  each space's page and table counts are the numbers of its present leaves, in pages of 4 KiB, and of its
+ *           tables
  *   VMM-I7  temporary slots in use are never neighbours, and are exactly those of the stack
+ *   VMM-I8  leaves of devices, and no others, have a cache type; each range of devices is mapped as often as it says
  *
  * Context: thread; faults may translate and query. One CPU runs: the locks are its interrupt flag, and an edit inside
  * another call (a visitor's) is reported. What concerns more CPUs is kept as sets of them from the start: who may hold
@@ -60,6 +62,7 @@ enum {
  */
 struct vmm_counters {
     uint64_t table_loads, table_stores, invlpg, cr3_loads, ipis;
+    uint64_t global_flushes; /* of everything, where a CR3 load would have left global leaves (R11) */
     uint64_t foreign_opens, foreign_reopens; /* slot switched; found open already (R9) */
     uint64_t tables_made, tables_freed;
 };
@@ -76,7 +79,7 @@ struct vmm_cpus {
 struct space {
     pfn_t root;           /* its PML4 */
     unsigned id;          /* 0: the kernel's own; others count up, never reused */
-    npages_t pages;       /* present leaves in its private and global user part (space 0: also kernel pages) */
+    npages_t pages;       /* mapped in its private and global user part, of 4 KiB (space 0: also kernel pages) */
     npages_t tables;      /* table frames of it, the PML4 included; kernel tables not */
     bool keeps_tables;    /* space_keep_tables */
     struct vmm_cpus cpus; /* that have its PML4 in CR3: only these may hold translations of its user half */
@@ -151,29 +154,39 @@ struct space *space_find(struct vmm *vmm, unsigned id);
 
 /*
  * Fresh zeroed frames of the mapping's own. => OK; EXISTS: a page of the range is mapped (be it by a large page);
- * NOMEM.
+ * NOMEM. With a page size also INVALID: not aligned to it; UNSUPPORTED: the CPU has no such pages; LIMIT: more than 512
+ * large pages in one call. VMM_LARGE takes small pages where no run of frames is to be had.
  */
 enum status vmm_map(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights);
-/* For vmm_map_frames only, beside the rights: stores may be gathered and reordered (framebuffers). Not with `own`. */
-enum { VMM_WRITE_COMBINING = 1 << 8 };
+/* Beside the rights, for vmm_map_frames and, where it is said, vmm_map. */
+enum vmm_map_flags {
+    VMM_WRITE_COMBINING = 1 << 8, /* stores may be gathered and reordered (framebuffers). No RAM of the PMM */
+    VMM_UNCACHED = 1 << 9,        /* device registers. No RAM of the PMM. Neither: write-back */
+    VMM_LARGE = 1 << 10,          /* pages of 2 MiB and 1 GiB where they fit (vmm_large.h); vmm_map too */
+    VMM_2M = 1 << 11,             /* pages of 2 MiB throughout: address, length and frame aligned; vmm_map too */
+    VMM_1G = VMM_2M << 1,         /* of 1 GiB; vmm_map too */
+    VMM_GLOBAL = 1 << 13,         /* kept over CR3 loads: the kernel half only; vmm_map too */
+};
 
 /*
  * The frames [first, first + pages). `own`: retain each (PMM frames in use), release at unmap; else they are just
  * mapped (MMIO, ROM).
- * => as vmm_map; RANGE also for frames that the CPU has no address for; MISUSE and LIMIT as pmm_retain. N + P1 stores
- * (+ 1 a table made), no INVLPG in our own tables.
+ * => as vmm_map; RANGE also for frames that the CPU has no address for; MISUSE and LIMIT as pmm_retain; INVALID also
+ * for flags that exclude each other, and a cache type for owned frames; CONFLICT: another cache type than RAM has, or
+ * than one of the frames is mapped with; LIMIT (noted): VMM_CACHE_RANGES. N + P1 stores (+ 1 a table made), no INVLPG
+ * in our own tables.
  */
 enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages,
                            unsigned rights, bool own);
 /*
- * => OK; ABSENT: a page of the range is not mapped; UNSUPPORTED: a large page is in it. Owned frames are released,
- * empty tables freed, after the flush. Up to VMM_FLUSH_PAGES_MAX pages: an INVLPG each and one a table freed; more:
- * one CR3 reload (for every VMM_GATHER_TABLES tables). Leaves of a table that goes are not stored to. PTs beyond the
- * first VMM_GATHER_FRAMES owned frames are read through a temporary mapping after the flush: 2 stores, 1 INVLPG each.
- * Pages of a space that runs nowhere need no flush.
+ * => OK; ABSENT: a page of the range is not mapped; NOMEM, SHARED: a large page lies over an end of the range, and is
+ * not cut (vmm_large.h). Owned frames are released, empty tables freed, after the flush. Up to VMM_FLUSH_PAGES_MAX
+ * pages: an INVLPG each and one a table freed; more: one CR3 reload (for every VMM_GATHER_TABLES tables). Leaves of a
+ * table that goes are not stored to. PTs beyond the first VMM_GATHER_FRAMES owned frames are read through a temporary
+ * mapping after the flush: 2 stores, 1 INVLPG each. Pages of a space that runs nowhere need no flush.
  */
 enum status vmm_unmap(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages);
-/* New rights. => OK; ABSENT; UNSUPPORTED. Flushed like an unmap. */
+/* New rights. => OK; ABSENT; NOMEM, SHARED as vmm_unmap. Flushed like an unmap. */
 enum status vmm_protect(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights);
 
 /* ---- Questions ---- */
@@ -202,7 +215,7 @@ struct vmm_mapping {
     uint64_t page_bytes;
     unsigned rights;     /* effective */
     unsigned cache;      /* PAT index of the leaf */
-    bool owned;
+    bool owned, global;
 };
 
 /*
@@ -216,13 +229,13 @@ void vmm_visit(struct vmm *vmm, struct space *space, vaddr_t from, vaddr_t end,
 /* ---- Temporary mappings: a stack a CPU, no two neighbours, so an overrun by one byte faults ---- */
 
 /*
- * Map a frame, readable and writable. => OK; LIMIT: VMM_TEMP_SLOTS are in use; RANGE: the CPU has no address for the
- * frame. 1 store.
+ * Map a frame, readable and writable, write-back. => OK; LIMIT: VMM_TEMP_SLOTS are in use; RANGE: the CPU has no
+ * address for the frame; CONFLICT: it is mapped with another cache type. 1 store.
  */
 enum status temp_map(struct vmm *vmm, pfn_t frame, vaddr_t *page);
 /* The latest temp_map is undone first. 1 store, 1 INVLPG. => OK; MISUSE: not the latest. */
 enum status temp_unmap(struct vmm *vmm, vaddr_t page);
-/* Zero, or copy, whole frames, through slots of their own: the stack is not used. => OK; RANGE as temp_map. */
+/* Zero, or copy, whole frames, through slots of their own: the stack is not used. => OK; RANGE, CONFLICT. */
 enum status frame_zero(struct vmm *vmm, pfn_t frame);
 enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from);
 
@@ -273,7 +286,7 @@ bool kpages_find(const struct vmm *vmm, vaddr_t va, struct kpages_info *out);
 /* ---- Validation ---- */
 
 /*
- * Compare tables, counts, frames (VMM-I1..I7) over all spaces, and the kernel arena (ARENA-I1..I3). Tables are read
+ * Compare tables, counts, frames (VMM-I1..I8) over all spaces, and the kernel arena (ARENA-I1..I3). Tables are read
  * through temporary mappings of their frames, so that the windows are not trusted. => OK; CORRUPT, said to `out`
  * (may be null).
  */

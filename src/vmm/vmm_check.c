@@ -1,8 +1,9 @@
 /*
- * The validator: VMM-I1..I7. It reads every table through a temporary mapping of its frame, one slot a level, so it
+ * The validator: VMM-I1..I8. It reads every table through a temporary mapping of its frame, one slot a level, so it
  * sees what is in memory and not what a window shows; counts, spaces' figures, the stack of temporary slots and the
  * PMM are the other views.
  */
+#include "vmm/cache_types.h"
 #include "vmm/frames.h"
 #include "vmm/request.h"
 #include "vmm/space.h"
@@ -15,6 +16,7 @@ struct checker {
     const struct space *space;
     unsigned complaints;
     uint64_t pages, tables; /* of the space, or of the kernel arena, found so far */
+    struct cache_census census;
 };
 
 /* A table to be checked. */
@@ -64,7 +66,22 @@ static bool check_table_frame(struct checker *k, const struct found_table *t)
     return ok;
 }
 
-static void check_leaf(struct checker *k, pte_t e, vaddr_t va, unsigned rights)
+/* VMM-I4 for the frames of an owned leaf. Those of a block handed out whole are alike. */
+static void check_frames(struct checker *k, pte_t e, vaddr_t va, unsigned level)
+{
+    const uint64_t frames = level_span_pages(level);
+    for (uint64_t i = 0; i < frames; i++) {
+        const pfn_t frame = pfn_add(pte_pfn(e), i);
+        const enum pmm_state state = pmm_query(k->vmm->pmm, frame).state;
+        if (state == PMM_STATE_RUN && frames - i >= PAGES_PER_2M && frame.v % PAGES_PER_2M == 0) {
+            i += PAGES_PER_2M - 1;
+        } else if (state != PMM_STATE_USED && state != PMM_STATE_RUN) {
+            complain(k, "VMM-I4: %#lx owns frame %#lx, which is %s", va.v, frame.v, pmm_state_name(state));
+        }
+    }
+}
+
+static void check_leaf(struct checker *k, pte_t e, vaddr_t va, unsigned level, unsigned rights)
 {
     if ((rights & VMM_WRITE) != 0 && (rights & VMM_EXECUTE) != 0) {
         complain(k, "VMM-I5: %#lx is writable and executable, entry %#lx", va.v, e.v);
@@ -73,13 +90,19 @@ static void check_leaf(struct checker *k, pte_t e, vaddr_t va, unsigned rights)
         complain(k, "VMM-I5: the entry %#lx of %#lx has bits that are no rights", e.v, va.v);
     }
     if ((e.v & PTE_OWNED) != 0) {
-        struct pmm_frame f = pmm_query(k->vmm->pmm, pte_pfn(e));
-        if (f.state != PMM_STATE_USED) {
-            complain(k, "VMM-I4: %#lx owns frame %#lx, which is %s", va.v, pte_pfn(e).v, pmm_state_name(f.state));
-        }
+        check_frames(k, e, va, level);
     }
     if (!is_kernel_half(va) || is_arena(va)) {
-        k->pages++;
+        k->pages += level_span_pages(level);
+    }
+}
+
+/* VMM-I8 for a leaf of a table of `level`. */
+static void check_cache(struct checker *k, pte_t e, unsigned level, vaddr_t va)
+{
+    const char *wrong = cache_census_add(&k->census, k->vmm, e, level);
+    if (wrong != NULL) {
+        complain(k, "VMM-I8: the entry %#lx of %#lx %s", e.v, va.v, wrong);
     }
 }
 
@@ -101,11 +124,13 @@ static void check_entry(struct checker *k, const struct found_table *t, pte_t e,
 {
     unsigned rights = t->rights & bits_to_rights(e);
     if (t->level == 1) {
-        check_leaf(k, e, va, rights);
+        check_leaf(k, e, va, 1, rights);
+        check_cache(k, e, 1, va);
     } else if (entry_is_corrupt(e, t->level)) {
         complain(k, "VMM-I4: the level-%u entry for %#lx is %#lx: not followed", t->level, va.v, e.v);
     } else if (entry_is_large(e, t->level)) {
-        check_leaf(k, (pte_t){e.v & ~PTE_PS}, va, rights);
+        check_leaf(k, (pte_t){e.v & ~PTE_PS}, va, t->level, rights);
+        check_cache(k, e, t->level, va);
     } else {
         check_table_rights(k, t, e, va);
         struct found_table below = {.level = t->level - 1, .base = va, .parent = e, .rights = rights};
@@ -258,6 +283,7 @@ enum status vmm_check(struct vmm *vmm, struct sink *out)
     if (k.complaints > COMPLAINTS_MAX && out != NULL) {
         sink_printf(out, "and %u complaints more\n", k.complaints - COMPLAINTS_MAX);
     }
+    k.complaints += cache_census_agrees(&k.census, vmm, out) ? 0 : 1;
     enum status arena = arena_check(&vmm->arena, out);
     return k.complaints == 0 ? arena : STATUS_CORRUPT;
 }

@@ -14,6 +14,7 @@ enum {
      * the leaves of its two edge tables.
      */
     VMM_RECORD_ENTRIES = 3 * TABLE_ENTRIES + 32,
+    VMM_CACHE_RANGES = 64, /* ranges of devices that are mapped at once, neighbours of one type being one */
     VMM_TRUSTED = 64, /* entries remembered whose frames the PMM has said to be in use as tables; a power of two */
 };
 
@@ -33,12 +34,17 @@ struct vmm_foreign {
 struct vmm_gather {
     struct vmm_cpus cpus;                 /* where it is flushed */
     bool all;                             /* more than fits: one CR3 reload instead of INVLPGs */
+    bool global;                          /* that may be global leaves: what is dropped must be all indeed */
     unsigned page_count, window_count;    /* addresses[0, page_count + window_count) */
     unsigned frame_count, table_count;
     /* Whose leaves changed, at most VMM_FLUSH_PAGES_MAX; and window pages of as many tables, in one window or both. */
     vaddr_t addresses[3 * VMM_FLUSH_PAGES_MAX];
     pfn_t frames[VMM_GATHER_FRAMES];      /* one reference each */
-    pte_t tables[VMM_GATHER_TABLES];      /* the entry that named it, with the number of leaves still in it */
+    /*
+     * The entry that named it, with the number of leaves still in it. With PTE_PS: a large page whose frames are owned,
+     * with its level.
+     */
+    pte_t tables[VMM_GATHER_TABLES];
 };
 
 /* Entries in the order the look read them, for the change that follows. */
@@ -46,6 +52,20 @@ struct vmm_record {
     unsigned count;
     bool is_full;                         /* what was read later is not in it */
     pte_t entry[VMM_RECORD_ENTRIES];
+};
+
+/*
+ * Frames that are no RAM, mapped with one cache type (cache_types.c). `first` and `end` are frame numbers with the type
+ * above them: bits 49:48 are PCD and PWT.
+ */
+struct vmm_cache_range {
+    uint64_t first, end;
+    uint64_t mapped; /* pages, of leaves with PTE_DEVICE */
+};
+
+struct vmm_cache {
+    unsigned count;                       /* range[0, count), the one used last first; the others are 0 */
+    struct vmm_cache_range range[VMM_CACHE_RANGES];
 };
 
 /* The slots of the kernel half that all spaces have alike, in the order of vmm_kernel_slots[]. */
@@ -67,6 +87,7 @@ struct vmm {
     npages_t node_pages;                  /* frames of the arena's nodes, and of their tables */
     vaddr_t node_next;                    /* where the next one will be */
     struct vmm_cpus online;               /* CPUs that run: all of them may hold kernel addresses */
+    bool has_global;                      /* VMM_GLOBAL was asked for, once: there may be global leaves */
     const char *editing;                  /* the call that edits tables now, or the visit; null: none */
     unsigned visits;                      /* visitors that are running */
     uint64_t changes;                     /* of tables or windows, so far: has anything happened meanwhile? */
@@ -74,6 +95,7 @@ struct vmm {
     struct vmm_foreign foreign;
     struct vmm_gather gather;
     struct vmm_record record;
+    struct vmm_cache cache;
     struct vmm_counters counters;
 };
 

@@ -1,9 +1,9 @@
 /*
  * The walker: theory.
  *
- * 1. Words. A *stretch* is the part of a range behind one PT, or behind one entry of a higher level that ends the
- *    walk there (not present, a large page, corrupt). A *look* reads a range and decides; a *change* goes over the
- *    same range again and cannot fail.
+ * 1. Words. A *stretch* is the part of a range behind one PT (or PD or PDPT, when large pages are to be in it: plan.h),
+ *    or behind one entry above that ends the walk (not present, a large page, corrupt). A *look* reads a range and
+ *    decides; a *change* goes over the same range again and cannot fail.
  *
  * 2. Tables are read and written only at the addresses where they appear in a window (window.h). The cursor keeps
  *    the entry of each level on the way to the current address. Going on to the next stretch, it reads again only
@@ -71,6 +71,7 @@
 #include "vmm/foreign.h"
 #include "vmm/frames.h"
 #include "vmm/gather.h"
+#include "vmm/plan.h"
 
 enum { LEAF_LEVEL = 1, LOWEST_TABLE_ENTRY = 2 }; /* PTEs map pages; entries of levels 2..4 name tables */
 
@@ -154,6 +155,8 @@ void cursor_start(struct cursor *c, enum cursor_mode mode, struct vmm *vmm, stru
     c->keeps = space->keeps_tables;
     c->is_corrupt = c->is_placed = c->goes = false;
     c->cpus = c->is_kernel ? vmm->online : space->cpus;
+    c->leaf = LEAF_LEVEL;
+    c->plan = NULL;
     c->replayed = 0;
     c->given = PAGING_LEVELS + 1;
     c->va = c->first = va;
@@ -182,10 +185,12 @@ static pte_t read_upper(struct cursor *c, unsigned level)
     return e;
 }
 
-/* Cut the stretch where the entry that ends the walk, or the PT, ends. */
+/* Cut the stretch where the entry that ends the walk, the table of the leaves, or their size ends. */
 static void set_stretch(struct cursor *c)
 {
-    uint64_t room = pages_to_span_end(c->va, c->level == LEAF_LEVEL ? LOWEST_TABLE_ENTRY : c->level);
+    uint64_t room = pages_to_span_end(c->va, c->level == c->leaf ? c->leaf + 1 : c->level);
+    uint64_t alike = c->plan != NULL && c->level == c->leaf ? plan_pages_alike(c->plan, c->va) : room;
+    room = alike < room ? alike : room;
     c->pages = room < c->left ? room : c->left;
 }
 
@@ -218,12 +223,15 @@ __attribute__((noinline)) static bool examine(struct cursor *c, unsigned level)
     return !c->is_corrupt && !entry_is_large(e, level);
 }
 
-/* Read the entries from `level` down to the one that names a PT, or ends the walk. */
+/* Read the entries from `level` down to the one that names the leaves' table, or ends the walk. */
 static void descend(struct cursor *c, unsigned level)
 {
     set_addresses(c);
     c->is_corrupt = false;
-    for (; level >= LOWEST_TABLE_ENTRY; level--) {
+    if (c->plan != NULL) {
+        c->leaf = c->level = plan_level(c->plan, c->va);
+    }
+    for (; level > c->leaf; level--) {
         if (level < c->given) {
             c->entry[level] = (c->fresh & level_bit(level)) != 0 ? (pte_t){0} : read_upper(c, level);
         }
@@ -234,7 +242,7 @@ static void descend(struct cursor *c, unsigned level)
             break;
         }
         /* A question always asks the PMM; an edit believes what was found once; a change, what its look has found. */
-        bool is_known = c->mode == CURSOR_CHANGE ||
+        bool is_known = (c->mode == CURSOR_CHANGE && !entry_is_large(e, level)) ||
                         (c->mode == CURSOR_LOOK && is_trusted(c->vmm, e) && !is_in_empty_table(c, level));
         if (!is_known && !examine(c, level)) {
             break;
@@ -267,12 +275,6 @@ static void count_change(struct cursor *c, unsigned level, int delta)
     c->dirty |= level_bit(level);
 }
 
-static void tables_change(struct cursor *c, int delta)
-{
-    npages_t *count = c->is_kernel ? &c->vmm->kernel_tables : &c->space->tables;
-    count->v += (uint64_t)(int64_t)delta;
-}
-
 /* Does the table that entry[level] names stay, its live count having changed? */
 static bool stays(const struct cursor *c, unsigned level)
 {
@@ -280,6 +282,17 @@ static bool stays(const struct cursor *c, unsigned level)
         return !c->goes;
     }
     return entry_count(c->entry[level]) > 0;
+}
+
+void cursor_gather_table(struct cursor *c, vaddr_t va, unsigned level, pte_t entry)
+{
+    const struct vmm_cpus cpus = cursor_table_cpus(c);
+    gather_table(c->vmm, entry, vaddr_page(window_entry(c->window, va, level)), cpus);
+    if ((cpus.mask & ~(1ULL << arch_cpu())) != 0) { /* others may see it through the other window (R16) */
+        enum window twin = c->window == WINDOW_OWN ? WINDOW_FOREIGN : WINDOW_OWN;
+        gather_window(c->vmm, vaddr_page(window_entry(twin, va, level)), cpus);
+    }
+    cursor_tables_change(c, -1);
 }
 
 /* The cursor leaves what entry[level] covers: write its count back, or unhook the table. */
@@ -290,13 +303,7 @@ static void leave(struct cursor *c, unsigned level)
         return;
     }
     window_store(c->vmm, c->window, c->at[level], level, (pte_t){0});
-    struct vmm_cpus cpus = {c->cpus.mask | (c->is_kernel ? 0 : c->space->reached.mask)};
-    gather_table(c->vmm, c->entry[level], vaddr_page(c->at[level - 1]), cpus);
-    if ((cpus.mask & ~(1ULL << arch_cpu())) != 0) { /* others may see it through the other window (R16) */
-        enum window twin = c->window == WINDOW_OWN ? WINDOW_FOREIGN : WINDOW_OWN;
-        gather_window(c->vmm, vaddr_page(window_entry(twin, c->va, level - 1)), cpus);
-    }
-    tables_change(c, -1);
+    cursor_gather_table(c, c->va, level - 1, c->entry[level]);
     c->goes = false;
     if (level < PAGING_LEVELS) {
         count_change(c, level + 1, -1);
@@ -344,10 +351,12 @@ bool cursor_next(struct cursor *c)
 
 void cursor_count_change(struct cursor *c, int delta)
 {
-    if ((c->fresh & level_bit(LEAF_LEVEL)) == 0) { /* linked with its final count otherwise */
-        count_change(c, LOWEST_TABLE_ENTRY, delta);
+    if ((c->fresh & level_bit(c->leaf)) == 0) { /* linked with its final count otherwise */
+        count_change(c, c->leaf + 1, delta);
     }
 }
+
+void cursor_count_large_gone(struct cursor *c) { count_change(c, c->level + 1, -1); }
 
 void cursor_drop_table(struct cursor *c, bool owned)
 {
@@ -362,14 +371,15 @@ uint64_t cursor_missing_tables(const struct cursor *c)
 {
     uint64_t tables = 0;
     for (unsigned level = c->level; level >= LOWEST_TABLE_ENTRY; level--) {
-        tables += spans_touched(c->va, c->pages, level);
+        uint64_t planned = c->plan != NULL ? plan_entries(c->plan, c->va, c->pages, level) : 0;
+        tables += spans_touched(c->va, c->pages, level) - planned;
     }
     return tables;
 }
 
 void cursor_make_tables(struct cursor *c)
 {
-    while (c->level > LEAF_LEVEL) {
+    while (c->level > c->leaf) {
         unsigned level = c->level;
         pfn_t frame = frame_take_zeroed(c->vmm, PMM_KERNEL);
         /* What this range will put into the new table: its part of the range in entries of the level below. */
@@ -379,7 +389,7 @@ void cursor_make_tables(struct cursor *c)
         c->entry[level] = e;
         trust(c->vmm, e);
         c->vmm->counters.tables_made++;
-        tables_change(c, 1);
+        cursor_tables_change(c, 1);
         if (level < PAGING_LEVELS && (c->fresh & level_bit(level)) == 0) {
             count_change(c, level + 1, 1);
         }

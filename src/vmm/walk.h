@@ -51,6 +51,8 @@ static inline void spot_set_count(const struct spot *s, struct vmm *vmm, unsigne
 
 /* ---- Any range ---- */
 
+struct page_plan;
+
 enum cursor_mode {
     CURSOR_READ,   /* just read */
     CURSOR_LOOK,   /* read and keep what was read, for the change of the same range */
@@ -68,16 +70,18 @@ struct cursor {
     bool is_corrupt;       /* the stretch ends at an entry that no correct code wrote (reported) */
     bool is_placed;        /* the first stretch is set */
     bool goes;             /* the PT of the stretch goes with what is in it */
+    unsigned leaf;         /* level of the leaves here: 1, but as `plan` says */
+    const struct page_plan *plan; /* null: 4 KiB pages */
     struct vmm_cpus cpus;  /* that may have translations of the range */
     unsigned replayed;     /* entries taken from the record */
     unsigned given;        /* entry[given] and those above are there from the start */
     vaddr_t first;
     uint64_t total;
-    /* The current stretch: [va, va + pages), all behind one PT or one entry that ends the walk. */
+    /* The current stretch: [va, va + pages), all in a table of level `leaf`, or behind one entry that ends the walk. */
     vaddr_t va;
     uint64_t pages;
     uint64_t left;         /* pages from va to the end of the range, this stretch included */
-    unsigned level;        /* 1: entry[2] names a PT; 2..4: entry[level] is not present, a large page or corrupt */
+    unsigned level;        /* `leaf`: entry[leaf + 1] names its table; else entry[level] is absent, large or corrupt */
     /* Sets of levels: the live count in entry[level] changed; the table of that level was made by this call. */
     unsigned dirty, fresh;
     /*
@@ -108,11 +112,21 @@ void cursor_change(struct cursor *c);
  */
 bool cursor_next(struct cursor *c);
 
+/* Before the first stretch: the range is mapped with these page sizes. The cursor keeps the pointer. */
+static inline void cursor_use_plan(struct cursor *c, const struct page_plan *plan)
+{
+    c->plan = plan;
+    c->is_single = c->is_single && plan == NULL;
+}
+
 /* The stretch is (a part of) a large page. */
 static inline bool cursor_is_large(const struct cursor *c)
 {
-    return c->level > 1 && !c->is_corrupt && pte_is_present(c->entry[c->level]);
+    return c->level > c->leaf && !c->is_corrupt && pte_is_present(c->entry[c->level]);
 }
+
+/* ... and all of it. */
+static inline bool cursor_is_whole(const struct cursor *c) { return c->pages == level_span_pages(c->level); }
 
 /* For stretches of level 1: where the first leaf's entry is, usable; the others follow (entry_at). Not counted yet. */
 static inline vaddr_t cursor_leaves(struct cursor *c)
@@ -123,8 +137,26 @@ static inline vaddr_t cursor_leaves(struct cursor *c)
 
 /* Live leaves in the PT of the stretch. */
 static inline unsigned cursor_count(const struct cursor *c) { return entry_count(c->entry[2]); }
-/* `delta` more (or fewer) leaves in it. Written back when the cursor leaves the PT. */
+/* `delta` more (or fewer) leaves in the table of the stretch. Written back when the cursor leaves it. */
 void cursor_count_change(struct cursor *c, int delta);
+/* For a whole large page that is not present any more: there is one entry less in the table that it was in. */
+void cursor_count_large_gone(struct cursor *c);
+/* So many tables more. */
+static inline void cursor_tables_change(struct cursor *c, int delta)
+{
+    npages_t *count = c->is_kernel ? &c->vmm->kernel_tables : &c->space->tables;
+    count->v += (uint64_t)(int64_t)delta;
+}
+/* CPUs whose walkers may use the tables of this half: all those of `cpus`, and by way of foreign slots (R15). */
+static inline struct vmm_cpus cursor_table_cpus(const struct cursor *c)
+{
+    return (struct vmm_cpus){c->cpus.mask | (c->is_kernel ? 0 : c->space->reached.mask)};
+}
+/*
+ * The table of `level` that showed va, named by `entry`, was unhooked: it and what shows it go into the gather (R7,
+ * R16).
+ */
+void cursor_gather_table(struct cursor *c, vaddr_t va, unsigned level, pte_t entry);
 /*
  * The PT goes when the cursor leaves it, with the leaves that are in it: `owned`: their frames are released after the
  * flush; else the caller has gathered them.
@@ -133,7 +165,7 @@ void cursor_drop_table(struct cursor *c, bool owned);
 
 /* Tables missing above the PTEs of a stretch that ends at an entry not present. */
 uint64_t cursor_missing_tables(const struct cursor *c);
-/* Make them for the first PT of the stretch, from promised frames; afterwards the stretch is of level 1. */
+/* Make them for the first leaf of the stretch, from promised frames; afterwards the stretch is of its level. */
 void cursor_make_tables(struct cursor *c);
 
 /* ---- walk_corrupt.c ---- */

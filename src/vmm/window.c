@@ -13,6 +13,12 @@
  * instructions a level (window_above). Which pages of the foreign window are clean is kept as a list of those that were
  * invalidated since the opening, and for each level the page used last: going through a table, and through neighbouring
  * tables, the upper levels stay on one page and the list is not looked at.
+ *
+ * A CR3 load leaves global translations (R11). Entries that name tables have G = 0 (R2), so the window page of a table
+ * never is one, and after a CR3 load every page of the foreign window is clean. But the window page that a large global
+ * leaf makes of its frame (R3) is: nobody uses it before there is a table in the leaf's place, and the flush that goes
+ * before that reaches it, by its own INVLPG or by window_flush_all. Global leaves are of the kernel half only, which
+ * all spaces have alike: so no switch needs to drop them.
  */
 #include "vmm/window.h"
 
@@ -40,6 +46,13 @@ void window_root_load(struct vmm *vmm, pfn_t root)
 {
     vmm->counters.cr3_loads++;
     arch_root_load(pfn_to_paddr(root));
+}
+
+void window_flush_all(struct vmm *vmm)
+{
+    vmm->counters.global_flushes++;
+    arch_flush_all();
+    vmm->foreign.all_clean = vmm->foreign.space != NULL;
 }
 
 void window_root_reload(struct vmm *vmm)

@@ -101,5 +101,6 @@ static inline void window_invlpg(struct vmm *vmm, vaddr_t va)
 }
 void window_root_load(struct vmm *vmm, pfn_t root);
 void window_root_reload(struct vmm *vmm);
+void window_flush_all(struct vmm *vmm); /* global translations too (R11) */
 
 #endif

@@ -97,6 +97,7 @@ struct paging_counts paging_counted(void) { return now.counts; }
 
 pte_t __real_arch_table_load(vaddr_t entry);
 void __real_arch_table_store(vaddr_t entry, pte_t value);
+bool __real_arch_table_replace(vaddr_t entry, pte_t *old, pte_t value);
 void __real_arch_invlpg(vaddr_t va);
 void __real_arch_root_load(paddr_t root);
 void __real_arch_page_zero(vaddr_t page);
@@ -104,6 +105,7 @@ void __real_arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count)
 
 pte_t __wrap_arch_table_load(vaddr_t entry);
 void __wrap_arch_table_store(vaddr_t entry, pte_t value);
+bool __wrap_arch_table_replace(vaddr_t entry, pte_t *old, pte_t value);
 void __wrap_arch_invlpg(vaddr_t va);
 void __wrap_arch_root_load(paddr_t root);
 void __wrap_arch_page_zero(vaddr_t page);
@@ -121,6 +123,14 @@ void __wrap_arch_table_store(vaddr_t entry, pte_t value)
     now.counts.of[COUNT_STORES]++;
     use(entry);
     __real_arch_table_store(entry, value);
+}
+
+/* As a store: the entry was loaded before, by itself. */
+bool __wrap_arch_table_replace(vaddr_t entry, pte_t *old, pte_t value)
+{
+    now.counts.of[COUNT_STORES]++;
+    use(entry);
+    return __real_arch_table_replace(entry, old, value);
 }
 
 void __wrap_arch_invlpg(vaddr_t va)

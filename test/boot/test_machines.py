@@ -229,6 +229,13 @@ def test_a_cpu_that_will_not_do_is_told_what_it_lacks(tmp_path, model, words):
     assert bytes(cells[0::2]).decode(errors="replace") == words and set(cells[1::2]) == {0x4F}
 
 
+@pytest.mark.cairn(labels="qemu", seconds=90)
+@pytest.mark.parametrize("model", ["max,-pge", "max,-pdpe1gb", "qemu64,-pge,-pdpe1gb"])
+def test_a_cpu_without_global_pages_or_pages_of_1_gib_will_do(model):
+    ended = run_cairn("--memory", "64M", "--cpu", model, "--exec", "test cpu*; test vmm*; check").need_success()
+    assert re.search(r"^# pass:[1-9]\d* fail:0 ", ended.log, re.M)
+
+
 def vga_text(monitor):
     answer = ask_qemu(monitor, ["xp /4000bx 0xb8000"])[0]
     cells = bytes(int(byte, 16) for line in re.findall(r": (.*)", answer) for byte in re.findall(r"0x(\w\w)\b", line))

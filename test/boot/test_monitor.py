@@ -149,7 +149,6 @@ def test_help_lists_every_command():
         "compact",
         "heap leaks",
         "caches",
-        "map 1 0x40000000 1 2m",
     ],
 )
 def test_what_is_not_there_says_not_yet_and_fails(command):

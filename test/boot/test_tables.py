@@ -133,8 +133,8 @@ def words_of(raw, level):
     words = [name for bit, name in NAMES if raw >> bit & 1]
     if raw >> 6 & 1:
         words.append("dirty" if level == 3 else "written-by-window")
-    if level == 3 and raw >> 9 & 1:
-        words.append("owned")
+    if level == 3:
+        words += [name for bit, name in ((8, "global"), (9, "owned"), (10, "device")) if raw >> bit & 1]
     if raw >> 63:
         words.append("no-execute")
     count = (raw >> 52 & 0x7F) << 3 | raw >> 9 & 7
@@ -176,8 +176,9 @@ def test_query_and_who_tell_what_is_behind_an_address(monitor):
     frame = row[1] + PAGE_BYTES
     assert monitor.ask(f"query {USER + PAGE_BYTES + 5:#x} 1") == [
         f"{USER + PAGE_BYTES + 5:016x} in space 1: r-xu",
-        f"  range   {USER:016x}, 3 pages, 12 KiB",
+        f"  range   {USER:016x}, 3 pages, 12 KiB, mapped in pages of 4 KiB",
         "  object  private, anonymous: its own frames",
+        "  cache   WB",
         f"  frame   {frame:x}, used, 1 reference",
     ]
     assert monitor.ask(f"query {USER:#x}") == [f"{USER:016x} in space 0: not mapped"]
@@ -195,6 +196,16 @@ def test_query_and_who_tell_what_is_behind_an_address(monitor):
         assert any(re.match(rf"  table   {level} of space 1\b", text) for text in monitor.ask(f"who {table:#x}")), level
     told = monitor.ask(f"who {USER:#x}")
     assert told[1] == f"as a virtual address in space 1: r-xu, private, to {row[1]:x}"
+
+
+def test_pt_and_query_tell_the_cache_type_of_a_device(monitor):
+    """The VGA text screen is no RAM: uncached, by PWT and PCD; RAM has no such bits."""
+    (row,) = [line for line in monitor.ask("pt") if "the VGA text screen" in line]
+    va, physical, *_, cache = re.match(r" *(\w+) +(\w+) .* rw-- (\S+) +the VGA text screen", row).groups()
+    assert (int(physical, 16), cache) == (0xB8000, "UC")
+    leaf = monitor.ask(f"pt 0x{va}")[5]
+    assert re.search(r" present writable PWT PCD (accessed )?(dirty )?device no-execute$", leaf)
+    assert "  cache   UC" in monitor.ask(f"query 0x{va}")
 
 
 def test_who_finds_tables_without_a_page(monitor):

@@ -16,6 +16,7 @@ from conftest import ROOT, RUN
 from test_exercise import ask_qemu
 
 PAGE_BYTES, ENTRIES, LEVELS = 4096, 512, 4
+WINDOWS = (510, 511)
 PRESENT, WRITE, USER, LARGE, NO_EXECUTE = 1, 2, 4, 1 << 7, 1 << 63
 FRAME_MASK = 0x000F_FFFF_FFFF_F000
 BOCHS_TAB_FIRST = 0xFFFFF80000000000  # Bochs 2.7's `info tab` skips the part of the upper half below
@@ -31,7 +32,8 @@ def canonical(va):
 
 @dataclass
 class Reading:
-    """What one `pt` says: {virtual: (physical, rights)}, the windows' bases, the PML4, who is in the foreign window."""
+    """What one `pt` says: {virtual: (physical, rights)} of each leaf, with an L after the rights of large ones; the
+    windows' bases, the PML4, who is in the foreign window."""
 
     pages: dict
     foreign: int
@@ -42,19 +44,21 @@ class Reading:
 
 
 def reading_of_pt(text):
-    pages = {}
+    pages, listed = {}, 0
     for base, address, count, size, unit, *rights in ROW.findall(text):
-        assert (size, unit) == ("4", "KiB"), "this reader knows small pages only"
-        for page in range(int(count)):
-            va = int(base, 16) + page * PAGE_BYTES
+        leaf = {"4 KiB": PAGE_BYTES, "2 MiB": PAGE_BYTES * ENTRIES, "1 GiB": PAGE_BYTES * ENTRIES**2}[f"{size} {unit}"]
+        mark = "" if leaf == PAGE_BYTES else "L"
+        listed += int(count)
+        for offset in range(0, int(count) * PAGE_BYTES, leaf):
+            va = int(base, 16) + offset
             assert va not in pages, "listed twice"
-            pages[va] = (int(address, 16) + page * PAGE_BYTES, "".join(rights))
+            pages[va] = (int(address, 16) + offset, "".join(rights) + mark)
     foreign, opened = re.search(r"([0-9a-f]{16})  foreign window: (?:closed|open on space (\d+),)", text).groups()
     self_base, root = re.search(r"([0-9a-f]{16})  self window: PML4 at ([0-9a-f]+)", text).groups()
     space, total, unsafe = map(
         int, re.search(r"space (\d+): \d+ mappings, (\d+) pages, (\d+) both writable and executable", text).groups()
     )
-    assert len(pages) == total > 100 and unsafe == 0
+    assert listed == total > 100 and unsafe == 0
     assert not any(rights[1:3] == "wx" for _, rights in pages.values())
     return Reading(pages, int(foreign, 16), int(self_base, 16), int(root, 16), space, opened and int(opened))
 
@@ -119,10 +123,11 @@ class Bochs:
         return text
 
 
-def walk(entries_of, root):
-    """All pages by the tables' raw entries in physical memory; {va: (physical, rights)} and the set of tables. The
+def walk_all(entries_of, root):
+    """All leaves by the tables' raw entries in physical memory: {va: (physical, rights)}, as in a Reading; the set of
+    tables; {va: bytes} of large ones; and what a window shows of these, as if they were tables: {va: bytes}. The
     recursive entry is followed as the MMU does, but each table is read from the machine once."""
-    cache, pages, tables = {}, {}, set()
+    cache, pages, sizes, shown = {}, {}, {}, {}
 
     def load(table):
         if table not in cache:
@@ -135,15 +140,26 @@ def walk(entries_of, root):
                 continue
             here = va | index << (12 + 9 * (level - 1))
             rights = (write and entry & WRITE, user and entry & USER, execute and not entry & NO_EXECUTE)
-            if level == 1:
+            is_large = level in (2, 3) and entry & LARGE
+            if level == 1 or is_large:
+                span = PAGE_BYTES << 9 * (level - 1)
                 letters = "".join(letter if right else "-" for letter, right in zip("wux", rights, strict=True))
-                pages[canonical(here)] = (entry & FRAME_MASK, "r" + letters[0] + letters[2] + letters[1])
+                mark = "L" if is_large else ""
+                pages[canonical(here)] = (entry & FRAME_MASK, "r" + letters[0] + letters[2] + letters[1] + mark)
+                if is_large:
+                    sizes[canonical(here)] = span
+                if entry & LARGE and va >> 39 & (ENTRIES - 1) in WINDOWS:
+                    shown[canonical(here)] = span
             else:
-                assert not entry & LARGE, "no large pages yet"
                 descend(entry & FRAME_MASK, level - 1, here, *rights)
 
     descend(root, LEVELS, 0, True, True, True)
-    tables.update(cache)
+    return pages, set(cache), sizes, shown
+
+
+def walk(entries_of, root):
+    pages, tables, sizes, _ = walk_all(entries_of, root)
+    assert not sizes, "no large pages here"
     return pages, tables
 
 

@@ -4,6 +4,7 @@ through the self window and through the foreign one, are read by the kernel, by 
 The foreign window must show nothing when `pt` says that it is closed, and when it is open on a space, page by page what
 the self window of that space shows when the space is current.
 """
+import bisect
 import json
 import os
 import re
@@ -12,9 +13,9 @@ import pexpect
 import pytest
 from conftest import RUN, run_cairn
 from test_exercise import ask_qemu
-from test_witness import BOCHS_TAB_FIRST, PAGE_BYTES, Bochs, check_self_window, reading_of_pt, walk
+from test_witness import BOCHS_TAB_FIRST, PAGE_BYTES, Bochs, check_self_window, reading_of_pt, walk_all
 
-FOREIGN = 0xFFFFFF0000000000
+FOREIGN, GIB = 0xFFFFFF0000000000, 1 << 30
 HISTORY = "exercise vmm -j 7"  # more than 10,000 mappings; leaves three spaces with more than 10,000 pages
 
 
@@ -53,20 +54,25 @@ def need_a_history(told, spaces):
 
 
 def qemu_reads(monitor):
-    """{va: (physical, rights)} as QEMU reads the tables, and CR3. Rights of the windows' pages are not asked for."""
+    """{va: (physical, rights)} of each leaf as QEMU reads the tables, and CR3. Of the windows' pages only the tables,
+    without their rights."""
     tlb, mem, registers = ask_qemu(monitor, ["info tlb", "info mem", "info registers"])
     shown = {
         int(va, 16): (int(physical, 16), letters)
         for va, physical, letters in re.findall(r"^([0-9a-f]{16}): ([0-9a-f]{16}) ([A-Z-]{9,})\r?$", tlb, re.MULTILINE)
     }
-    rights = {}
-    for start, end, letters in re.findall(r"^([0-9a-f]{16})-([0-9a-f]{16}) [0-9a-f]{16} ([urw-]{3})\r?$", mem, re.M):
-        for va in range(int(start, 16), min(int(end, 16), FOREIGN), PAGE_BYTES):
-            rights[va] = letters
+    row = re.compile(r"^([0-9a-f]{16})-([0-9a-f]{16}) [0-9a-f]{16} ([urw-]{3})\r?$", re.MULTILINE)
+    ranges = sorted((int(start, 16), int(end, 16), letters) for start, end, letters in row.findall(mem))
+    starts = [start for start, _, _ in ranges]
     pages = {}
     for va, (physical, letters) in shown.items():
-        merged = rights.get(va, "---")
-        pages[va] = (physical, merged[1:] + ("-" if letters.startswith("X") else "x") + merged[0])
+        is_large = "P" in letters
+        if va >= FOREIGN and is_large:
+            continue  # what a window shows of a large page
+        _, end, merged = ranges[bisect.bisect_right(starts, va) - 1]
+        merged = merged if va < end else "---"
+        execute = "-" if letters.startswith("X") else "x"
+        pages[va] = (physical, merged[1:] + execute + merged[0] + ("L" if is_large else ""))
     return pages, int(re.search(r"CR3=([0-9a-f]+)", registers)[1], 16)
 
 
@@ -114,10 +120,22 @@ def test_qemu_reads_what_a_history_of_spaces_left_as_the_kernel_does(tmp_path):
                 outside[space] = said.pages
             windows.note(said, current, shown)
     assert inside == outside, "from inside and from outside the kernel reads the same"
-    assert sum(len(inside[i]) for i in told["spaces"]) > told["pages_left"]
+    assert sum(len(inside[i]) for i in told["spaces"]) > 15_000
+    for i in told["spaces"]:  # leaves: whole GiB, then 512 and 512 of one that was demoted, then parts of it
+        large = [va for va, (_, rights) in inside[i].items() if rights.endswith("L")]
+        assert len(large) >= 2 + 512 + 1 + 2 and any(va + GIB in large and va + GIB // 2 not in large for va in large)
     windows.compare(least=len(ids))
     assert "check: ok" in ask("check")
     child.close(force=True)
+
+
+def expanded(leaves, sizes):
+    """{va: physical} of 4 KiB pages, of leaves whose bytes are in `sizes` where they are larger."""
+    return {
+        va + offset: physical + offset
+        for va, physical in leaves.items()
+        for offset in range(0, sizes.get(va, PAGE_BYTES), PAGE_BYTES)
+    }
 
 
 def listed_by_bochs(tab):
@@ -155,7 +173,7 @@ def test_bochs_reads_what_a_history_of_spaces_left_as_the_kernel_does(tmp_path):
         tabs.append(bochs.ask("info tab"))
         if current == space:
             root = int(re.search(r"cr3: (0x[0-9a-f]+)", tabs[-1])[1], 16)
-            walked[space] = walk(bochs.entries, root)
+            walked[space] = walk_all(bochs.entries, root)
     text = bochs.run_to_the_end(log)
     assert "result check: ok" in text
     parts = re.split(r"^result pt \d+: ok$", text, flags=re.MULTILINE)
@@ -164,13 +182,17 @@ def test_bochs_reads_what_a_history_of_spaces_left_as_the_kernel_does(tmp_path):
     for (current, space), part, tab in zip(stops, parts[:-1], tabs, strict=True):
         said, listed = reading_of_pt(part), listed_by_bochs(tab)
         assert said.space == space
-        windows.note(said, current, {va: physical for va, physical in listed.items() if va >= said.foreign})
-        pages, tables = walked[space]
+        pages, tables, sizes, as_tables = walked[space]
+        window = said.self_base if said.space == current else said.foreign
+        hidden = {va - said.self_base + window for va in expanded({va: 0 for va in as_tables}, as_tables)}
+        in_windows = {va: physical for va, physical in listed.items() if va >= said.foreign and va not in hidden}
+        windows.note(said, current, in_windows)
         assert said.pages == {va: page for va, page in pages.items() if va < said.foreign}
         if space != current:
             continue
         # What `info tab` looks at: the user half, and the top.
-        seen = {va: page[0] for va, page in pages.items() if va < 1 << 47 or va >= BOCHS_TAB_FIRST}
+        leaves = {va: page[0] for va, page in pages.items() if va < 1 << 47 or va >= BOCHS_TAB_FIRST}
+        seen = expanded(leaves, {**sizes, **as_tables})
         assert listed == seen and (space == 0 or len(listed) > 1000)
-        check_self_window(listed, said.self_base, tables)
+        check_self_window(in_windows, said.self_base, tables)
     windows.compare(least=1)

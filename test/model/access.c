@@ -285,6 +285,7 @@ static char *access_slowly(struct model *m, vaddr_t va, enum model_kind kind, pf
     if (!permits(m, va, kind, &now)) {
         return NULL;
     }
+    marks_use(m, va, kind, &now);
     mark_walk(m, va, &now, kind);
     if (!j.verdict.may_fault_spuriously) {
         remember(m, va, &now, kind == MODEL_WRITE);

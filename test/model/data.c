@@ -22,6 +22,25 @@ void model_write64(struct model *m, vaddr_t va, uint64_t value)
     }
 }
 
+bool model_replace64(struct model *m, vaddr_t va, uint64_t *old, uint64_t value)
+{
+    pte_t *at = model_access(m, va, true);
+    if (at == NULL) {
+        return true; /* a violation, reported; nothing more is to be had of it */
+    }
+    pfn_t frame = frame_of(m, at);
+    unsigned index = (unsigned)(page_offset_bytes(va.v) / ENTRY_BYTES);
+    if (m->before_replace != NULL) {
+        m->before_replace(m, frame, index, at);
+    }
+    if (at->v != *old) {
+        *old = at->v;
+        return false;
+    }
+    history_replace(m, frame, index, value);
+    return true;
+}
+
 static void write_page(struct model *m, char *page, const uint64_t *from)
 {
     const struct model_table *t = table_of(m, frame_of(m, page));

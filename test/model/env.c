@@ -10,6 +10,7 @@ struct vmm *test_vmm(void)
 {
     static struct vmm vmm;
     struct model *m = model_start(64 * MIB);
+    model_global_pages(m, true);
     return test_expect(vmm_init_with(&vmm, &m->pmm, pointer) == STATUS_OK,
                        "vmm_init_with(&vmm, &m->pmm, pointer) == STATUS_OK", __FILE__, __LINE__)
                ? &vmm

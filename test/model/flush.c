@@ -318,6 +318,11 @@ void model_root_load(struct model *m, paddr_t root)
     model_cr3_load(m, root, 0, false);
 }
 
+bool model_has_global_pages(const struct model *m)
+{
+    return current(m)->global_pages;
+}
+
 void model_global_pages(struct model *m, bool on)
 {
     struct model_cpu *cpu = current(m);

@@ -14,10 +14,11 @@ struct climb {
     struct model *m;
     unsigned lowest; /* level of the value that is asked about */
     record_t chain[MODEL_ROOT_LEVEL];
-    record_t through;   /* must be in the chain; 0: any */
+    record_t through;   /* must be in the chain, as passes() says, by no alias of a window page; 0: any */
     unsigned only;      /* the value in this role alone; 0: in any */
     bool foreign_pages; /* translations of foreign window pages count */
     bool marks;         /* mark all that is held, instead of stopping at the first */
+    bool elsewhere;     /* other CPUs than the current one only */
     bool found;
     struct model_report *by; /* may be null */
 };
@@ -67,22 +68,36 @@ static bool is_held_by(const struct climb *c, const struct model_cpu *cpu, unsig
                    : spans_kept(&w, &at, c->lowest);
 }
 
+/*
+ * Does the chain pass the value `through`, on a way that leads there still, or will when the foreign slot is set again?
+ * (Its table may have been another one's before.)
+ */
+static bool passes(const struct climb *c)
+{
+    bool found = false;
+    for (unsigned level = c->lowest; level <= PAGING_LEVELS; level++) {
+        const struct model_record *r = record_at(c->m, c->chain[level]);
+        if (found && r->to != MODEL_NOW && r->index != LAYOUT_SLOT_FOREIGN) {
+            return false;
+        }
+        found = found || c->chain[level] == c->through;
+    }
+    return found;
+}
+
 /* The chain is complete: for every CPU and PCID that had its root. */
 static void judge_chain(struct climb *c, pfn_t root)
 {
     vaddr_t va = chain_address(c);
     bool is_leaf = entry_is_leaf(record_at(c->m, c->chain[c->lowest])->value, c->lowest);
-    bool wanted = c->through == 0;
-    for (unsigned level = c->lowest; level <= PAGING_LEVELS; level++) {
-        wanted = wanted || c->chain[level] == c->through;
-    }
+    bool wanted = c->through == 0 || (passes(c) && !(is_leaf && va_is_alias(va)));
     if (!wanted || (is_leaf && !c->foreign_pages && va_is_foreign(va))) {
         return;
     }
     bool is_temporary = is_leaf && table_index(va, PAGING_LEVELS) == LAYOUT_SLOT_TEMP;
     for (unsigned i = 0; i < MODEL_CPUS; i++) {
         const struct model_cpu *cpu = &c->m->cpu[i];
-        if (is_temporary && i != c->m->temporary_cpu) {
+        if ((is_temporary && i != c->m->temporary_cpu) || (c->elsewhere && i == c->m->current_cpu)) {
             continue;
         }
         for (unsigned p = 0; cpu->runs && p < MODEL_PCIDS; p++) {
@@ -111,7 +126,7 @@ static void climb(struct climb *c, pfn_t table, unsigned level)
         next = rec->frame_next;
         pfn_t above = pfn(rec->table);
         if (pte_pfn((pte_t){rec->value}).v == table.v && !entry_is_leaf(rec->value, level) &&
-            !entry_is_reserved(rec->value, level) && (table_of(c->m, above)->ever & 1U << level) != 0) {
+            !entry_is_reserved(c->m, rec->value, level) && (table_of(c->m, above)->ever & 1U << level) != 0) {
             c->chain[level] = r;
             climb(c, above, level + 1);
         }
@@ -124,7 +139,7 @@ static void climb_from(struct climb *c, record_t r)
     pfn_t table = pfn(rec->table);
     /* As an upper entry first: that is the graver finding. */
     for (unsigned level = PAGING_LEVELS; level > 0 && (!c->found || c->marks); level--) {
-        if ((table_of(c->m, table)->ever & 1U << level) != 0 && !entry_is_reserved(rec->value, level) &&
+        if ((table_of(c->m, table)->ever & 1U << level) != 0 && !entry_is_reserved(c->m, rec->value, level) &&
             (c->only == 0 || c->only == level)) {
             c->lowest = level;
             c->chain[level] = r;
@@ -136,6 +151,20 @@ static void climb_from(struct climb *c, record_t r)
 bool record_is_held_through(struct model *m, record_t r, record_t through, struct model_report *by)
 {
     struct climb c = {.m = m, .by = by, .through = through, .foreign_pages = true};
+    climb_from(&c, r);
+    return c.found;
+}
+
+bool record_is_held(struct model *m, record_t r)
+{
+    struct climb c = {.m = m};
+    climb_from(&c, r);
+    return c.found;
+}
+
+bool record_is_held_elsewhere(struct model *m, record_t r, struct model_report *by)
+{
+    struct climb c = {.m = m, .by = by, .elsewhere = true};
     climb_from(&c, r);
     return c.found;
 }

@@ -15,8 +15,7 @@ enum { RECORDS_AT_FIRST = 5000, SWEEP_AT_LEAST = 8000 };
 
 static record_t *naming_list(const struct model *m, pfn_t frame)
 {
-    uint64_t list = frame.v < m->ram.v ? frame.v : m->ram.v + frame.v % MODEL_DEVICE_LISTS;
-    return &m->history->naming[list];
+    return &m->history->naming[history_list(m, frame)];
 }
 
 record_t history_naming(const struct model *m, pfn_t frame)
@@ -41,6 +40,7 @@ void history_start(struct model *m)
     h->used = 1;
     h->sweep_at = SWEEP_AT_LEAST;
     h->naming = calloc(m->ram.v + MODEL_DEVICE_LISTS, sizeof *h->naming);
+    h->typed = calloc(MODEL_DEVICE_LISTS, sizeof *h->typed);
     h->table = calloc(m->ram.v, sizeof *h->table);
     m->history = h;
 }
@@ -53,13 +53,23 @@ void history_end(struct model *m)
     }
     free(h->table);
     free(h->naming);
+    free(h->typed);
     free(h->record);
     free(h);
+}
+
+static void count_types(struct model *m, const struct model_record *rec, uint32_t more)
+{
+    const uint64_t list = history_list(m, pte_pfn((pte_t){rec->value}));
+    if (list >= m->ram.v) {
+        m->history->typed[list - m->ram.v][history_type_bits(rec->value)] += more;
+    }
 }
 
 static void link_by_frame(struct model *m, record_t r)
 {
     struct model_record *rec = record_at(m, r);
+    count_types(m, rec, 1);
     record_t *list = naming_list(m, pte_pfn((pte_t){rec->value}));
     rec->frame_next = *list;
     rec->frame_before = 0;
@@ -72,6 +82,7 @@ static void link_by_frame(struct model *m, record_t r)
 static void unlink_by_frame(struct model *m, record_t r)
 {
     struct model_record *rec = record_at(m, r);
+    count_types(m, rec, UINT32_MAX);
     if (rec->frame_before != 0) {
         record_at(m, rec->frame_before)->frame_next = rec->frame_next;
     } else {
@@ -105,7 +116,7 @@ static void begin_record(struct model *m, struct model_table *t, pfn_t frame, un
         .older = t->newest[index],
     };
     t->newest[index] = r;
-    h->has_global = h->has_global || (value & PTE_G) != 0;
+    h->globals += (value & PTE_G) != 0;
     h->has_large = h->has_large || (value & PTE_PS) != 0;
     link_by_frame(m, r);
 }
@@ -116,6 +127,10 @@ static void end_record(struct model *m, record_t r)
     struct model_record *rec = record_at(m, r);
     rec->to = m->clock;
     rec->ended_next = 0;
+    if ((rec->value & PTE_G) != 0) {
+        h->globals--;
+        h->global_ended = m->clock;
+    }
     if (h->ended_last != 0) {
         record_at(m, h->ended_last)->ended_next = r;
     } else {
@@ -129,6 +144,7 @@ static void end_record(struct model *m, record_t r)
 static void forget_record(struct model *m, record_t r)
 {
     struct model_record *rec = record_at(m, r);
+    m->history->globals -= rec->to == MODEL_NOW && (rec->value & PTE_G) != 0;
     record_t *at = &m->history->table[rec->table]->newest[rec->index];
     while (*at != r) {
         at = &record_at(m, *at)->older;
@@ -150,7 +166,7 @@ static record_t current_record(const struct model *m, const struct model_table *
 static void follow(struct model *m, unsigned roles, uint64_t value)
 {
     for (unsigned level = 2; level <= PAGING_LEVELS; level++) {
-        if ((roles & 1U << level) != 0 && !entry_is_leaf(value, level) && !entry_is_reserved(value, level)) {
+        if ((roles & 1U << level) != 0 && !entry_is_leaf(value, level) && !entry_is_reserved(m, value, level)) {
             history_add_role(m, pte_pfn((pte_t){value}), level - 1);
         }
     }
@@ -190,6 +206,7 @@ void history_add_role(struct model *m, pfn_t frame, unsigned level)
         }
         if (is_new) {
             t->since[i] = m->clock;
+            t->accessed_cleared[i] = t->dirty_cleared[i] = 0;
         }
     }
 }
@@ -211,10 +228,13 @@ void history_drop_table(struct model *m, pfn_t frame)
     t->roles = 0;
 }
 
-void history_store(struct model *m, pfn_t frame, unsigned index, uint64_t value)
+static void store(struct model *m, pfn_t frame, unsigned index, uint64_t value, bool atomic)
 {
     uint64_t *word = &memory_entry(m, frame, index)->v;
     struct model_table *t = table_of(m, frame);
+    if (t != NULL && t->roles != 0) {
+        marks_store(m, frame, index, value, atomic);
+    }
     uint64_t old = *word;
     bool matters = ((old | value) & PTE_P) != 0 && ((old ^ value) & MODEL_DECIDES) != 0;
     if (t == NULL || t->roles == 0 || !matters) {
@@ -240,6 +260,15 @@ void history_store(struct model *m, pfn_t frame, unsigned index, uint64_t value)
     if (m->history->ended_count > m->history->sweep_at) {
         history_prune(m);
     }
+}
+
+void history_store(struct model *m, pfn_t frame, unsigned index, uint64_t value)
+{
+    store(m, frame, index, value, false);
+}
+void history_replace(struct model *m, pfn_t frame, unsigned index, uint64_t value)
+{
+    store(m, frame, index, value, true);
 }
 
 void history_rewrite(struct model *m, pfn_t frame, unsigned index, uint64_t value)

@@ -35,22 +35,27 @@ struct model_record {
 struct model_table {
     uint64_t since[TABLE_ENTRIES]; /* last change that matters */
     record_t newest[TABLE_ENTRIES];
+    /* When the mark was cleared in the leaf that is there still; 0: never. */
+    uint64_t accessed_cleared[TABLE_ENTRIES], dirty_cleared[TABLE_ENTRIES];
     unsigned roles;  /* bit n: a table of level n; 0: no table now */
     unsigned ever;   /* roles that it ever had */
     unsigned opener; /* of a PML4: the CPU that opened its foreign slot */
 };
 
-enum { MODEL_DEVICE_LISTS = 1024 };
+/* Frames outside RAM: a list for all of one 2 MiB, or several such. */
+enum { MODEL_DEVICE_LISTS = 8 * TABLE_ENTRIES, MODEL_TYPE_BITS = 4 };
 
 struct model_history {
     struct model_record *record;
     record_t used, capacity, unused; /* [1, used) were given out; a list of those given back, by `older` */
     record_t ended_first, ended_last;
     uint32_t ended_count, sweep_at;
-    record_t *naming;           /* by frame, then MODEL_DEVICE_LISTS for frames outside RAM */
+    record_t *naming;           /* by frame, then MODEL_DEVICE_LISTS for frames outside RAM, */
+    uint32_t (*typed)[MODEL_TYPE_BITS]; /* and in each of these so many with PCD:PWT */
     struct model_table **table; /* by frame */
-    /* Ever: a present entry with G; with bit 7; a leaf with bits for a cache type. */
-    bool has_global, has_large, has_typed;
+    uint64_t globals, global_ended; /* present entries with G now; when one went last */
+    /* Ever: a present entry with bit 7; a leaf with bits for a cache type. */
+    bool has_large, has_typed;
 };
 
 static inline struct model_record *record_at(const struct model *m, record_t r)
@@ -62,10 +67,19 @@ static inline struct model_table *table_of(const struct model *m, pfn_t frame)
     return frame.v < m->ram.v ? m->history->table[frame.v] : NULL;
 }
 
+/* The number of a frame's list; RAM: its own. */
+static inline uint64_t history_list(const struct model *m, pfn_t frame)
+{
+    return frame.v < m->ram.v ? frame.v : m->ram.v + frame.v / PAGES_PER_2M % MODEL_DEVICE_LISTS;
+}
+static inline unsigned history_type_bits(uint64_t value) { return (unsigned)((value & (PTE_PWT | PTE_PCD)) / PTE_PWT); }
+
 void history_start(struct model *m);
 void history_end(struct model *m);
 /* A store by a CPU to the word of a frame; the rules of stores are judged (rules.c). */
 void history_store(struct model *m, pfn_t frame, unsigned index, uint64_t value);
+/* The same, by an operation that loads and stores in one. */
+void history_replace(struct model *m, pfn_t frame, unsigned index, uint64_t value);
 /* The same, as if it had always been so. */
 void history_rewrite(struct model *m, pfn_t frame, unsigned index, uint64_t value);
 /* The frame may be walked as a table of `level` from now on, and what it names. */
@@ -150,7 +164,7 @@ static inline uint64_t globals_since(const struct model_cpu *cpu, const struct m
 /* May global entries be older than the context's last flush? */
 static inline bool keeps_globals(const struct model *m, const struct model_cpu *cpu)
 {
-    return cpu->global_pages && m->history->has_global;
+    return cpu->global_pages && (m->history->globals > 0 || m->history->global_ended > cpu->emptied);
 }
 /* No CPU holds anything that ended before or in this slot. */
 uint64_t cpus_horizon(const struct model *m);
@@ -198,7 +212,8 @@ struct model_walk {
 
 extern const pte_t walk_all_rights;
 bool entry_is_leaf(uint64_t value, unsigned level);
-bool entry_is_reserved(uint64_t value, unsigned level);
+/* Bits that this machine reserves, so that a walk ends in a fault (SDM 3A 4.5.4). */
+bool entry_is_reserved(const struct model *m, uint64_t value, unsigned level);
 pte_t entry_narrow(uint64_t value, pte_t above);
 pte_t entry_cut(uint64_t value, vaddr_t va, unsigned level, pte_t above);
 unsigned leaf_cache(const struct model *m, pte_t leaf);
@@ -207,16 +222,33 @@ struct model_walk walk_memory(struct model *m, vaddr_t va);
 bool leaf_permits(pte_t leaf, enum model_kind kind);
 bool va_is_window(vaddr_t va);
 bool va_is_foreign(vaddr_t va); /* a page of the foreign window */
+bool va_is_alias(vaddr_t va);   /* ... by way of the foreign space's own window slots: nobody ever uses it */
 
 /* ---- What may be cached (possible.c, held.c) ---- */
 
 /* All outcomes that are not memory's own. */
 void possible_each(struct model *m, vaddr_t va, void (*visit)(void *ctx, const struct model_outcome *outcome),
                    void *ctx);
-/* May the value be cached anywhere, having come by way of the value `through`? Foreign window pages count. */
+/* May the value be cached anywhere, having come by way of the value `through`? Foreign window pages count, no alias. */
 bool record_is_held_through(struct model *m, record_t r, record_t through, struct model_report *by);
+/* May any CPU have a translation by it, foreign window pages left out? */
+bool record_is_held(struct model *m, record_t r);
+/* May another CPU than the current one have cached the value, or take it in now? */
+bool record_is_held_elsewhere(struct model *m, record_t r, struct model_report *by);
 /* Set `needed` in this record and those above it, for each way in which it may be cached. */
 void record_mark_needed(struct model *m, record_t r);
+
+/* ---- Cache types (types.c) ---- */
+
+/* A present value was stored: has any frame of the leaf two types now? */
+void types_stored(struct model *m, pfn_t table, unsigned index, uint64_t value);
+
+/* ---- Accessed and dirty (marks.c) ---- */
+
+/* The entry of a table that is walked becomes `value`; `atomic`: nothing came in since it was loaded. */
+void marks_store(struct model *m, pfn_t table, unsigned index, uint64_t value, bool atomic);
+/* The access that comes to this walk's leaf. */
+void marks_use(struct model *m, vaddr_t va, enum model_kind kind, const struct model_walk *now);
 
 /* ---- Rules and reports (rules.c, report.c) ---- */
 

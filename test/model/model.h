@@ -39,6 +39,8 @@ enum model_rule {
     MODEL_FREED_WINDOW,    /* ... and the way to it passes the foreign slot (R15) */
     MODEL_PAGE_SIZE,       /* the page size changed without break before make (R12) */
     MODEL_CACHE_ALIAS,     /* one frame with two cache types (R4) */
+    MODEL_MARK_LOST,       /* a plain store to a leaf whose A or D another CPU may set since it was loaded (R19) */
+    MODEL_MARK_STALE,      /* an access may leave no A or D: they were cleared, and the translation not flushed */
     MODEL_READ_ONLY_TABLE, /* a table is written through a window page that is read-only (R2) */
     MODEL_GLOBAL_TABLE,    /* G in an entry that names a table: a window makes it a global translation (R2) */
     MODEL_UNCACHED_TABLE,  /* PWT or PCD there: the walker and the window have another cache type (R2) */
@@ -80,7 +82,10 @@ struct model_variant {
     bool rewalks;              /* AMD: a fault is confirmed by a walk through memory, so none is spurious */
     bool invpcid_drops_all;    /* AMD, TCE=0: INVPCID type 0 drops all upper entries of the PCID */
     bool invlpg_keeps_globals; /* erratum of Alder Lake: INVLPG leaves global entries when PCIDs are used */
+    bool no_1g_pages;          /* CPUID says so; an entry that is one all the same works here */
     uint8_t pat[8];            /* cache type by PAT index */
+    unsigned physical_bits;    /* of an address, above which entries have reserved bits; 0: 52, the most */
+    bool no_1g, no_nx;         /* PS in a PDPTE, XD anywhere: reserved */
 };
 
 /* Cache types in PAT entries (SDM 3A 12.12). */
@@ -125,6 +130,11 @@ struct model {
     char first_violation[MODEL_TEXT_BYTES], last_violation[MODEL_TEXT_BYTES];
     unsigned of_rule[MODEL_RULES];
     bool (*loses_invlpg)(vaddr_t va); /* a product defect, put on: INVLPGs that are not done; null: none */
+    /*
+     * Called between the load and the store of a compare and exchange: another CPU's walk may set A or D there (the
+     * entry is `*entry`, of `table`). Null: nobody does.
+     */
+    void (*before_replace)(struct model *m, pfn_t table, unsigned index, pte_t *entry);
     /* Has who uses the foreign window its locks: of the slot, or (`table`) of what it shows too? Null: not judged. */
     bool (*is_locked)(bool table);
     struct model_array array[MODEL_ARRAYS];
@@ -170,6 +180,8 @@ void model_use_cpu(struct model *m, unsigned cpu);
 void *model_access(struct model *m, vaddr_t va, bool write);
 uint64_t model_read64(struct model *m, vaddr_t va);
 void model_write64(struct model *m, vaddr_t va, uint64_t value);
+/* Compare and exchange, in one: what walkers set meanwhile is not lost. => stored; else *old is what is there. */
+bool model_replace64(struct model *m, vaddr_t va, uint64_t *old, uint64_t value);
 void model_page_zero(struct model *m, vaddr_t page);
 void model_page_copy(struct model *m, vaddr_t to, vaddr_t from);
 
@@ -183,6 +195,7 @@ void model_cr3_load(struct model *m, paddr_t root, unsigned pcid, bool keep);
 paddr_t model_root(const struct model *m);
 /* CR4.PGE; off at first. A change flushes everything. */
 void model_global_pages(struct model *m, bool on);
+bool model_has_global_pages(const struct model *m);
 /* What a page fault at `va` removes (SDM 3A 4.10.4.1). */
 void model_page_fault(struct model *m, vaddr_t va);
 

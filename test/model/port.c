@@ -4,6 +4,10 @@
 
 pte_t arch_table_load(vaddr_t entry) { return (pte_t){model_read64(model_machine, entry)}; }
 void arch_table_store(vaddr_t entry, pte_t value) { model_write64(model_machine, entry, value.v); }
+bool arch_table_replace(vaddr_t entry, pte_t *old, pte_t value)
+{
+    return model_replace64(model_machine, entry, &old->v, value.v);
+}
 uint64_t arch_read64(vaddr_t va) { return model_read64(model_machine, va); }
 void arch_write64(vaddr_t va, uint64_t value) { model_write64(model_machine, va, value); }
 

@@ -2,7 +2,24 @@
 #include "arch/arch.h"
 #include "model/model.h"
 
-pfn_t arch_frames_end(void) { return pfn_add(paddr_to_pfn(paddr(PTE_FRAME_MASK)), 1); } /* 52 bits of address */
+pfn_t arch_frames_end(void)
+{
+    const unsigned bits = model_machine->variant.physical_bits;
+    return bits == 0 ? pfn_add(paddr_to_pfn(paddr(PTE_FRAME_MASK)), 1) : paddr_to_pfn(paddr(1ULL << bits));
+}
+
+void arch_flush_all(void)
+{
+    struct model *m = model_machine;
+    if (model_has_global_pages(m)) {
+        model_global_pages(m, false);
+        model_global_pages(m, true);
+    } else {
+        model_root_load(m, model_root(m));
+    }
+}
+
+bool arch_has_1g_pages(void) { return model_machine == NULL || !model_machine->variant.no_1g_pages; }
 
 /* The others do it one after the other, at once. */
 void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count)
@@ -18,7 +35,7 @@ void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count)
             model_invlpg(m, pages[i]);
         }
         if (pages == NULL) {
-            model_root_load(m, model_root(m));
+            arch_flush_all();
         }
     }
     m->current_cpu = self;

@@ -118,7 +118,7 @@ static void descend(struct search *s, pfn_t table, unsigned level, pte_t rights,
         }
         uint64_t value = rec->value;
         struct spans at = when(s, level, above, rec);
-        if (at.count == 0 || entry_is_reserved(value, level)) {
+        if (at.count == 0 || entry_is_reserved(s->m, value, level)) {
             continue;
         }
         s->chain[level] = r;
@@ -129,7 +129,7 @@ static void descend(struct search *s, pfn_t table, unsigned level, pte_t rights,
         }
     }
     s->chain[level] = 0;
-    if (!s->global && s->pcid_is_current && (!pte_is_present(*e) || entry_is_reserved(e->v, level)) &&
+    if (!s->global && s->pcid_is_current && (!pte_is_present(*e) || entry_is_reserved(s->m, e->v, level)) &&
         when(s, level, above, NULL).count > 0) {
         emit(s, false, (pte_t){0}, level);
     }

@@ -17,6 +17,8 @@ const char *model_rule_name(enum model_rule rule)
         [MODEL_FREED_WINDOW] = "table freed while it can be walked through the foreign slot",
         [MODEL_PAGE_SIZE] = "page size changed without break before make",
         [MODEL_CACHE_ALIAS] = "one frame with two cache types",
+        [MODEL_MARK_LOST] = "accessed or dirty may be lost",
+        [MODEL_MARK_STALE] = "accessed or dirty cleared and not flushed",
         [MODEL_READ_ONLY_TABLE] = "table written through a read-only window page",
         [MODEL_GLOBAL_TABLE] = "global bit in an entry that names a table",
         [MODEL_UNCACHED_TABLE] = "cache bits in an entry that names a table",

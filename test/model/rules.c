@@ -133,37 +133,6 @@ void rules_store(struct model *m, pfn_t table, unsigned index, uint64_t old, uin
     }
 }
 
-/* The cache types of the 4 KiB or large leaf that this value is in some role of its table. */
-static unsigned leaf_types(const struct model *m, pfn_t table, uint64_t value)
-{
-    unsigned roles = table_of(m, table)->roles, types = 0;
-    for (unsigned level = 1; level <= 3; level++) {
-        if ((roles & 1U << level) != 0 && entry_is_leaf(value, level) && !entry_is_reserved(value, level)) {
-            types |= 1U << leaf_cache(m, entry_cut(value, vaddr(0), level, walk_all_rights));
-        }
-    }
-    return types;
-}
-
-/* A frame has one cache type, through whatever window it is seen (R4). */
-static void judge_cache(struct model *m, pfn_t table, unsigned index, uint64_t value)
-{
-    const uint64_t typed = PTE_PWT | PTE_PCD | PTE_PS;
-    m->history->has_typed = m->history->has_typed || (value & typed) != 0;
-    unsigned types = m->history->has_typed ? leaf_types(m, table, value) : 0;
-    for (record_t r = history_naming(m, pte_pfn((pte_t){value})); r != 0 && types != 0;
-         r = record_at(m, r)->frame_next) {
-        const struct model_record *rec = record_at(m, r);
-        if (rec->to == MODEL_NOW && ((rec->value ^ value) & PTE_FRAME_MASK) == 0) {
-            types |= leaf_types(m, pfn(rec->table), rec->value);
-        }
-    }
-    if ((types & (types - 1)) != 0) {
-        model_violation(m, rule_report(m, MODEL_CACHE_ALIAS, table, index, 1, 0, value),
-                        "frame %#lx has more than one cache type: set %#x", pte_pfn((pte_t){value}).v, types);
-    }
-}
-
 /* Does what is linked as a table of `level` look like one? */
 static bool is_dirty(struct model *m, pfn_t table, unsigned level)
 {
@@ -189,7 +158,7 @@ void rules_stored(struct model *m, pfn_t table, unsigned index, uint64_t value)
     }
     unsigned roles = table_of(m, table)->roles;
     for (unsigned level = 2; level <= PAGING_LEVELS; level++) {
-        if ((roles & 1U << level) == 0 || entry_is_leaf(value, level) || entry_is_reserved(value, level)) {
+        if ((roles & 1U << level) == 0 || entry_is_leaf(value, level) || entry_is_reserved(m, value, level)) {
             continue;
         }
         if ((value & PTE_G) != 0) {
@@ -207,7 +176,7 @@ void rules_stored(struct model *m, pfn_t table, unsigned index, uint64_t value)
         }
         break; /* once: its other roles are those of windows */
     }
-    judge_cache(m, table, index, value);
+    types_stored(m, table, index, value);
 }
 
 /* A PML4 was made where nobody saw it: now its slots count. */

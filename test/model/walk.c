@@ -12,9 +12,14 @@ bool entry_is_leaf(uint64_t value, unsigned level)
     return level == 1 || ((level == 2 || level == 3) && (value & PTE_PS) != 0);
 }
 
-bool entry_is_reserved(uint64_t value, unsigned level)
+bool entry_is_reserved(const struct model *m, uint64_t value, unsigned level)
 {
-    if (level == PAGING_LEVELS) {
+    const struct model_variant *v = &m->variant;
+    bool too_wide = v->physical_bits != 0 && (value & PTE_FRAME_MASK) >> v->physical_bits != 0;
+    if (too_wide || (v->no_nx && (value & PTE_XD) != 0)) {
+        return true;
+    }
+    if (level == PAGING_LEVELS || (level == 3 && v->no_1g)) {
         return (value & PTE_PS) != 0;
     }
     return level > 1 && entry_is_leaf(value, level) &&
@@ -61,7 +66,7 @@ struct model_walk walk_memory(struct model *m, vaddr_t va)
             break;
         }
         w.entry[level] = *e;
-        w.reserved = pte_is_present(*e) && entry_is_reserved(e->v, level);
+        w.reserved = pte_is_present(*e) && entry_is_reserved(m, e->v, level);
         if (!pte_is_present(*e) || w.reserved) {
             break;
         }
@@ -91,11 +96,21 @@ bool va_is_window(vaddr_t va)
     return slot == LAYOUT_SLOT_SELF || slot == LAYOUT_SLOT_FOREIGN;
 }
 
-bool va_is_foreign(vaddr_t va)
+/* The level of the first slot on the way to `va` that is not our own self slot. */
+static unsigned level_after_self(vaddr_t va)
 {
     unsigned level = PAGING_LEVELS;
     while (level > 1 && table_index(va, level) == LAYOUT_SLOT_SELF) {
         level--;
     }
-    return table_index(va, level) == LAYOUT_SLOT_FOREIGN;
+    return level;
+}
+
+bool va_is_foreign(vaddr_t va) { return table_index(va, level_after_self(va)) == LAYOUT_SLOT_FOREIGN; }
+
+bool va_is_alias(vaddr_t va)
+{
+    unsigned level = level_after_self(va);
+    unsigned next = level > 1 ? table_index(va, level - 1) : 0;
+    return va_is_foreign(va) && (next == LAYOUT_SLOT_SELF || next == LAYOUT_SLOT_FOREIGN);
 }

@@ -88,9 +88,14 @@ static struct entry read_entry(uint64_t table, unsigned index, unsigned level, u
         return e;
     }
     uint64_t v = model_phys_read64(brute.m, paddr(pfn_to_paddr(pfn(table)).v + index * (uint64_t)ENTRY_BYTES));
+    const struct model_variant *machine = &brute.m->variant;
     bool ps = (v & PTE_PS) != 0;
-    if ((v & PTE_P) == 0 || (level == 4 && ps)) {
+    if ((v & PTE_P) == 0 || (level == 4 && ps) || (level == 3 && ps && machine->no_1g)) {
         return e;
+    }
+    if (((v & PTE_XD) != 0 && machine->no_nx) ||
+        (machine->physical_bits != 0 && (v & PTE_FRAME_MASK) >= 1ULL << machine->physical_bits)) {
+        return e; /* reserved */
     }
     e.is_leaf = level == 1 || ps;
     e.frame = pte_pfn((pte_t){v}).v;

@@ -1,6 +1,6 @@
 /* Drawing, shrinking and printing histories of the VMM. */
 #include "model/shrink.h"
-#include "unit/mmu_play.h"
+#include "unit/mmu_play_large.h"
 #include "unit/test.h"
 #include "vmm/vmm.h"
 
@@ -27,9 +27,9 @@ static void draw_range(struct rng *rng, struct play_op *op)
 
 struct play_op play_draw(struct play_drawing *d)
 {
-    static const uint8_t kinds[] = {PLAY_MAP,    PLAY_MAP,    PLAY_MAP,     PLAY_MAP,    PLAY_MAP_FRAMES, PLAY_UNMAP,
-                                    PLAY_UNMAP,  PLAY_UNMAP,  PLAY_PROTECT, PLAY_USE,    PLAY_USE,        PLAY_USE,
-                                    PLAY_SWITCH, PLAY_SWITCH, PLAY_CLEAR,   PLAY_KERNEL, PLAY_PROTECT};
+    static const uint8_t kinds[] = {PLAY_MAP,   PLAY_MAP,     PLAY_MAP,        PLAY_MAP,        PLAY_UNMAP, PLAY_UNMAP,
+                                    PLAY_UNMAP, PLAY_SWITCH,  PLAY_MAP_FRAMES, PLAY_MAP_FRAMES, PLAY_CLEAR, PLAY_SWITCH,
+                                    PLAY_USE,   PLAY_PROTECT, PLAY_PROTECT,    PLAY_KERNEL,     PLAY_USE,   PLAY_USE};
     static const uint8_t rights[] = {VMM_READ, VMM_READ | VMM_WRITE, VMM_READ | VMM_EXECUTE, VMM_READ | VMM_WRITE};
     struct rng *rng = &d->rng;
     struct play_op op = d->last;
@@ -38,14 +38,27 @@ struct play_op play_draw(struct play_drawing *d)
         op.space = (uint8_t)rng_below(rng, PLAY_SPACES + (op.kind == PLAY_OTHER_SWITCH));
         return op;
     }
-    if (op.pages > 0 && op.kind <= PLAY_PROTECT && rng_below(rng, 3) == 0) {
-        op.kind = rng_below(rng, 4) == 0 ? PLAY_PROTECT : PLAY_USE; /* the same range once more */
+    bool is_of_pages = op.kind <= PLAY_PROTECT || op.kind == PLAY_USE || op.kind == PLAY_MARKS;
+    if (d->has_global && rng_below(rng, 2) == 0) { /* not for long: without WRITE they go */
+        op.kind = PLAY_GLOBAL;
+        op.part = 0;
+        op.rights = rights[rng_below(rng, ARRAY_LEN(rights))];
+        d->has_global = (op.rights & VMM_WRITE) != 0;
+        return op;
+    }
+    if (op.kind >= PLAY_LARGE && op.kind < PLAY_LARGE_USE && rng_below(rng, 2) == 0) {
+        op.kind = PLAY_LARGE_USE; /* what was just changed */
+    } else if (op.pages > 0 && is_of_pages && rng_below(rng, 3) == 0) {
+        static const uint8_t again[] = {PLAY_PROTECT, PLAY_USE, PLAY_USE, PLAY_USE, PLAY_USE, PLAY_MARKS};
+        op.kind = again[rng_below(rng, ARRAY_LEN(again))]; /* the same range once more */
     } else {
         uint64_t rare = rng_below(rng, 100);
         op.kind = rare == 0 || (d->two_cpus && rare > 94) ? PLAY_RENEW /* who was there before is forgotten */
                   : rare == 1                             ? PLAY_WINDOW
                   : rare == 2                             ? PLAY_KEEP
                   : rare == 3                             ? PLAY_IDLE
+                  : rare < 6                              ? PLAY_MARKS
+                  : rare == 6                             ? PLAY_GLOBAL
                                                           : kinds[rng_below(rng, ARRAY_LEN(kinds))];
         op.space = (uint8_t)rng_below(rng, PLAY_SPACES);
         op.part = (uint8_t)rng_below(rng, PLAY_PARTS);
@@ -53,8 +66,15 @@ struct play_op play_draw(struct play_drawing *d)
         bool to_kernel = op.kind == PLAY_SWITCH && rng_below(rng, 4) == 0;
         bool to_current = op.kind != PLAY_SWITCH && d->current < PLAY_SPACES && rng_below(rng, 2) == 0;
         op.space = to_kernel ? PLAY_SPACES : to_current ? d->current : op.space;
+        if (d->has_large && op.kind != PLAY_SWITCH && rng_below(rng, PLAY_LARGE_RARITY) == 0) {
+            play_large_draw(rng, &op);
+        }
     }
     op.rights = rights[rng_below(rng, ARRAY_LEN(rights))];
+    if (op.kind == PLAY_GLOBAL) {
+        op.part = 0;
+        d->has_global = true;
+    }
     d->current = op.kind == PLAY_SWITCH ? op.space : d->current;
     d->last = op;
     return op;
@@ -147,12 +167,13 @@ void play_print(const struct play_op *ops, unsigned n, const struct play_result 
     static const char *const names[PLAY_KINDS] = {"PLAY_MAP",          "PLAY_MAP_FRAMES", "PLAY_UNMAP",  "PLAY_PROTECT",
                                                   "PLAY_CLEAR",        "PLAY_USE",        "PLAY_SWITCH", "PLAY_RENEW",
                                                   "PLAY_KERNEL",       "PLAY_WINDOW",     "PLAY_KEEP",   "PLAY_IDLE",
-                                                  "PLAY_OTHER_SWITCH", "PLAY_OTHER_USE"};
+                                                  "PLAY_OTHER_SWITCH", "PLAY_OTHER_USE",  "PLAY_MARKS",  "PLAY_GLOBAL"};
     test_note("operation %u: %s", result->at, result->text);
     test_note("static const struct play_op failing[] = { /* kind, space, part, rights, first, pages */");
     for (unsigned i = 0; i < n; i++) {
-        test_note("    {%s, %u, %u, %#x, %u, %u},", names[ops[i].kind % PLAY_KINDS], ops[i].space, ops[i].part,
-                  ops[i].rights, ops[i].first, ops[i].pages);
+        const char *name = ops[i].kind < PLAY_LARGE ? names[ops[i].kind % PLAY_LARGE] : play_large_name(ops[i].kind);
+        test_note("    {%s, %u, %u, %#x, %u, %u},", name, ops[i].space, ops[i].part, ops[i].rights, ops[i].first,
+                  ops[i].pages);
     }
     test_note("};");
 }

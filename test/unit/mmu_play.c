@@ -4,8 +4,9 @@
 #include "arch/arch.h"
 #include "arch/layout.h"
 #include "model/cpu.h"
+#include "unit/mmu_play_kinds.h"
+#include "unit/mmu_play_large.h"
 #include "unit/test.h"
-#include "vmm/vmm.h"
 
 enum { KERNEL_PLACES = 4, CHECK_EVERY = 1024, USED_PAGES = 4 };
 
@@ -14,14 +15,6 @@ static const uint64_t part_base[PLAY_PARTS] = {
     0x0000012340000000 + 400ULL * PAGE_BYTES,
     LAYOUT_SLOT_BASE(LAYOUT_SLOT_GLOBAL) + (1ULL << 31) - 300ULL * PAGE_BYTES,
     LAYOUT_SLOT_BASE(9) - 350ULL * PAGE_BYTES,
-};
-
-static const pfn_t device = {0xF0000};
-
-struct page_record {
-    bool mapped, device;
-    uint8_t rights;
-    uint64_t number; /* the page's first word */
 };
 
 struct play {
@@ -52,15 +45,20 @@ static void fail(struct play *p, const char *format, ...)
     }
 }
 
-static void count_change(struct play *p, enum status s)
-{
-    p->result.changes += s == STATUS_OK;
-}
+static void count_change(struct play *p, enum status s) { p->result.changes += s == STATUS_OK; }
 
 static void expect_status(struct play *p, enum status s, enum status expected)
 {
     if (s != expected) {
         fail(p, "the answer is %s, not %s", status_name(s), status_name(expected));
+    }
+}
+
+/* What another part found wrong. */
+static void expect_right(struct play *p, const char *wrong)
+{
+    if (wrong != NULL) {
+        fail(p, "%s", wrong);
     }
 }
 
@@ -83,16 +81,20 @@ static void run_map(struct play *p, const struct play_op *op, struct page_record
 {
     struct space *space = &p->space[op->space];
     bool is_device = op->kind == PLAY_MAP_FRAMES, is_free = all_are(page, op->pages, false);
-    enum status s = is_device ? vmm_map_frames(&p->vmm, space, address(op), pfn_add(device, op->first),
-                                               npages(op->pages), op->rights, false)
+    enum status expected = !is_free ? STATUS_EXISTS : is_device ? play_device_expected(&p->vmm, op) : STATUS_OK;
+    enum status s = is_device ? vmm_map_frames(&p->vmm, space, address(op), play_device_first(op), npages(op->pages),
+                                               op->rights | play_device_type(op), false)
                               : vmm_map(&p->vmm, space, address(op), npages(op->pages), op->rights);
     if (is_free && s == STATUS_NOMEM) {
         return;
     }
-    expect_status(p, s, is_free ? STATUS_OK : STATUS_EXISTS);
+    expect_status(p, s, expected);
     count_change(p, s);
-    for (unsigned i = 0; is_free && i < op->pages; i++) {
+    for (unsigned i = 0; s == STATUS_OK && is_free && i < op->pages; i++) {
         page[i] = (struct page_record){.mapped = true, .device = is_device, .rights = op->rights};
+        if (is_device) {
+            play_device_mapped(op, i, &page[i]);
+        }
     }
 }
 
@@ -105,6 +107,9 @@ static void run_change(struct play *p, const struct play_op *op, struct page_rec
     expect_status(p, s, mapped ? STATUS_OK : STATUS_ABSENT);
     count_change(p, s);
     for (unsigned i = 0; mapped && i < op->pages; i++) {
+        if (unmaps) {
+            play_device_unmapped(&page[i]);
+        }
         page[i] = unmaps ? (struct page_record){0} : page[i];
         page[i].rights = unmaps ? 0 : op->rights;
     }
@@ -129,12 +134,14 @@ static void run_clear(struct play *p, const struct play_op *op)
 static void touch(struct play *p, vaddr_t va, struct page_record *page)
 {
     uint64_t number = arch_read64(va);
+    page->accessed = true;
     if (number != page->number) {
         fail(p, "%#lx holds %lu, not %lu", va.v, number, page->number);
     }
     if ((page->rights & VMM_WRITE) != 0) {
         page->number = ++p->numbers;
         arch_write64(va, page->number);
+        page->dirty = true;
     }
 }
 
@@ -215,6 +222,7 @@ static void start_other(struct play *p)
     p->vmm.online.mask |= 1ULL << arch_cpu();
     p->vmm.kernel.cpus.mask |= 1ULL << arch_cpu();
     model_root_load(m, pfn_to_paddr(p->vmm.kernel.root));
+    model_global_pages(m, true);
     change_cpu(p);
 }
 
@@ -232,8 +240,9 @@ static void run_other_switch(struct play *p, const struct play_op *op)
 
 static void run_other_use(struct play *p, const struct play_op *op)
 {
+    const bool is_small = op->part < PLAY_PARTS && op->first + op->pages <= PLAY_PART_PAGES;
     change_cpu(p);
-    for (unsigned s = 0; s < PLAY_SPACES; s++) {
+    for (unsigned s = 0; is_small && s < PLAY_SPACES; s++) {
         struct page_record *page = &p->page[s][op->part][op->first];
         for (unsigned i = 0; p->vmm.current == &p->space[s] && i < op->pages && i < USED_PAGES; i++) {
             if (page[i].mapped && !page[i].device) {
@@ -241,10 +250,12 @@ static void run_other_use(struct play *p, const struct play_op *op)
             }
         }
     }
+    play_large_use(&p->vmm, p->space, op, &p->numbers);
     vaddr_t kernel = p->kernel[op->part % KERNEL_PLACES];
     if (kernel.v != 0 && arch_read64(kernel) != 1) {
         fail(p, "the kernel page at %#lx holds something else", kernel.v);
     }
+    expect_right(p, play_global_read());
     change_cpu(p);
 }
 
@@ -259,32 +270,17 @@ static void run_renew(struct play *p, const struct play_op *op)
     expect_status(p, space_destroy(&p->vmm, space), STATUS_OK);
     expect_status(p, space_create(&p->vmm, space), STATUS_OK);
     watch_locks(space);
+    for (unsigned i = 0; i < PLAY_PARTS * PLAY_PART_PAGES; i++) {
+        play_device_unmapped(&p->page[op->space][i / PLAY_PART_PAGES][i % PLAY_PART_PAGES]);
+    }
     memcpy(p->page[op->space], p->blank, sizeof p->blank);
+    play_large_forget(op->space);
 }
 
 static void run_keep(struct play *p, const struct play_op *op)
 {
     struct space *space = space_of(p, op);
     expect_status(p, space_keep_tables(&p->vmm, space, !space->keeps_tables), STATUS_OK);
-}
-
-static void run_kernel(struct play *p, const struct play_op *op)
-{
-    vaddr_t *base = &p->kernel[op->part % KERNEL_PLACES];
-    if (base->v != 0) {
-        expect_status(p, kpages_free(&p->vmm, *base), STATUS_OK);
-        base->v = 0;
-        return;
-    }
-    unsigned flags = op->rights % 2 != 0 ? KPAGES_GUARDED : KPAGES_ZEROED;
-    enum status s = kpages_alloc(&p->vmm, npages(op->pages), ARENA_ALIGN_PAGE, flags, "play", base);
-    if (s == STATUS_OK) {
-        arch_write64(*base, 1);
-        arch_write64(vaddr_add_pages(*base, op->pages - 1U), 1);
-    } else {
-        expect_status(p, s, STATUS_NOMEM);
-        base->v = 0;
-    }
 }
 
 /* The last page of all, of each window, and of the slots kept for more of them. */
@@ -300,7 +296,12 @@ static void run_window(struct play *p, const struct play_op *op)
 
 static void run_op(struct play *p, const struct play_op *op)
 {
-    struct page_record *page = op->space < PLAY_SPACES ? &p->page[op->space][op->part][op->first] : NULL;
+    if (op->kind >= PLAY_LARGE && op->kind <= PLAY_LARGE_LAST) {
+        play_large_run(&p->vmm, p->space, op, &p->numbers);
+        return;
+    }
+    const bool has_page = op->space < PLAY_SPACES && op->part < PLAY_PARTS && op->first < PLAY_PART_PAGES;
+    struct page_record *page = has_page ? &p->page[op->space][op->part][op->first] : NULL;
     switch ((enum play_kind)op->kind) {
     case PLAY_MAP:
     case PLAY_MAP_FRAMES: run_map(p, op, page); break;
@@ -308,17 +309,19 @@ static void run_op(struct play *p, const struct play_op *op)
     case PLAY_PROTECT: run_change(p, op, page); break;
     case PLAY_CLEAR: run_clear(p, op); break;
     case PLAY_USE: run_use(p, op, page); break;
-    case PLAY_SWITCH:
-        expect_status(p, space_switch(&p->vmm, space_of(p, op)), STATUS_OK);
-        break;
+    case PLAY_SWITCH: expect_status(p, space_switch(&p->vmm, space_of(p, op)), STATUS_OK); break;
     case PLAY_RENEW: run_renew(p, op); break;
-    case PLAY_KERNEL: run_kernel(p, op); break;
+    case PLAY_KERNEL: expect_right(p, play_kernel(&p->vmm, &p->kernel[op->part % KERNEL_PLACES], op)); break;
+    case PLAY_GLOBAL: expect_right(p, play_global(&p->vmm, op)); break;
     case PLAY_WINDOW: run_window(p, op); break;
     case PLAY_KEEP: run_keep(p, op); break;
     case PLAY_IDLE: model_idle(model_machine, &p->vmm, op->rights % PMM_CLASSES, npages(op->pages % 64)); break;
     case PLAY_OTHER_SWITCH: run_other_switch(p, op); break;
     case PLAY_OTHER_USE: run_other_use(p, op); break;
-    case PLAY_KINDS: break;
+    case PLAY_MARKS:
+        expect_right(p, play_marks(&p->vmm, &p->space[op->space], address(op), op, page));
+        break;
+    default: break;
     }
 }
 
@@ -334,6 +337,9 @@ static void check(struct play *p)
 
 static void judge(struct play *p)
 {
+    if (play_large_wrong() != NULL) {
+        fail(p, "%s", play_large_wrong());
+    }
     if (model_machine->violations > 0) {
         p->result.failed = false; /* what came of it counts less */
         fail(p, "%s", model_machine->first_violation);
@@ -341,15 +347,14 @@ static void judge(struct play *p)
     }
 }
 
-static void *pointer(vaddr_t page)
-{
-    return model_access(model_machine, page, true);
-}
+static void *pointer(vaddr_t page) { return model_access(model_machine, page, true); }
 
 static bool start(struct play *p, const struct play_machine *machine, bool two_cpus)
 {
     memset(p, 0, sizeof *p);
+    play_large_start();
     struct model *m = model_start(64 * MIB);
+    model_global_pages(m, true);
     model_want_violations(m);
     expect_status(p, vmm_init_with(&p->vmm, &m->pmm, pointer), STATUS_OK);
     watch_locks(&p->vmm.kernel);
@@ -362,6 +367,8 @@ static bool start(struct play *p, const struct play_machine *machine, bool two_c
     if (two_cpus) {
         start_other(p);
     }
+    play_marks_start(m, p->space, p->page, part_base);
+    play_kinds_start();
     if (machine != NULL) {
         m->variant = machine->variant != NULL ? *machine->variant : m->variant;
         m->loses_invlpg = machine->loses_invlpg;

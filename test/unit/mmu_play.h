@@ -10,7 +10,7 @@
 
 enum play_kind {
     PLAY_MAP,        /* pages of a space: fresh frames */
-    PLAY_MAP_FRAMES, /* ... frames of a device */
+    PLAY_MAP_FRAMES, /* ... frames of a device, with a cache type */
     PLAY_UNMAP,
     PLAY_PROTECT,
     PLAY_CLEAR,  /* unmap all that is mapped of a part, stretch by stretch */
@@ -23,6 +23,10 @@ enum play_kind {
     PLAY_IDLE,   /* frames are zeroed ahead: `pages` of one kind or the other */
     PLAY_OTHER_SWITCH, /* CPU 1 switches to the space */
     PLAY_OTHER_USE,    /* CPU 1 reads and writes pages of the space that is current there, and kernel pages */
+    PLAY_MARKS,        /* count accessed and dirty, clear those that `rights` says */
+    PLAY_GLOBAL,       /* global pages of the kernel half: map, protect, unmap */
+    PLAY_LARGE,        /* as mmu_play_large.h says */
+    PLAY_LARGE_LAST = PLAY_LARGE + 6,
     PLAY_KINDS,
 };
 
@@ -51,7 +55,9 @@ struct play_drawing {
     struct rng rng;
     struct play_op last;
     uint8_t current;
+    bool has_global; /* PLAY_GLOBAL came, and not yet the one that unmaps */
     bool two_cpus; /* CPU 1 runs too */
+    bool has_large; /* with operations on large pages */
 };
 
 /* On what kind of machine; null in the calls below, and all of it zero: Intel's rules, no defect. */

@@ -40,7 +40,8 @@ static uint64_t random_value(struct game *g)
         return 0;
     }
     if (chance(g, 5)) { /* a large page of either size, with or without the PAT bit, sometimes misaligned */
-        static const uint64_t large[] = {PAGES_PER_2M * 2, PAGES_PER_2M * 3 + 1, 0, 1, PAGES_PER_2M + 2};
+        static const uint64_t large[] = {PAGES_PER_2M * 2, PAGES_PER_2M * 3 + 1, 0, 1, PAGES_PER_2M + 2,
+                                         PAGES_PER_2M * PAGES_PER_2M};
         return mmu_value(pfn(large[rng_below(&g->rng, ARRAY_LEN(large))]), bits | PTE_PS);
     }
     return mmu_value(g->frame[rng_below(&g->rng, FRAMES)], bits);
@@ -157,7 +158,11 @@ static bool play(uint64_t seed, unsigned *seen)
 {
     static struct game g;
     g.rng = rng_seeded(seed);
-    g.bed = mmu_bed(mmu_makers[rng_below(&g.rng, MMU_MAKERS)]);
+    struct model_variant machine = *mmu_makers[rng_below(&g.rng, MMU_MAKERS)];
+    machine.no_1g = chance(&g, 4);
+    machine.no_nx = chance(&g, 8);
+    machine.physical_bits = chance(&g, 4) ? 24 : 0; /* all of RAM, and not what is behind it */
+    g.bed = mmu_bed(&machine);
     mmu_brute_start(g.bed.m);
     for (unsigned i = 0; i < FRAMES; i++) {
         g.frame[i] = mmu_table(&g.bed);

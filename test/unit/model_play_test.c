@@ -14,7 +14,7 @@ static struct play_op ops[HISTORY];
 /* One history; when it fails, the shortest of its kind is printed. */
 static bool play_one(uint64_t seed, bool two_cpus, const struct play_machine *machine, unsigned *changes)
 {
-    struct play_drawing d = {.rng = rng_seeded(seed), .two_cpus = two_cpus};
+    struct play_drawing d = {.rng = rng_seeded(seed), .two_cpus = two_cpus, .has_large = true};
     for (unsigned i = 0; i < HISTORY; i++) {
         ops[i] = play_draw(&d);
     }
@@ -80,12 +80,15 @@ static bool is_temporary_page(vaddr_t va)
 static void expect_shrunk(bool (*defect)(vaddr_t va), enum model_rule rule, unsigned length)
 {
     const struct play_machine machine = {.loses_invlpg = defect};
-    struct play_drawing d = {.rng = rng_seeded(1)}; /* others may be shrunk to another history of the same length */
-    for (unsigned i = 0; i < HISTORY; i++) {
-        ops[i] = play_draw(&d);
+    struct play_result r = {.rule = MODEL_NONE};
+    for (uint64_t seed = 1; seed < 10 && r.rule != rule; seed++) { /* the defect may show as something else first */
+        struct play_drawing d = {.rng = rng_seeded(seed)};
+        for (unsigned i = 0; i < HISTORY; i++) {
+            ops[i] = play_draw(&d);
+        }
+        r = play_run(ops, HISTORY, &machine);
+        EXPECT(r.failed);
     }
-    struct play_result r = play_run(ops, HISTORY, &machine);
-    EXPECT(r.failed);
     unsigned n = play_shrink(ops, r.at + 1, &machine);
     r = play_run(ops, n, &machine);
     bool as_wanted = EXPECT(r.failed && r.rule == rule) && EXPECT_EQ(n, length);

@@ -201,6 +201,7 @@ TEST_HOST(model_window, one_frame_with_two_cache_types_is_reported)
     pfn_t page = mmu_page(&bed, 1);
     paddr_t pte = mmu_map(&bed, bed.root, MMU_VA, page, MMU_RW | PTE_PWT);
     mmu_store(&bed, pte, 0);
+    model_invlpg(bed.m, vaddr(MMU_VA));
     mmu_map(&bed, bed.root, MMU_VA + PAGE_BYTES, page, MMU_RW); /* one after the other */
     MMU_EXPECT_VIOLATIONS(&bed, 0, MODEL_NONE);
     mmu_store(&bed, pte, mmu_value(page, MMU_RW | PTE_PWT));

@@ -3,20 +3,6 @@
 #include "arch/x86_64/cpu.h"
 #include "lib/string.h"
 
-enum {
-    CR4_MCE = 1 << 6,
-    CR4_UMIP = 1 << 11,
-    CR4_SMEP = 1 << 20,
-    CR4_SMAP = 1 << 21,
-    MSR_PAT = 0x277,
-};
-
-/*
- * PAT entries: 6 write-back, 1 write-combining, 7 uncached-minus, 0 uncached; entry i+4 = entry i, so that bit 7 of a
- * large leaf, which a window shows as the PAT bit of a small one, never changes a cache type (rule R4).
- */
-static const uint64_t pat_mirrored = 0x0007010600070106;
-
 static bool smap_on;
 
 static void read_names(struct cpu_features *f, uint32_t max_extended)
@@ -53,15 +39,15 @@ static bool meltdown_possible(const struct cpu_features *f, struct cpuid_result 
     if (!has_capabilities) {
         return true;
     }
-    uint32_t low, high;
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(0x10A));
-    return (low & 1) == 0;
+    return (read_msr(MSR_ARCH_CAPABILITIES) & 1) == 0;
 }
 
 unsigned features_physical_bits(void)
 {
     return cpuid(0x80000000, 0).eax >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xFF : 36;
 }
+
+bool features_page_1g(void) { return (cpuid(0x80000001, 0).edx >> 26 & 1) != 0; }
 
 void features_read(struct cpu_features *f)
 {
@@ -70,12 +56,13 @@ void features_read(struct cpu_features *f)
     uint32_t max_extended = cpuid(0x80000000, 0).eax;
     read_names(f, max_extended);
     struct cpuid_result basic = cpuid(1, 0);
+    f->pge = (basic.edx >> 13) & 1;
     f->hypervisor = (basic.ecx >> 31) & 1;
     bool has_count = ((basic.edx >> 28) & 1) != 0 && ((basic.ebx >> 16) & 0xFF) != 0;
     f->package_cpus = has_count ? (basic.ebx >> 16) & 0xFF : 1;
     struct cpuid_result extended = cpuid(0x80000001, 0);
     f->nx = (extended.edx >> 20) & 1;
-    f->page_1g = (extended.edx >> 26) & 1;
+    f->page_1g = features_page_1g();
     if (max_extended >= 0x80000007) {
         f->invariant_tsc = (cpuid(0x80000007, 0).edx >> 8) & 1;
     }
@@ -92,10 +79,10 @@ void features_read(struct cpu_features *f)
 
 void features_enable(const struct cpu_features *f)
 {
-    write_msr(MSR_PAT, pat_mirrored);
+    write_msr(MSR_PAT, FEATURES_PAT_MIRRORED);
     /* Without MCE a machine check resets the machine without a word. */
     uint32_t mce = cpuid(1, 0).edx >> 7 & 1;
-    write_cr4(read_cr4() | (mce != 0 ? CR4_MCE : 0));
+    write_cr4(read_cr4() | (mce != 0 ? CR4_MCE : 0) | (f->pge ? CR4_PGE : 0));
     write_cr4(read_cr4() | (f->smep ? CR4_SMEP : 0) | (f->smap ? CR4_SMAP : 0) | (f->umip ? CR4_UMIP : 0));
     write_cr3(read_cr3());
     smap_on = f->smap;

@@ -18,6 +18,15 @@ static inline void arch_table_store(vaddr_t entry, pte_t value)
     *(volatile uint64_t *)vaddr_to_ptr(entry) = value.v;
 }
 
+/* Locked: a walker sets accessed and dirty by locked operations too (SDM 3A 4.8, 8.1.2.1). */
+static inline bool arch_table_replace(vaddr_t entry, pte_t *old, pte_t value)
+{
+    volatile uint64_t *at = vaddr_to_ptr(entry);
+    bool stored;
+    __asm__ volatile("lock cmpxchgq %3, %0" : "+m"(*at), "+a"(old->v), "=@ccz"(stored) : "r"(value.v) : "memory");
+    return stored;
+}
+
 /* The memory clobber keeps accesses to the page, and stores to its tables, on their side of the flush. */
 static inline void arch_invlpg(vaddr_t va) { __asm__ volatile("invlpg (%0)" : : "r"(va.v) : "memory"); }
 

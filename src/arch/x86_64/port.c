@@ -19,12 +19,33 @@ void arch_flush_others(uint64_t cpus, const vaddr_t *pages, size_t count)
 paddr_t arch_root(void) { return pfn_to_paddr(paddr_to_pfn(paddr(read_cr3()))); }
 void arch_root_load(paddr_t root) { write_cr3(root.v); }
 
+/* A change of CR4.PGE drops all entries of all PCIDs (SDM 3A 4.10.4.1). Without PGE there are no global ones. */
+void arch_flush_all(void)
+{
+    const uint64_t cr4 = read_cr4();
+    if ((cr4 & CR4_PGE) != 0) {
+        write_cr4(cr4 & ~(uint64_t)CR4_PGE);
+        write_cr4(cr4);
+    } else {
+        write_cr3(read_cr3());
+    }
+}
+
 pfn_t arch_frames_end(void)
 {
     const pfn_t most = pfn_add(paddr_to_pfn(paddr(PTE_FRAME_MASK)), 1);
     unsigned bits = features_physical_bits();
     pfn_t end = bits < 64 ? paddr_to_pfn(paddr(1ULL << bits)) : most;
     return end.v < most.v ? end : most;
+}
+
+bool arch_has_1g_pages(void)
+{
+    static enum { UNKNOWN, NO, YES } answer; /* CPUID leaves a virtual machine */
+    if (answer == UNKNOWN) {
+        answer = features_page_1g() ? YES : NO;
+    }
+    return answer == YES;
 }
 
 /* `rep stosq` and `rep movsq`: one count a word under an emulator's instruction clock, fast strings on hardware. */
