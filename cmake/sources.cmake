@@ -59,7 +59,10 @@ set(CAIRN_VMM_SOURCES
     src/vmm/arena_reserve.c
     src/vmm/cache_types.c
     src/vmm/vmm_check.c
+    src/vmm/vmm_check_share.c
+    src/vmm/clone.c
     src/vmm/copy.c
+    src/vmm/cow.c
     src/vmm/edit.c
     src/vmm/foreign.c
     src/vmm/gather.c
@@ -67,9 +70,13 @@ set(CAIRN_VMM_SOURCES
     src/vmm/kpages.c
     src/vmm/large.c
     src/vmm/large_fill.c
+    src/vmm/lend.c
     src/vmm/map.c
     src/vmm/map_large.c
     src/vmm/marks.c
+    src/vmm/own_loan.c
+    src/vmm/own_page.c
+    src/vmm/pair.c
     src/vmm/plan.c
     src/vmm/promote.c
     src/vmm/request.c
@@ -80,6 +87,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/visit.c
     src/vmm/walk.c
     src/vmm/walk_corrupt.c
+    src/vmm/walk_link.c
     src/vmm/window.c)
 
 set(CAIRN_HEAP_SOURCES
@@ -141,6 +149,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/cmd_exercise.c
     src/kernel/cmd_later.c
     src/kernel/cmd_memory.c
+    src/kernel/cmd_sharing.c
     src/kernel/cmd_spaces.c
     src/kernel/cmd_system.c
     src/kernel/cmd_tables.c
@@ -162,19 +171,10 @@ set(CAIRN_TEST_SOURCES
     test/unit/pmm_alloc_test.c
     test/unit/pmm_bed.c
     test/unit/pmm_check_test.c
-    test/unit/pmm_metadata_test.c
     test/unit/pmm_model.c
     test/unit/pmm_model_agrees.c
     test/unit/pmm_model_calls.c
     test/unit/pmm_model_runs.c
-    test/unit/boot_again_early.c
-    test/unit/boot_again_mb2.c
-    test/unit/boot_again_mb2_map.c
-    test/unit/boot_again_memmap.c
-    test/unit/mb2_bed.c
-    test/unit/mb2_map_test.c
-    test/unit/memmap_bed.c
-    test/unit/memmap_map_test.c
     test/unit/heap_alloc_test.c
     test/unit/heap_bed.c
     test/unit/heap_check_test.c
@@ -205,11 +205,20 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/arena_reserve_test.c
     test/unit/arena_test.c
     test/unit/badram_test.c
+    test/unit/boot_again_early.c
+    test/unit/boot_again_mb2.c
+    test/unit/boot_again_mb2_map.c
+    test/unit/boot_again_memmap.c
     test/unit/boot_again_acpi.c
     test/unit/boot_again_acpi_srat.c
     test/unit/boot_again_bad_holds.c
     test/unit/early_alloc_test.c
+    test/unit/memmap_bed.c
+    test/unit/memmap_map_test.c
     test/unit/mb2_parse_test.c
+    test/unit/mb2_bed.c
+    test/unit/mb2_map_test.c
+    test/unit/pmm_metadata_test.c
     test/unit/pmm_backing_test.c
     test/unit/pmm_bad_places_test.c
     test/unit/pmm_bad_test.c
@@ -251,13 +260,17 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/vmm_args_test.c
     test/unit/vmm_cache_test.c
     test/unit/vmm_copy_test.c
+    test/unit/vmm_clone_test.c
     test/unit/vmm_cost_test.c
     test/unit/vmm_kpages_test.c
     test/unit/vmm_large_own_test.c
     test/unit/vmm_large_test.c
+    test/unit/vmm_lend_test.c
     test/unit/vmm_marks_test.c
     test/unit/vmm_nomem_test.c
-    test/unit/vmm_promote_test.c)
+    test/unit/vmm_promote_test.c
+    test/unit/vmm_share_large_test.c
+    test/unit/vmm_unshare_loan_test.c)
 
 # Unit tests of the kernel layer, in the kernel only.
 set(CAIRN_KERNEL_TEST_SOURCES
@@ -310,6 +323,8 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/mmu_play_kinds.c
     test/unit/mmu_play_large.c
     test/unit/mmu_play_marks.c
+    test/unit/mmu_play_pages.c
+    test/unit/mmu_play_share.c
     test/unit/model_agrees_test.c
     test/unit/model_cpus_test.c
     test/unit/model_marks_test.c
@@ -327,6 +342,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/rivals_addresses_test.c
     test/unit/rivals_paging_test.c
     test/unit/vmm_cache_host_test.c
+    test/unit/vmm_check_share_test.c
     test/unit/vmm_check_test.c
     test/unit/vmm_cpus_test.c
     test/unit/vmm_edit_test.c
@@ -334,55 +350,10 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/vmm_hostile_test.c
     test/unit/vmm_large_flush_test.c
     test/unit/vmm_large_more_test.c
+    test/unit/vmm_lend_cpus_test.c
     test/unit/vmm_marks_host_test.c
     test/unit/vmm_pressure_test.c
     test/unit/vmm_zeroed_test.c
     test/unit/window_test.c)
 
-# Other ways to edit page tables, to be compared with the VMM: host only, over the model.
-set(CAIRN_RIVAL_SOURCES
-    test/rivals/paging/batch.c
-    test/rivals/paging/cairn.c
-    test/rivals/paging/direct.c
-    test/rivals/paging/naive.c
-    test/rivals/paging/recursive.c
-    test/rivals/paging/spaces.c
-    test/rivals/paging/window.c)
-
-# Other ways to hand out addresses, to be compared with the arena: host only.
-set(CAIRN_ADDRESSES_SOURCES
-    test/rivals/addresses/buddy.c
-    test/rivals/addresses/cairn.c
-    test/rivals/addresses/chunks.c
-    test/rivals/addresses/list.c
-    test/rivals/addresses/segments.c
-    test/rivals/addresses/tree.c
-    test/rivals/addresses/vmem.c)
-
-# Benchmarks, host only. (What stands against the PMM is in cmake/host.cmake: it is compiled as the PMM is.)
-set(CAIRN_BENCH_SOURCES
-    test/bench/bed.c
-    test/bench/main.c
-    test/bench/pmm_bench.c
-    test/bench/pmm_cycles.c
-    test/bench/pmm_longest.c
-    test/bench/pmm_machines.c
-    test/bench/pmm_mix.c
-    test/bench/pmm_steps.c
-    test/bench/results.c
-    test/bench/steps.c)
-
-# The benchmark of page tables, over the model and the rivals; not for the PMM's scout.
-set(CAIRN_PAGING_BENCH_SOURCES
-    test/bench/model_port.c
-    test/bench/paging_bench.c
-    test/bench/paging_cases.c
-    test/bench/paging_count.c
-    test/bench/paging_model.c)
-
-# The benchmark of addresses; the same.
-set(CAIRN_ARENA_BENCH_SOURCES
-    test/bench/arena_bench.c
-    test/bench/arena_play.c
-    test/bench/arena_touched.c
-    test/bench/arena_trace.c)
+include(cmake/bench_sources.cmake)

@@ -3,6 +3,7 @@
 #include "arch/arch.h"
 #include "arch/layout.h"
 #include "kernel/cmd.h"
+#include "kernel/cmd_sharing.h"
 #include "lib/macros.h"
 #include "lib/string.h"
 #include "vmm/window.h"
@@ -62,6 +63,7 @@ static bool list_space(struct space *space)
     vmm_visit(&machine.vmm, space, vaddr(0), cmd_user_end(), list_mapping, &l);
     vmm_visit(&machine.vmm, space, cmd_kernel_base(), cmd_kernel_end(), list_mapping, &l);
     print_windows(space);
+    cmd_print_loans(space);
     print("  space %u: %lu mappings, %lu pages, %lu both writable and executable\n", space->id, l.mappings, l.pages.v,
           l.unsafe.v);
     return l.unsafe.v == 0;
@@ -88,6 +90,7 @@ static void print_bits(pte_t e, unsigned level)
         {PTE_OWNED, "owned", NULL},
         {PTE_DEVICE, "device", NULL},
         {PTE_COW, "copy-on-write", NULL},
+        {PTE_COW_WRITE, "may-be-written", NULL},
         {ENTRY_BORROWED, NULL, "borrowed"},
         {PTE_XD, "no-execute", "no-execute"},
     };
@@ -101,7 +104,7 @@ static void print_bits(pte_t e, unsigned level)
             rest &= ~bits[i].bit;
         }
     }
-    if (!is_leaf && entry_count(e) == COUNT_SEVERAL) {
+    if (!is_leaf && entry_is_shared(e)) {
         print(" several-parents");
         rest &= ~COUNT_MASK;
     } else if (!is_leaf && entry_count(e) != 0) {
@@ -134,6 +137,7 @@ static bool print_walk(struct space *space, vaddr_t va)
         print("\n");
         table = pte_pfn(e);
     }
+    cmd_print_sharing(space, va, &w);
     if (!w.present) {
         print("  stopped: the %s entry is not present\n", level_names[w.level]);
         return true;
@@ -224,6 +228,7 @@ static bool run_query(const struct command_line *line)
     }
     char rights[CMD_RIGHTS_TEXT];
     print("%016lx in space %u: %s\n", va.v, space->id, w.present ? cmd_rights_text(rights, w.rights) : "not mapped");
+    cmd_print_sharing(space, va, &w);
     if (w.present) {
         print_object(space, va, &w);
     } else {

@@ -11,7 +11,7 @@
  * The record is the list of stretches, in kernel pages of its own. At the end every empty place is filled once more,
  * each space must have exactly the pages of the record, and then *nothing is given back*: the spaces stay, as if made
  * by `space new`, with large pages beside them (exercise_large.c), for whoever wants to read the tables by another way
- * than ours. `space free` ends them.
+ * than ours. `space free` ends them. Some tables are shared between them then: lent, and cloned.
  *
  * Memory short: a stretch that cannot be had is not there, and that is no failure (EX-6).
  */
@@ -21,6 +21,8 @@
 #include "kernel/cmd.h"
 #include "kernel/exercise_port.h"
 #include "lib/macros.h"
+#include "vmm/entry.h"
+#include "vmm/vmm_share.h"
 
 enum {
     PLACES = 96,
@@ -29,6 +31,7 @@ enum {
     LONG_PAGES = 640,    /* more than a table; one stretch in eight is up to so long */
     SHORT_PAGES = 48,    /* more than VMM_FLUSH_PAGES_MAX */
     SWITCH_EVERY = 20,   /* steps with one space current */
+    SHARED_PAGES = 600,  /* two tables */
     RENEW_EVERY = 1000,  /* steps until a space is destroyed and made anew */
 };
 
@@ -287,6 +290,45 @@ static bool run_all(struct run *r)
     return true;
 }
 
+/*
+ * What is shared in the end: the first space borrows a part of the last, to read, and a smaller one, to write; it has a
+ * clone of another, of which it owns one page. The last may not end before the first.
+ */
+static bool share(struct run *r)
+{
+    static struct vmm_loan loans[2];
+    struct space *from = r->out->spaces[EXERCISE_VMM_SPACES - 1], *to = r->out->spaces[0];
+    const vaddr_t part = vaddr(LAYOUT_SLOT_BASE(20)), there = vaddr(LAYOUT_SLOT_BASE(21));
+    const vaddr_t cloned = vaddr(part.v + GIB), single = vaddr(cloned.v + GIB);
+    const npages_t pages = npages(SHARED_PAGES), all = npages(level_span_pages(3));
+    for (unsigned i = 0; i < ARRAY_LEN(loans); i++) { /* of a run before this one */
+        enum status s = vmm_withdraw(&machine.vmm, &loans[i]);
+        if (s != STATUS_OK && s != STATUS_ABSENT) {
+            return exercise_failed(r->ex, "EX-4: a loan is not withdrawn: %s", status_name(s));
+        }
+    }
+    enum status s = vmm_map(&machine.vmm, from, part, pages, VMM_READ | VMM_WRITE | VMM_USER);
+    if (s == STATUS_OK) {
+        s = vmm_lend(&machine.vmm, from, part, to, there, 3, VMM_READ, &loans[0]);
+    }
+    if (s == STATUS_OK) {
+        s = vmm_map(&machine.vmm, from, single, pages, VMM_READ | VMM_WRITE | VMM_USER);
+    }
+    if (s == STATUS_OK) {
+        s = vmm_lend(&machine.vmm, from, single, to, vaddr(there.v + GIB), 2, VMM_READ | VMM_WRITE, &loans[1]);
+    }
+    if (s == STATUS_OK) {
+        s = vmm_map(&machine.vmm, from, cloned, pages, VMM_READ | VMM_WRITE);
+    }
+    s = s == STATUS_OK ? vmm_clone(&machine.vmm, from, to, cloned, all) : s;
+    s = s == STATUS_OK ? vmm_own_page(&machine.vmm, to, cloned) : s;
+    r->out->pages_left = 0;
+    for (unsigned i = 0; i < EXERCISE_VMM_SPACES; i++) {
+        r->out->pages_left += r->out->spaces[i]->pages.v;
+    }
+    return s == STATUS_OK || s == STATUS_NOMEM || exercise_failed(r->ex, "EX-4: sharing: %s", status_name(s));
+}
+
 bool exercise_vmm_run(struct exercise *ex, struct exercise_vmm *out)
 {
     uint64_t opens = machine.vmm.counters.foreign_opens;
@@ -295,7 +337,7 @@ bool exercise_vmm_run(struct exercise *ex, struct exercise_vmm *out)
     if (r.h == NULL) {
         return false;
     }
-    bool ok = run_all(&r) && switch_to(&r, &machine.vmm.kernel) && exercise_record_free(ex);
+    bool ok = run_all(&r) && share(&r) && switch_to(&r, &machine.vmm.kernel) && exercise_record_free(ex);
     out->foreign_opens = machine.vmm.counters.foreign_opens - opens;
     exercise_note(ex, "%lu steps, seed %lu: %lu mappings of %lu pages, %lu unmaps, %lu protects, %lu refused",
                   out->steps, ex->seed, out->mappings, out->pages_mapped, out->unmaps, out->protects, out->refused);

@@ -131,14 +131,20 @@ static struct vmm_cache_range *find(struct vmm_cache *cache, uint64_t typed)
     return NULL;
 }
 
+static void report_unknown(pte_t leaf)
+{
+    const uint64_t typed = typed_frame(pte_pfn(leaf), leaf.v);
+    report(REPORT_CORRUPT, "a leaf %#lx of frame %#lx as %s was in the tables, and in no range of devices", leaf.v,
+           frame_part(typed), type_name(typed));
+}
+
 __attribute__((noinline)) void cache_types_forget(struct vmm *vmm, pte_t leaf, uint64_t pages)
 {
     uint64_t typed = typed_frame(pte_pfn(leaf), leaf.v);
     while (pages > 0) {
         struct vmm_cache_range *r = find(&vmm->cache, typed);
         if (r == NULL || r->mapped == 0) {
-            report(REPORT_CORRUPT, "a leaf %#lx of frame %#lx as %s was in the tables, and in no range of devices",
-                   leaf.v, frame_part(typed), type_name(typed));
+            report_unknown(leaf);
             return;
         }
         uint64_t here = r->end - typed < pages ? r->end - typed : pages;
@@ -156,6 +162,17 @@ void device_leaf_gone(struct vmm *vmm, pte_t leaf, unsigned level)
 {
     const uint64_t inside = level_span_bytes(level) - 1;
     device_leaves_gone(vmm, (pte_t){leaf.v & ~(PTE_FRAME_MASK & inside)}, level_span_pages(level));
+}
+
+/* Not what device_leaves_come decides anew: the frame may have become RAM meanwhile. */
+void device_leaf_copied(struct vmm *vmm, pte_t leaf)
+{
+    struct vmm_cache_range *r = find(&vmm->cache, typed_frame(pte_pfn(leaf), leaf.v));
+    if (r == NULL) {
+        report_unknown(leaf);
+        return;
+    }
+    r->mapped++;
 }
 
 bool frame_is_write_back(const struct vmm *vmm, pfn_t frame)

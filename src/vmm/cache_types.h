@@ -54,6 +54,8 @@ static inline void device_leaves_gone(struct vmm *vmm, pte_t leaf, uint64_t page
     }
     cache_types_forget(vmm, leaf, pages);
 }
+/* A leaf of 4 KiB with PTE_DEVICE, that is counted, is there once more, in a copy of its table. */
+void device_leaf_copied(struct vmm *vmm, pte_t leaf);
 /* A leaf of a table of `level`, with PTE_DEVICE, is no more. */
 void device_leaf_gone(struct vmm *vmm, pte_t leaf, unsigned level);
 

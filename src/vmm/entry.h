@@ -53,6 +53,15 @@ static inline pte_t entry_with_count(pte_t e, unsigned count)
     return (pte_t){(e.v & ~COUNT_MASK) | high | low};
 }
 
+/*
+ * Present entries that name tables: shared; of these, closed: not edited through (borrowed, or all parents read-only),
+ * or lent, and edited through. Only entries that are not shared are believed without another look (frames.h).
+ */
+static inline bool entry_is_shared(pte_t e) { return (e.v & COUNT_MASK) == COUNT_MASK; }
+static inline bool entry_is_borrowed(pte_t e) { return entry_is_shared(e) && (e.v & ENTRY_BORROWED) != 0; }
+static inline bool entry_is_closed(pte_t e) { return entry_is_shared(e) && (e.v & (PTE_W | ENTRY_BORROWED)) != PTE_W; }
+static inline bool entry_is_lent(pte_t e) { return entry_is_shared(e) && !entry_is_closed(e); }
+
 /* One more; the lower bits have room for it seven times of eight. */
 static inline pte_t entry_count_up(pte_t e)
 {
@@ -72,7 +81,8 @@ static inline bool entry_is_corrupt(pte_t e, unsigned level)
     if (entry_is_large(e, level)) { /* the frame must be aligned; bit 12 is the PAT bit, which we leave 0 */
         return (e.v & PTE_FRAME_MASK & (level_span_bytes(level) - 1)) != 0 || (e.v & LEAF_UNUSED_MASK) != 0;
     }
-    return (e.v & TABLE_UNUSED_MASK) != 0;
+    bool is_odd = (e.v & ENTRY_BORROWED) != 0 && (!entry_is_shared(e) || level == PAGING_LEVELS);
+    return (e.v & TABLE_UNUSED_MASK) != 0 || is_odd;
 }
 
 static inline bool is_kernel_half(vaddr_t va) { return va.v >= LAYOUT_KERNEL_BASE; }

@@ -13,6 +13,7 @@ enum temp_slot {
     TEMP_SLOT_ZERO,    /* zeroing: kmap.c and frame_zero() */
     TEMP_SLOT_COPY,    /* the source of frame_copy() */
     TEMP_SLOT_GATHER,  /* gather_flush(): a table that was unhooked */
+    TEMP_SLOT_GATHER_PD, /* ... a PD, while its PTs go */
     TEMP_SLOT_CHECK,   /* vmm_check(): one a level of the walk */
     TEMP_SLOT_STACK = TEMP_SLOT_CHECK + PAGING_LEVELS,
     TEMP_SLOTS_END = TEMP_SLOT_STACK + VMM_TEMP_SLOTS,

@@ -59,6 +59,17 @@ void gather_table(struct vmm *vmm, pte_t entry, vaddr_t page, struct vmm_cpus cp
     gather_window(vmm, page, cpus);
 }
 
+/* In the list, PTE_PS says that it is a PD; the count, that it is no large page. */
+void gather_shared(struct vmm *vmm, pte_t entry, unsigned level)
+{
+    struct vmm_gather *g = &vmm->gather;
+    if (g->table_count == VMM_GATHER_TABLES) {
+        gather_flush(vmm);
+    }
+    g->tables[g->table_count++] = (pte_t){entry.v | (level == 2 ? PTE_PS : 0)};
+    g->all = g->all || g->table_count > VMM_FLUSH_PAGES_MAX;
+}
+
 void gather_window(struct vmm *vmm, vaddr_t page, struct vmm_cpus cpus)
 {
     struct vmm_gather *g = &vmm->gather;
@@ -102,11 +113,12 @@ void gather_large_frames(struct vmm *vmm, pte_t leaf, unsigned level)
     g->tables[g->table_count++] = entry_with_count(pte_make(pte_pfn(leaf), PTE_PS), level);
 }
 
-void gather_all(struct vmm *vmm, struct vmm_cpus cpus)
+void gather_all(struct vmm *vmm, vaddr_t va, struct vmm_cpus cpus)
 {
-    vmm->gather.all = vmm->gather.all || cpus.mask != 0;
-    vmm->gather.global = vmm->gather.global || vmm->has_global;
-    vmm->gather.cpus.mask |= cpus.mask;
+    struct vmm_gather *g = &vmm->gather;
+    g->all = g->all || cpus.mask != 0;
+    g->global = g->global || (vmm->has_global && is_kernel_half(va));
+    g->cpus.mask |= cpus.mask;
 }
 
 /* On every CPU of the set, this one first. */
@@ -180,14 +192,56 @@ static void free_table(struct vmm *vmm, pte_t entry)
     vmm->counters.tables_freed++;
 }
 
+static void release_shared(struct vmm *vmm, pfn_t table, unsigned level);
+
+/* An entry of a shared table of `level` that nobody names any more. */
+static void release_entry(struct vmm *vmm, pte_t e, unsigned level)
+{
+    const bool is_large = entry_is_large(e, level);
+    if (level == 2 && !is_large) {
+        release_shared(vmm, pte_pfn(e), 1); /* no deeper */
+    } else if ((e.v & PTE_DEVICE) != 0) {
+        device_leaf_gone(vmm, e, level);
+    } else if ((e.v & PTE_OWNED) != 0 && is_large) {
+        release_large(vmm, entry_with_count(pte_make(pte_pfn(e), 0), level));
+    } else if ((e.v & PTE_OWNED) != 0) {
+        give_back(pmm_release(vmm->pmm, pte_pfn(e), NULL), "owned", pte_pfn(e));
+    }
+}
+
+/*
+ * A table of `level` has a parent less. It goes with the last: a PT with the frames that it owns, a PD with a parent
+ * less for each of its PTs.
+ */
+static void release_shared(struct vmm *vmm, pfn_t table, unsigned level)
+{
+    if (pmm_query(vmm->pmm, table).references == 1) {
+        trust_no_more(vmm, pte_make(table, 0));
+        vmm->counters.tables_freed++;
+        const unsigned slot = level == 1 ? TEMP_SLOT_GATHER : TEMP_SLOT_GATHER_PD;
+        vaddr_t page = temp_slot_set(vmm, slot, table);
+        for (unsigned i = 0; i < TABLE_ENTRIES; i++) {
+            pte_t e = table_load(vmm, entry_at(page, i));
+            if (pte_is_present(e)) {
+                release_entry(vmm, e, level);
+            }
+        }
+        temp_slot_clear(vmm, slot);
+    }
+    give_back(pmm_release(vmm->pmm, table, NULL), "table", table);
+}
+
 static void free_tables(struct vmm *vmm)
 {
     struct vmm_gather *g = &vmm->gather;
     for (unsigned i = 0; i < g->table_count; i++) {
-        if ((g->tables[i].v & PTE_PS) != 0) {
-            release_large(vmm, g->tables[i]);
+        const pte_t e = g->tables[i];
+        if (entry_is_shared(e)) {
+            release_shared(vmm, pte_pfn(e), (e.v & PTE_PS) != 0 ? 2 : 1);
+        } else if ((e.v & PTE_PS) != 0) {
+            release_large(vmm, e);
         } else {
-            free_table(vmm, g->tables[i]);
+            free_table(vmm, e);
         }
     }
 }

@@ -46,8 +46,13 @@ void gather_large(struct vmm *vmm, enum window w, vaddr_t va, unsigned level, st
  * the flush. Flushes when full, as gather_table.
  */
 void gather_large_frames(struct vmm *vmm, pte_t leaf, unsigned level);
-/* More than can be listed changed. */
-void gather_all(struct vmm *vmm, struct vmm_cpus cpus);
+/*
+ * One parent less for the table of `level` (1, 2) that `entry` names, after the flush. `entry` counts COUNT_SEVERAL;
+ * the last parent frees it with all that is in it. The rest as gather_table.
+ */
+void gather_shared(struct vmm *vmm, pte_t entry, unsigned level);
+/* Everything goes that these CPUs hold of the half that `va` is in: more than can be listed changed. */
+void gather_all(struct vmm *vmm, vaddr_t va, struct vmm_cpus cpus);
 
 /* Flush, then free. Leaves the gather empty. */
 void gather_flush(struct vmm *vmm);

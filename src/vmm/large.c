@@ -21,16 +21,7 @@
 #include "vmm/gather.h"
 #include "vmm/request.h"
 
-enum status large_look(const struct cursor *c)
-{
-    for (unsigned level = PAGING_LEVELS; level > c->level; level--) {
-        const pte_t e = c->entry[level];
-        if ((e.v & ENTRY_BORROWED) != 0 || (e.v & PTE_W) == 0 || entry_count(e) == COUNT_SEVERAL) {
-            return STATUS_SHARED;
-        }
-    }
-    return STATUS_OK;
-}
+enum status large_look(const struct cursor *c) { return cursor_is_shared(c) ? STATUS_SHARED : STATUS_OK; }
 
 uint64_t large_cut_tables(const struct cursor *c)
 {
@@ -56,11 +47,9 @@ pte_t large_break(struct cursor *c, unsigned level)
 /* A table's entries for the parts of the large page of `level` that `leaf` was. */
 static void fill_table(struct vmm *vmm, pfn_t table, pte_t leaf, unsigned level)
 {
-    const uint64_t part = level_span_bytes(level - 1);
-    const uint64_t first = level > PLAN_LOWEST ? leaf.v : leaf.v & ~PTE_PS; /* in a PTE it is the PAT bit */
     const vaddr_t page = temp_slot_set(vmm, TEMP_SLOT_ZERO, table);
     for (unsigned i = 0; i < TABLE_ENTRIES; i++) {
-        arch_table_store(entry_at(page, i), (pte_t){first + i * part});
+        arch_table_store(entry_at(page, i), large_part(leaf, level, i));
     }
     vmm->counters.table_stores += TABLE_ENTRIES;
     temp_slot_clear(vmm, TEMP_SLOT_ZERO);

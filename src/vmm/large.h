@@ -8,14 +8,20 @@
 /* ---- large.c ---- */
 
 /*
- * May the page size behind the stretch be changed? => OK; SHARED: a table on the way has several parents, or is not
- * ours to edit.
+ * May the page size behind the stretch be changed? => OK; SHARED: a table on the way has several parents. What is lent
+ * too: a borrower may see it at another address, whose window pages would have to be flushed one by one.
  */
 enum status large_look(const struct cursor *c);
 /* The large page of the stretch becomes 512 of the size below: break, flush, make. The table is promised. */
 void large_split(struct cursor *c);
 /* Clear entry[level]. => what it was, with all that CPUs have marked until then. */
 pte_t large_break(struct cursor *c, unsigned level);
+/* The i-th of the 512 smaller leaves that the large page of `level` is made of. */
+static inline pte_t large_part(pte_t leaf, unsigned level, unsigned i)
+{
+    const uint64_t first = level > PLAN_LOWEST ? leaf.v : leaf.v & ~PTE_PS; /* in a PTE it is the PAT bit */
+    return (pte_t){first + i * level_span_bytes(level - 1)};
+}
 /* Tables that cutting the stretch, part of a large page, out of it takes. */
 uint64_t large_cut_tables(const struct cursor *c);
 /*
@@ -40,7 +46,7 @@ void large_protect(struct cursor *c, uint64_t bits);
 /* Large pages that one call of vmm_map finds frames for: the list that holds them meanwhile. */
 enum { VMM_MAP_LARGE_MAX = 512 };
 
-/* For a stretch that is to be mapped with large pages: is nothing there? => OK; EXISTS; CORRUPT. */
+/* For a stretch that is to be mapped with large pages: is nothing there? => OK; EXISTS; SHARED: a table that is. */
 enum status large_look_free(struct cursor *c);
 /*
  * Map it: with the frames from `first` on, or, fresh, with the runs in the list, each zeroed; `bits`: of 4 KiB leaves.

@@ -48,6 +48,18 @@ static bool is_empty_table(struct cursor *c, vaddr_t va, unsigned level, pte_t e
     return true;
 }
 
+/* What is where the large page at va is to be. => OK: nothing, or what goes; EXISTS; SHARED: a table that is. */
+static enum status look_at_entry(struct cursor *c, vaddr_t va, unsigned level, pte_t e)
+{
+    if (!pte_is_present(e)) {
+        return STATUS_OK;
+    }
+    if (!entry_is_large(e, level) && entry_is_shared(e)) {
+        return STATUS_SHARED;
+    }
+    return c->keeps && is_empty_table(c, va, level, e) ? STATUS_OK : STATUS_EXISTS;
+}
+
 enum status large_look_free(struct cursor *c)
 {
     const unsigned level = c->leaf;
@@ -55,13 +67,12 @@ enum status large_look_free(struct cursor *c)
     if (counts && entry_count(c->entry[level + 1]) == 0) {
         return STATUS_OK;
     }
-    for (uint64_t i = 0; i < larges(c); i++) {
-        pte_t e = window_load(c->vmm, c->window, entry_at(c->at[level], i), level);
-        if (pte_is_present(e) && !(c->keeps && is_empty_table(c, large_va(c, i), level, e))) {
-            return STATUS_EXISTS;
-        }
+    enum status s = STATUS_OK;
+    for (uint64_t i = 0; i < larges(c) && s == STATUS_OK; i++) {
+        const pte_t e = window_load(c->vmm, c->window, entry_at(c->at[level], i), level);
+        s = look_at_entry(c, large_va(c, i), level, e);
     }
-    return STATUS_OK;
+    return s;
 }
 
 /* The PTs of an empty PD are unhooked. */
@@ -112,7 +123,7 @@ static void make_way(struct cursor *c)
         gather_windows(c->vmm, c->window, large_va(c, i), 1, c->cpus);
     }
     if (c->leaf > 2) { /* it had PTs */
-        gather_all(c->vmm, c->cpus);
+        gather_all(c->vmm, c->va, c->cpus);
     }
     gather_flush(c->vmm);
 }

@@ -34,13 +34,30 @@ static inline bool leaves_are_free(struct vmm *vmm, vaddr_t entry, unsigned coun
     return !pte_is_present(any);
 }
 
-/* Is the range free, and how many tables does it need? => OK; EXISTS; CORRUPT. */
+/* The same behind the cursor. How many live leaves a table has that is lent is not known: they are looked at. */
+static bool stretch_is_free(struct cursor *c)
+{
+    if (cursor_count(c) <= TABLE_ENTRIES) {
+        return leaves_are_free(c->vmm, cursor_leaves(c), cursor_count(c), c->pages);
+    }
+    vaddr_t entry = cursor_leaves(c);
+    uint64_t i = 0;
+    while (i < c->pages && !pte_is_present(table_load(c->vmm, entry_at(entry, i)))) {
+        i++;
+    }
+    return i == c->pages;
+}
+
+/* Is the range free, and how many tables does it need? => OK; EXISTS; SHARED; CORRUPT. */
 static enum status look(struct cursor *c, npages_t *tables)
 {
     tables->v = 0;
     while (cursor_next(c)) {
         if (c->is_corrupt) {
             return STATUS_CORRUPT;
+        }
+        if (c->closed != 0) {
+            return STATUS_SHARED;
         }
         if (cursor_is_large(c)) {
             return STATUS_EXISTS;
@@ -52,7 +69,7 @@ static enum status look(struct cursor *c, npages_t *tables)
             if (s != STATUS_OK) {
                 return s;
             }
-        } else if (!leaves_are_free(c->vmm, cursor_leaves(c), cursor_count(c), c->pages)) {
+        } else if (!stretch_is_free(c)) {
             return STATUS_EXISTS;
         }
     }

@@ -15,21 +15,6 @@
 #include "vmm/request.h"
 #include "vmm/walk.h"
 
-/* Behind this entry there are tables that other spaces use too (vmm_share.h). */
-static bool is_shared_entry(pte_t e)
-{
-    return (e.v & PTE_W) == 0 || (e.v & ENTRY_BORROWED) != 0 || entry_count(e) == COUNT_SEVERAL;
-}
-
-static bool is_shared(const struct cursor *c)
-{
-    bool shared = false;
-    for (unsigned level = PAGING_LEVELS; level > c->level; level--) {
-        shared = shared || is_shared_entry(c->entry[level]);
-    }
-    return shared;
-}
-
 /* Are all leaves of the stretch, which has a PT, present? */
 static bool leaves_are_present(struct cursor *c)
 {
@@ -52,7 +37,7 @@ static enum status look(struct cursor *c, uint64_t clear)
         if (!cursor_is_large(c) && (c->level > 1 || !leaves_are_present(c))) {
             return STATUS_ABSENT;
         }
-        if (clear != 0 && is_shared(c)) {
+        if (clear != 0 && cursor_is_shared(c)) {
             return STATUS_SHARED;
         }
     }

@@ -135,7 +135,7 @@ static void gather_table_and_pages(struct promotion *p)
     const struct vmm_cpus cpus = cursor_table_cpus(c);
     gather_range(c->vmm, c->va, level_span_pages(p->level), c->cpus);
     if (p->level > PLAN_LOWEST) {
-        gather_all(c->vmm, cpus);
+        gather_all(c->vmm, c->va, cpus);
     }
     gather_windows(c->vmm, c->window, c->va, p->level - 1, cpus);
 }

@@ -8,6 +8,7 @@
 #include "vmm/kpages.h"
 #include "vmm/map.h"
 #include "vmm/request.h"
+#include "vmm/share.h"
 
 const unsigned vmm_kernel_slots[VMM_KERNEL_SLOTS] = {LAYOUT_SLOT_KERNEL, LAYOUT_SLOT_PMM, LAYOUT_SLOT_TEMP,
                                                      LAYOUT_SLOT_IMAGE};
@@ -139,6 +140,14 @@ enum status space_destroy(struct vmm *vmm, struct space *space)
     if (space->cpus.mask != 0 || before == NULL) {
         return misuse("space_destroy: space %u is %s", space->id,
                       space->cpus.mask != 0 ? "current" : "the kernel's own, or in no list");
+    }
+    if (space->loans != NULL) {
+        return misuse("space_destroy: space %u lends what it has at %#lx to space %u", space->id,
+                      space->loans->from.v, space->loans->borrower->id);
+    }
+    s = loans_end_all(vmm, space);
+    if (s != STATUS_OK) {
+        return s;
     }
     enum window w = WINDOW_OWN;
     s = edit_begin(vmm, space, vaddr(0), "space_destroy", &w);

@@ -3,6 +3,7 @@
 #include "lib/report.h"
 #include "pmm/pmm_pressure.h"
 #include "pmm/pmm_runs.h"
+#include "vmm/cache_types.h"
 #include "vmm/frames.h"
 
 /* Up to so many frames come from the magazine. */
@@ -23,10 +24,20 @@ void temp_slot_clear(struct vmm *vmm, unsigned slot)
     window_invlpg(vmm, temp_slot_page(slot));
 }
 
-enum status temp_map(struct vmm *vmm, pfn_t frame, vaddr_t *page)
+/* May a frame from outside be mapped for a moment? */
+static enum status check_frame(const struct vmm *vmm, pfn_t frame)
 {
     if (frame.v >= vmm->frames_end.v) {
         return STATUS_RANGE;
+    }
+    return frame_is_write_back(vmm, frame) ? STATUS_OK : STATUS_CONFLICT;
+}
+
+enum status temp_map(struct vmm *vmm, pfn_t frame, vaddr_t *page)
+{
+    enum status s = check_frame(vmm, frame);
+    if (s != STATUS_OK) {
+        return s;
     }
     if (vmm->temp_count == VMM_TEMP_SLOTS) {
         return STATUS_LIMIT;
@@ -59,17 +70,19 @@ void temp_zero(struct vmm *vmm, pfn_t frame)
 
 enum status frame_zero(struct vmm *vmm, pfn_t frame)
 {
-    if (frame.v >= vmm->frames_end.v) {
-        return STATUS_RANGE;
+    enum status s = check_frame(vmm, frame);
+    if (s == STATUS_OK) {
+        temp_zero(vmm, frame);
     }
-    temp_zero(vmm, frame);
-    return STATUS_OK;
+    return s;
 }
 
 enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from)
 {
-    if (to.v >= vmm->frames_end.v || from.v >= vmm->frames_end.v) {
-        return STATUS_RANGE;
+    enum status s = check_frame(vmm, to);
+    s = s == STATUS_OK ? check_frame(vmm, from) : s;
+    if (s != STATUS_OK) {
+        return s;
     }
     vaddr_t target = temp_slot_set(vmm, TEMP_SLOT_ZERO, to);
     vaddr_t source = temp_slot_set(vmm, TEMP_SLOT_COPY, from);

@@ -7,6 +7,7 @@
 #include "vmm/leaves.h"
 #include "vmm/map.h"
 #include "vmm/request.h"
+#include "vmm/share.h"
 #include "vmm/walk.h"
 
 /*
@@ -43,8 +44,8 @@ static inline enum status look_at_leaves(struct vmm *vmm, const struct space *sp
     if (!must_look(l->count)) {
         return STATUS_OK;
     }
-    if (l->pages == TABLE_ENTRIES || !read_leaves(vmm, l)) {
-        return STATUS_ABSENT;
+    if ((l->pages == TABLE_ENTRIES && l->count <= TABLE_ENTRIES) || !read_leaves(vmm, l)) {
+        return STATUS_ABSENT; /* more than TABLE_ENTRIES: lent, nobody counts */
     }
     if (l->count < l->pages) {
         report(REPORT_CORRUPT, "space %u: the PT whose entry %#lx shows counts %u live entries, %lu were found",
@@ -79,6 +80,8 @@ static enum status look(struct cursor *c, npages_t *tables)
     while (s == STATUS_OK && cursor_next(c)) {
         if (c->is_corrupt) {
             s = STATUS_CORRUPT;
+        } else if (c->closed != 0) {
+            s = STATUS_SHARED;
         } else if (cursor_is_large(c)) {
             s = look_at_large(c, tables);
         } else if (c->level > 1) {
@@ -180,6 +183,14 @@ static void unmap_stretch(struct cursor *c)
     }
 }
 
+/* What the stretch has changed: whoever borrows it may hold it. Behind a large page there are window pages too. */
+static void tell_sharers(struct cursor *c)
+{
+    if (c->lent != 0) {
+        gather_sharers(c->vmm, c->space, c->va, c->pages, c->level > 1);
+    }
+}
+
 /*
  * The look at any range; then the cursor stands before it, to change it. `spot`: what is read already; may be null. No
  * large page lies over an end any more.
@@ -219,6 +230,7 @@ static enum status unmap_range(struct vmm *vmm, struct space *space, enum window
             unmap_stretch(&c);
             gather_range(vmm, c.va, c.pages, c.cpus);
         }
+        tell_sharers(&c);
     }
     space->pages.v -= pages.v;
     gather_flush(vmm);
@@ -279,7 +291,10 @@ enum status vmm_unmap(struct vmm *vmm, struct space *space, vaddr_t va, npages_t
     return s;
 }
 
-static inline pte_t with_rights(pte_t leaf, uint64_t bits) { return (pte_t){(leaf.v & ~RIGHTS_BITS) | bits}; }
+static inline pte_t with_rights(pte_t leaf, uint64_t bits)
+{
+    return (leaf.v & PTE_COW) != 0 ? cow_leaf_with(leaf, bits) : (pte_t){(leaf.v & ~RIGHTS_BITS) | bits};
+}
 
 /* A walker has set accessed or dirty since the leaf was loaded, and may set the other: what it sets stays (R19). */
 __attribute__((noinline)) static void replace_again(vaddr_t entry, pte_t now, uint64_t bits)
@@ -336,6 +351,7 @@ static enum status protect_range(struct vmm *vmm, struct space *space, enum wind
         } else {
             protect_leaves(vmm, leaves_again(&c), c.va, c.cpus, bits);
         }
+        tell_sharers(&c);
     }
     gather_flush(vmm);
     return STATUS_OK;

@@ -15,12 +15,16 @@
  *   VMM-I2  slot 511 of every PML4 names itself; slot 510 is 0 in every PML4 but where it is open
  *   VMM-I3  the kernel slots of every PML4 are the same four entries
  *   VMM-I4  every table frame and every frame of an owned leaf is in use in the PMM
- *   VMM-I5  no leaf is both writable and executable; entries that name tables take no right away, and let user mode
- *           only into the user half
+ *   VMM-I5  no leaf is both writable and executable; entries that name tables take no right away, unless they share
+ *           them, and let user mode only into the user half; leaves marked for copy on write are not writable
  *   VMM-I6  each space's page and table counts are the numbers of its present leaves, in pages of 4 KiB, and of its
  *           tables
  *   VMM-I7  temporary slots in use are never neighbours, and are exactly those of the stack
- *   VMM-I8  leaves of devices, and no others, have a cache type; each range of devices is mapped as often as it says
+ *   VMM-I8  leaves of devices, and no others, have a cache type; each range of devices is mapped as often as it says,
+ *           leaves in a table that is shared counted once
+ *   VMM-I9  a table's frame has as many references as entries name it, over all spaces; several: one is the lender's,
+ *           the others are borrowed, or all have W = 0 or are behind one that has; no large page is behind these
+ *   VMM-I10 the loans in the spaces' lists are exactly the lent and the borrowed entries
  *
  * Context: thread; faults may translate and query. One CPU runs: the locks are its interrupt flag, and an edit inside
  * another call (a visitor's) is reported. What concerns more CPUs is kept as sets of them from the start: who may hold
@@ -80,7 +84,7 @@ struct space {
     pfn_t root;           /* its PML4 */
     unsigned id;          /* 0: the kernel's own; others count up, never reused */
     npages_t pages;       /* mapped in its private and global user part, of 4 KiB (space 0: also kernel pages) */
-    npages_t tables;      /* table frames of it, the PML4 included; kernel tables not */
+    npages_t tables;      /* table frames of it, the PML4 included; kernel tables and shared ones not */
     bool keeps_tables;    /* space_keep_tables */
     struct vmm_cpus cpus; /* that have its PML4 in CR3: only these may hold translations of its user half */
     /* That ran, or run, on a PML4 whose foreign slot named it or led to one whose did: may hold tables of it (R15). */
@@ -90,6 +94,7 @@ struct space {
     struct vmm *vmm;      /* whose it is; null when destroyed */
     struct space *next;   /* all spaces, in order of id */
     unsigned waiting;     /* edits of it that wait for memory: it must not go */
+    struct vmm_loan *loans; /* of tables that it lends (vmm_share.h) */
 };
 
 #include "vmm/vmm_types.h"
@@ -114,8 +119,9 @@ enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vad
 /* A new empty space: one frame. => OK; NOMEM, nothing changed; LIMIT; MISUSE: no struct, or it is a space already. */
 enum status space_create(struct vmm *vmm, struct space *space);
 /*
- * Unmap everything in it and free its tables. Needs no memory. => OK; MISUSE: it is current on a CPU, or the kernel's
- * own, or not a space of this VMM, or a call that edits it waits for memory; CORRUPT: the space is no more, but what is
+ * Unmap everything in it and free its tables; what it borrowed goes back. Needs no memory. => OK; MISUSE: it is current
+ * on a CPU, or the kernel's own, or not a space of this VMM, or lends something, or a call that edits it waits for
+ * memory; CORRUPT: the space is no more, but what is
  * behind broken entries is lost (reported).
  */
 enum status space_destroy(struct vmm *vmm, struct space *space);
@@ -138,6 +144,8 @@ struct space *space_find(struct vmm *vmm, unsigned id);
  *            (the user half goes with and without it)
  *   RANGE    non-canonical, a window, any other kernel address, the kernel half of a space but 0
  *   MISUSE   (reported) not a space of this VMM; called by a visitor
+ *   SHARED   an edit behind a table that is borrowed, or shared for copy on write; or a large page where such a table,
+ *            or one that is lent, lies (vmm_share.h)
  *   CORRUPT  (reported with the walk, not followed) a table entry on the way that no correct code wrote, or that names
  *            a frame which the PMM does not have in use, or that is in a table which counts no entries. Of the
  *            VMM_TRUSTED entries remembered, edits believe what was found once: when somebody else frees a table's
@@ -186,7 +194,10 @@ enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn
  * mapping after the flush: 2 stores, 1 INVLPG each. Pages of a space that runs nowhere need no flush.
  */
 enum status vmm_unmap(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages);
-/* New rights. => OK; ABSENT; NOMEM, SHARED as vmm_unmap. Flushed like an unmap. */
+/*
+ * New rights. => OK; ABSENT; NOMEM, SHARED as vmm_unmap. Flushed like an unmap. The right to write to a page whose
+ * frame may have other users through copies waits for vmm_own_page().
+ */
 enum status vmm_protect(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights);
 
 /* ---- Questions ---- */
@@ -286,7 +297,7 @@ bool kpages_find(const struct vmm *vmm, vaddr_t va, struct kpages_info *out);
 /* ---- Validation ---- */
 
 /*
- * Compare tables, counts, frames (VMM-I1..I8) over all spaces, and the kernel arena (ARENA-I1..I3). Tables are read
+ * Compare tables, counts, frames (VMM-I1..I10) over all spaces, and the kernel arena (ARENA-I1..I3). Tables are read
  * through temporary mappings of their frames, so that the windows are not trusted. => OK; CORRUPT, said to `out`
  * (may be null).
  */

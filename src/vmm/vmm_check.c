@@ -1,12 +1,15 @@
 /*
- * The validator: VMM-I1..I8. It reads every table through a temporary mapping of its frame, one slot a level, so it
+ * The validator: VMM-I1..I10. It reads every table through a temporary mapping of its frame, one slot a level, so it
  * sees what is in memory and not what a window shows; counts, spaces' figures, the stack of temporary slots and the
  * PMM are the other views.
  */
+#include "vmm/vmm_check.h"
+
 #include "vmm/cache_types.h"
 #include "vmm/frames.h"
 #include "vmm/request.h"
 #include "vmm/space.h"
+#include "vmm/vmm_share.h"
 
 enum { COMPLAINTS_MAX = 16 }; /* said in full; more are only counted */
 
@@ -25,6 +28,8 @@ struct found_table {
     vaddr_t base;      /* first address behind it */
     pte_t parent;      /* the entry that names it */
     unsigned rights;   /* effective, on the way to it */
+    bool is_behind;    /* a table that is shared and not edited through this way: not in the space's figures */
+    bool is_again;     /* an earlier space has led to it: its leaves are not to be counted once more */
 };
 
 __attribute__((format(printf, 2, 3))) static void complain(struct checker *k, const char *format, ...)
@@ -47,6 +52,12 @@ static bool is_counted(const struct found_table *t)
     return !is_kernel_half(t->base) || (is_arena(t->base) && t->level < PAGING_LEVELS - 1);
 }
 
+/* PTs and PDs of the user half: VMM-I9 says how many references these have. */
+static bool may_be_shared(const struct found_table *t)
+{
+    return !is_kernel_half(t->base) && t->level < PAGING_LEVELS - 1;
+}
+
 /*
  * VMM-I4 for a table's frame. Those of the kernel that never go back may also be in the image or metadata. =>
  *        false: do not follow.
@@ -55,7 +66,7 @@ static bool check_table_frame(struct checker *k, const struct found_table *t)
 {
     pfn_t frame = pte_pfn(t->parent);
     struct pmm_frame f = pmm_query(k->vmm->pmm, frame);
-    bool ok = f.state == PMM_STATE_USED && f.references == 1;
+    bool ok = f.state == PMM_STATE_USED && (f.references == 1 || may_be_shared(t));
     if (!is_counted(t)) {
         ok = f.state == PMM_STATE_USED || f.state == PMM_STATE_METADATA || f.state == PMM_STATE_RESERVED;
     }
@@ -81,28 +92,38 @@ static void check_frames(struct checker *k, pte_t e, vaddr_t va, unsigned level)
     }
 }
 
-static void check_leaf(struct checker *k, pte_t e, vaddr_t va, unsigned level, unsigned rights)
+/* VMM-I8 for a leaf: in a table that several walks lead to, by the first of them. */
+static void check_cache(struct checker *k, const struct found_table *t, pte_t e, vaddr_t va)
 {
-    if ((rights & VMM_WRITE) != 0 && (rights & VMM_EXECUTE) != 0) {
-        complain(k, "VMM-I5: %#lx is writable and executable, entry %#lx", va.v, e.v);
-    }
-    if ((e.v & LEAF_UNUSED_MASK) != 0) {
-        complain(k, "VMM-I5: the entry %#lx of %#lx has bits that are no rights", e.v, va.v);
-    }
-    if ((e.v & PTE_OWNED) != 0) {
-        check_frames(k, e, va, level);
-    }
-    if (!is_kernel_half(va) || is_arena(va)) {
-        k->pages += level_span_pages(level);
+    const char *wrong = t->is_again ? NULL : cache_census_add(&k->census, k->vmm, e, t->level);
+    if (wrong != NULL) {
+        complain(k, "VMM-I8: the entry %#lx of %#lx %s", e.v, va.v, wrong);
     }
 }
 
-/* VMM-I8 for a leaf of a table of `level`. */
-static void check_cache(struct checker *k, pte_t e, unsigned level, vaddr_t va)
+/* `e` without the bit that says so, of a large page. */
+static void check_leaf(struct checker *k, const struct found_table *t, pte_t e, vaddr_t va)
 {
-    const char *wrong = cache_census_add(&k->census, k->vmm, e, level);
-    if (wrong != NULL) {
-        complain(k, "VMM-I8: the entry %#lx of %#lx %s", e.v, va.v, wrong);
+    const unsigned rights = t->rights & bits_to_rights(e);
+    if ((rights & VMM_WRITE) != 0 && (rights & VMM_EXECUTE) != 0) {
+        complain(k, "VMM-I5: %#lx is writable and executable, entry %#lx", va.v, e.v);
+    }
+    const uint64_t cow = e.v & (PTE_COW | PTE_COW_WRITE | PTE_W);
+    if ((cow & PTE_COW) != 0 ? (cow & PTE_W) != 0 : (cow & PTE_COW_WRITE) != 0) {
+        complain(k, "VMM-I5: the entry %#lx of %#lx is marked for copy on write, and is writable or not marked", e.v,
+                 va.v);
+    }
+    if ((e.v & LEAF_UNUSED_MASK & ~PTE_COW_WRITE) != 0) {
+        complain(k, "VMM-I5: the entry %#lx of %#lx has bits that are no rights", e.v, va.v);
+    }
+    if ((e.v & PTE_OWNED) != 0) {
+        check_frames(k, e, va, t->level);
+    }
+    if (t->level > 1 && t->is_behind) {
+        complain(k, "VMM-I9: the large page %#lx of %#lx is in a table shared for copy on write", e.v, va.v);
+    }
+    if (!t->is_behind && (!is_kernel_half(va) || is_arena(va))) {
+        k->pages += level_span_pages(t->level);
     }
 }
 
@@ -112,29 +133,49 @@ static bool is_temp_pt(const struct found_table *t) { return t->level == 1 && t-
 static void check_table_rights(struct checker *k, const struct found_table *t, pte_t e, vaddr_t va)
 {
     uint64_t expected = is_kernel_half(va) ? TABLE_BITS_KERNEL : TABLE_BITS_USER;
-    if ((e.v & (PTE_P | PTE_W | PTE_U | PTE_XD)) != expected) {
+    if ((e.v & (PTE_P | PTE_W | PTE_U | PTE_XD)) != expected && !entry_is_shared(e)) {
         complain(k, "VMM-I5: the level-%u entry for %#lx is %#lx, the rights of a table are %#lx", t->level, va.v, e.v,
                  expected);
     }
+}
+
+/* VMM-I9, VMM-I10. => is what is behind it to be looked at here? What is borrowed is the lender's. */
+static bool check_sharing(struct checker *k, const struct found_table *t, pte_t e, vaddr_t va)
+{
+    if (is_kernel_half(va) || t->level == PAGING_LEVELS) {
+        return true;
+    }
+    const struct shared_entry s = {va, t->level, e, t->is_behind};
+    const char *wrong = share_complaint(k->vmm, k->space, &s);
+    if (wrong != NULL) {
+        complain(k, "%s: the level-%u entry %#lx for %#lx", wrong, t->level, e.v, va.v);
+    }
+    return !entry_is_borrowed(e);
 }
 
 static void check_table(struct checker *k, const struct found_table *t);
 
 static void check_entry(struct checker *k, const struct found_table *t, pte_t e, vaddr_t va)
 {
-    unsigned rights = t->rights & bits_to_rights(e);
     if (t->level == 1) {
-        check_leaf(k, e, va, 1, rights);
-        check_cache(k, e, 1, va);
+        check_leaf(k, t, e, va);
+        check_cache(k, t, e, va);
     } else if (entry_is_corrupt(e, t->level)) {
         complain(k, "VMM-I4: the level-%u entry for %#lx is %#lx: not followed", t->level, va.v, e.v);
     } else if (entry_is_large(e, t->level)) {
-        check_leaf(k, (pte_t){e.v & ~PTE_PS}, va, t->level, rights);
-        check_cache(k, e, t->level, va);
+        check_leaf(k, t, (pte_t){e.v & ~PTE_PS}, va);
+        check_cache(k, t, e, va);
     } else {
         check_table_rights(k, t, e, va);
-        struct found_table below = {.level = t->level - 1, .base = va, .parent = e, .rights = rights};
-        if (!is_temp_pt(&below) && check_table_frame(k, &below)) {
+        struct found_table below = {
+            .level = t->level - 1,
+            .base = va,
+            .parent = e,
+            .rights = t->rights & bits_to_rights(e),
+            .is_behind = t->is_behind || entry_is_closed(e),
+        };
+        below.is_again = t->is_again || (below.is_behind && share_was_seen(k->vmm, k->space, e, va, t->level));
+        if (!is_temp_pt(&below) && check_table_frame(k, &below) && check_sharing(k, t, e, va)) {
             check_table(k, &below); /* three levels deep at most */
         }
     }
@@ -153,9 +194,10 @@ static void check_table(struct checker *k, const struct found_table *t)
     }
     temp_slot_clear(k->vmm, slot);
     unsigned expected = is_counted(t) ? live : 0;
-    k->tables += is_counted(t);
-    bool may_be_empty = !is_counted(t) || (t->level == 1 && k->space->keeps_tables);
-    if (entry_count(t->parent) != expected || (live == 0 && !may_be_empty)) {
+    k->tables += is_counted(t) && !t->is_behind;
+    bool shared = entry_is_shared(t->parent) && may_be_shared(t);
+    bool may_be_empty = !is_counted(t) || t->is_behind || shared || (t->level == 1 && k->space->keeps_tables);
+    if ((entry_count(t->parent) != expected && !shared) || (live == 0 && !may_be_empty)) {
         complain(k, "VMM-I1: the level-%u table for %#lx has %u present entries, its parent entry %#lx counts %u",
                  t->level, t->base.v, live, t->parent.v, entry_count(t->parent));
     }
@@ -225,6 +267,10 @@ static void check_space(struct checker *k)
     }
     temp_slot_clear(k->vmm, slot_of_root);
     check_windows(k, self, foreign);
+    const struct vmm_loan *loan = share_bad_loan(k->vmm, space);
+    if (loan != NULL) {
+        complain(k, "VMM-I10: a loan of %#lx, of level %u, that is none", loan->from.v, loan->level);
+    }
 }
 
 /* VMM-I6. */

@@ -36,8 +36,8 @@ enum status vmm_promote(struct vmm *vmm, struct space *space, vaddr_t va, unsign
 
 /*
  * The large page that maps `va` becomes 512 of the size below: 512 stores into a new table, 2 in its parent, one flush.
- * => OK; ABSENT: nothing is mapped there; EXISTS: it is a 4 KiB page already; SHARED; NOMEM: nothing changed; INVALID,
- * RANGE, MISUSE, CORRUPT as vmm_map.
+ * => OK; ABSENT: nothing is mapped there; EXISTS: it is a 4 KiB page already; SHARED: a table on the way has several
+ * parents; NOMEM: nothing changed; INVALID, RANGE, MISUSE, CORRUPT as vmm_map.
  */
 enum status vmm_demote(struct vmm *vmm, struct space *space, vaddr_t va);
 

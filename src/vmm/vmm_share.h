@@ -14,7 +14,8 @@
  * In entries: the parent entry of a table that is lent counts COUNT_SEVERAL; a borrower's has ENTRY_BORROWED; all
  * parents of a table to be copied on write have W = 0. How many parents a table has is its frame's reference count.
  * Only the user half is shared so. A space's page and table figures leave out what is borrowed and what is shared for
- * copy on write.
+ * copy on write. Large pages are lent with the PD that they are in: there they are unmapped and protected whole, and
+ * neither cut nor made; behind tables shared for copy on write there are none.
  */
 #ifndef CAIRN_VMM_VMM_SHARE_H
 #define CAIRN_VMM_VMM_SHARE_H
@@ -33,42 +34,49 @@ struct vmm_loan {
 /*
  * Lend the part of `level` (2 or 3) at `from` in `lender` to `borrower` at `to`. `rights`: VMM_READ, and VMM_WRITE,
  * VMM_EXECUTE as the borrower may have them: the AND with those of the lender's leaves holds. At most 3 stores (link,
- * mark, count), and tables of the borrower above it where they are missing.
+ * mark, count), and tables of the borrower above it where they are missing; of level 3 a load for each PT.
  * => OK; ABSENT: the lender has no table for that part (nothing, or a large page); EXISTS: something is there in the
- * borrower; SHARED: the part is itself borrowed or shared for copy on write; DENIED: more rights than the walk to the
- * lender's table leaves; INVALID: not aligned, level, rights, one space twice; NOMEM; RANGE, MISUSE, CORRUPT as
- * vmm_map.
+ * borrower; SHARED: the part, or something in it, is itself borrowed or shared for copy on write, or the borrower's
+ * place is in a part that it lends; DENIED: more rights than the walk to the lender's table leaves; INVALID: not
+ * aligned, level, rights, one space twice; NOMEM; LIMIT as pmm_retain; RANGE (the kernel half too), MISUSE, CORRUPT as
+ * vmm_map; MISUSE also for a struct whose loan is not over.
  */
 enum status vmm_lend(struct vmm *vmm, struct space *lender, vaddr_t from, struct space *borrower, vaddr_t to,
                      unsigned level, unsigned rights, struct vmm_loan *loan);
 
 /*
- * The loan is over: the borrower's entry goes, and is flushed before the call returns. At most 3 stores.
- * => OK; ABSENT: it was not lent, or is over already; MISUSE as vmm_map.
+ * The loan is over: the borrower's entry goes, and is flushed before the call returns. At most 3 stores; the last loan
+ * of a table has it counted (512 loads), and freed if it is empty. Needs no memory.
+ * => OK; ABSENT: it was not lent, or is over already; MISUSE, CORRUPT as vmm_map.
  */
 enum status vmm_withdraw(struct vmm *vmm, struct vmm_loan *loan);
 
 /*
  * Share the tables for [va, va + pages) of `from` with `to`, at the same address, for copy on write: whole parts of the
  * highest level (1 GiB, 2 MiB) for which there is a table. va and pages are multiples of 2 MiB; what is not mapped
- * stays so; a large page in it is demoted first. Three stores a table, and one flush of `from`.
- * => OK; EXISTS: something is mapped in `to`; SHARED: a part is lent or borrowed; NOMEM: nothing changed; INVALID also
- * one space twice; RANGE, MISUSE, CORRUPT as vmm_map.
+ * stays so; large pages in it are demoted first. Three stores a table, and one flush of `from`.
+ * => OK; EXISTS: something is mapped in `to`; SHARED: a part is lent or borrowed; NOMEM: nothing changed; LIMIT as
+ * pmm_retain: nothing changed but large pages; INVALID also one space twice; RANGE, MISUSE, CORRUPT as vmm_map.
  */
 enum status vmm_clone(struct vmm *vmm, struct space *from, struct space *to, vaddr_t va, npages_t pages);
 
 /*
  * The tables on the way to [va, va + pages) become the space's own, from the top down, so that the range can be edited:
- * copied with their writable leaves read-only and marked, and their frames retained; the last parent gets the table
- * itself. Ends a loan that it borrowed. 512 loads and stores and 512 retains a table copied.
- * => OK, also where nothing was shared; NOMEM: nothing changed; INVALID, RANGE, MISUSE, CORRUPT as vmm_map.
+ * copied with the leaves of owned frames read-only and marked, and these retained; the last parent gets the table
+ * itself. 512 loads and stores and 512 retains a table copied. Ends a loan that it borrowed: of that, all PTs are
+ * copied, and large pages into PTs; what the lender writes to a page shows until the copy owns the page (vmm_own_page);
+ * rights that the loan took away stay away.
+ * => OK, also where nothing was shared; NOMEM: nothing changed; LIMIT as pmm_retain: some tables may be its own
+ * already; INVALID, RANGE, MISUSE, CORRUPT as vmm_map.
  */
 enum status vmm_unshare(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages);
 
 /*
- * The page at `va` becomes writable for its space, as a write fault wants: the tables on the way its own, then its
- * frame: alone, it is made writable in place; with other users, it is copied. => OK, also: it is writable already;
- * ABSENT; DENIED: the page is read-only for good; NOMEM: nothing changed but tables made its own; the rest as vmm_map.
+ * The page at `va` (anywhere in it) becomes writable for its space, as a write fault wants: the tables on the way its
+ * own, then its frame: alone, it is made writable in place; with other users, it is copied. A frame that is not owned
+ * is never copied. => OK; it is writable already, too; ABSENT; DENIED: the page is read-only for good, or for this
+ * borrower; SHARED: it is borrowed, and the lender would have to own it; NOMEM, LIMIT: nothing changed but tables made
+ * its own; the rest as vmm_unshare.
  */
 enum status vmm_own_page(struct vmm *vmm, struct space *space, vaddr_t va);
 

@@ -72,6 +72,7 @@
 #include "vmm/frames.h"
 #include "vmm/gather.h"
 #include "vmm/plan.h"
+#include "vmm/share.h"
 
 enum { LEAF_LEVEL = 1, LOWEST_TABLE_ENTRY = 2 }; /* PTEs map pages; entries of levels 2..4 name tables */
 
@@ -161,7 +162,7 @@ void cursor_start(struct cursor *c, enum cursor_mode mode, struct vmm *vmm, stru
     c->given = PAGING_LEVELS + 1;
     c->va = c->first = va;
     c->left = c->total = pages;
-    c->dirty = c->fresh = 0;
+    c->dirty = c->fresh = c->closed = c->lent = 0;
     if (mode == CURSOR_LOOK) {
         vmm->record.count = 0;
         vmm->record.is_full = false;
@@ -185,8 +186,7 @@ static pte_t read_upper(struct cursor *c, unsigned level)
     return e;
 }
 
-/* Cut the stretch where the entry that ends the walk, the table of the leaves, or their size ends. */
-static void set_stretch(struct cursor *c)
+void cursor_set_stretch(struct cursor *c)
 {
     uint64_t room = pages_to_span_end(c->va, c->level == c->leaf ? c->leaf + 1 : c->level);
     uint64_t alike = c->plan != NULL && c->level == c->leaf ? plan_pages_alike(c->plan, c->va) : room;
@@ -228,6 +228,8 @@ static void descend(struct cursor *c, unsigned level)
 {
     set_addresses(c);
     c->is_corrupt = false;
+    c->closed = c->closed > level ? c->closed : 0;
+    c->lent = c->lent > level ? c->lent : 0;
     if (c->plan != NULL) {
         c->leaf = c->level = plan_level(c->plan, c->va);
     }
@@ -247,10 +249,11 @@ static void descend(struct cursor *c, unsigned level)
         if (!is_known && !examine(c, level)) {
             break;
         }
+        cursor_note_sharing(c, level);
         c->level = level - 1;
     }
     c->given = PAGING_LEVELS + 1;
-    set_stretch(c);
+    cursor_set_stretch(c);
 }
 
 void cursor_change(struct cursor *c)
@@ -261,9 +264,9 @@ void cursor_change(struct cursor *c)
     c->is_placed = false;
 }
 
-static void count_change(struct cursor *c, unsigned level, int delta)
+void cursor_count_at(struct cursor *c, unsigned level, int delta)
 {
-    if (!has_count(c, level)) {
+    if (!has_count(c, level) || entry_is_shared(c->entry[level])) {
         return;
     }
     int count = (int)entry_count(c->entry[level]) + delta;
@@ -284,17 +287,6 @@ static bool stays(const struct cursor *c, unsigned level)
     return entry_count(c->entry[level]) > 0;
 }
 
-void cursor_gather_table(struct cursor *c, vaddr_t va, unsigned level, pte_t entry)
-{
-    const struct vmm_cpus cpus = cursor_table_cpus(c);
-    gather_table(c->vmm, entry, vaddr_page(window_entry(c->window, va, level)), cpus);
-    if ((cpus.mask & ~(1ULL << arch_cpu())) != 0) { /* others may see it through the other window (R16) */
-        enum window twin = c->window == WINDOW_OWN ? WINDOW_FOREIGN : WINDOW_OWN;
-        gather_window(c->vmm, vaddr_page(window_entry(twin, va, level)), cpus);
-    }
-    cursor_tables_change(c, -1);
-}
-
 /* The cursor leaves what entry[level] covers: write its count back, or unhook the table. */
 static void leave(struct cursor *c, unsigned level)
 {
@@ -306,7 +298,7 @@ static void leave(struct cursor *c, unsigned level)
     cursor_gather_table(c, c->va, level - 1, c->entry[level]);
     c->goes = false;
     if (level < PAGING_LEVELS) {
-        count_change(c, level + 1, -1);
+        cursor_count_at(c, level + 1, -1);
     }
 }
 
@@ -352,11 +344,11 @@ bool cursor_next(struct cursor *c)
 void cursor_count_change(struct cursor *c, int delta)
 {
     if ((c->fresh & level_bit(c->leaf)) == 0) { /* linked with its final count otherwise */
-        count_change(c, c->leaf + 1, delta);
+        cursor_count_at(c, c->leaf + 1, delta);
     }
 }
 
-void cursor_count_large_gone(struct cursor *c) { count_change(c, c->level + 1, -1); }
+void cursor_count_large_gone(struct cursor *c) { cursor_count_at(c, c->level + 1, -1); }
 
 void cursor_drop_table(struct cursor *c, bool owned)
 {
@@ -377,9 +369,9 @@ uint64_t cursor_missing_tables(const struct cursor *c)
     return tables;
 }
 
-void cursor_make_tables(struct cursor *c)
+void cursor_make_tables_to(struct cursor *c, unsigned stop)
 {
-    while (c->level > c->leaf) {
+    while (c->level > stop) {
         unsigned level = c->level;
         pfn_t frame = frame_take_zeroed(c->vmm, PMM_KERNEL);
         /* What this range will put into the new table: its part of the range in entries of the level below. */
@@ -391,10 +383,10 @@ void cursor_make_tables(struct cursor *c)
         c->vmm->counters.tables_made++;
         cursor_tables_change(c, 1);
         if (level < PAGING_LEVELS && (c->fresh & level_bit(level)) == 0) {
-            count_change(c, level + 1, 1);
+            cursor_count_at(c, level + 1, 1);
         }
         c->fresh |= level_bit(level - 1);
         c->level = level - 1;
-        set_stretch(c);
+        cursor_set_stretch(c);
     }
 }

@@ -72,6 +72,11 @@ struct cursor {
     bool goes;             /* the PT of the stretch goes with what is in it */
     unsigned leaf;         /* level of the leaves here: 1, but as `plan` says */
     const struct page_plan *plan; /* null: 4 KiB pages */
+    /*
+     * The highest level whose entry on the way to the stretch closes it: what is below is not edited through this way;
+     * and whose entry names a table that is lent: edits reach the borrowers. 0: none.
+     */
+    unsigned closed, lent;
     struct vmm_cpus cpus;  /* that may have translations of the range */
     unsigned replayed;     /* entries taken from the record */
     unsigned given;        /* entry[given] and those above are there from the start */
@@ -105,6 +110,20 @@ static inline void cursor_go_on(struct cursor *c, const struct spot *s)
         c->entry[level] = s->entry[level];
     }
 }
+/* entry[level] names a table that is known. */
+static inline void cursor_note_sharing(struct cursor *c, unsigned level)
+{
+    if (level == PAGING_LEVELS) {
+        return; /* only PDs and PTs are */
+    }
+    if (entry_is_closed(c->entry[level])) {
+        c->closed = c->closed != 0 ? c->closed : level;
+    } else if (entry_is_lent(c->entry[level])) {
+        c->lent = c->lent != 0 ? c->lent : level;
+    }
+}
+/* Is a table on the way to the stretch used by other spaces too? What they would have to be asked for is not done. */
+static inline bool cursor_is_shared(const struct cursor *c) { return c->closed != 0 || c->lent != 0; }
 /* After a look at the whole range: the same range, to be changed. */
 void cursor_change(struct cursor *c);
 /*
@@ -165,8 +184,31 @@ void cursor_drop_table(struct cursor *c, bool owned);
 
 /* Tables missing above the PTEs of a stretch that ends at an entry not present. */
 uint64_t cursor_missing_tables(const struct cursor *c);
-/* Make them for the first leaf of the stretch, from promised frames; afterwards the stretch is of its level. */
-void cursor_make_tables(struct cursor *c);
+/*
+ * Make them, from promised frames, down to the table of level `stop`, for the first of its entries in the stretch;
+ * afterwards the stretch is of that level.
+ */
+void cursor_make_tables_to(struct cursor *c, unsigned stop);
+/* The same, down to the table of the first leaf of the stretch. */
+static inline void cursor_make_tables(struct cursor *c) { cursor_make_tables_to(c, c->leaf); }
+
+/* `delta` more (or fewer) present entries in the table that entry[level] names; not kept where there is no count. */
+void cursor_count_at(struct cursor *c, unsigned level, int delta);
+/* Cut the stretch where the entry that ends the walk, the table of the leaves, or their size ends. */
+void cursor_set_stretch(struct cursor *c);
+
+/* ---- walk_link.c: entries of any level, by a cursor of one page. Written back by cursor_next ---- */
+
+/* entry[level], whose table is there, becomes `entry`; it was not present. */
+void cursor_link(struct cursor *c, unsigned level, pte_t entry);
+/* entry[level] is not present from now on. What is behind it is the caller's: the stretch is all of it. */
+void cursor_unlink(struct cursor *c, unsigned level);
+/* The table that entry[level] names has so many present entries: it goes when that is none, and it does not stay. */
+void cursor_set_count(struct cursor *c, unsigned level, unsigned count);
+/* Present entries of the table that entry[level] names, counted. */
+unsigned cursor_count_live(struct cursor *c, unsigned level);
+/* Gather the flush of the window page that shows the table of entry[level], in whatever window it is seen (R16). */
+void cursor_gather_window(struct cursor *c, unsigned level, struct vmm_cpus cpus);
 
 /* ---- walk_corrupt.c ---- */
 

@@ -9,7 +9,7 @@ bool is_table_frame(const struct cursor *c, unsigned level)
     if (c->is_kernel) {
         ok = ok || f.state == PMM_STATE_RESERVED || f.state == PMM_STATE_METADATA;
     }
-    (ok ? trust : trust_no_more)(c->vmm, c->entry[level]);
+    (ok && !entry_is_shared(c->entry[level]) ? trust : trust_no_more)(c->vmm, c->entry[level]);
     return ok;
 }
 

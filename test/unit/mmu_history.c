@@ -1,6 +1,7 @@
 /* Drawing, shrinking and printing histories of the VMM. */
 #include "model/shrink.h"
 #include "unit/mmu_play_large.h"
+#include "unit/mmu_play_share.h"
 #include "unit/test.h"
 #include "vmm/vmm.h"
 
@@ -33,6 +34,9 @@ struct play_op play_draw(struct play_drawing *d)
     static const uint8_t rights[] = {VMM_READ, VMM_READ | VMM_WRITE, VMM_READ | VMM_EXECUTE, VMM_READ | VMM_WRITE};
     struct rng *rng = &d->rng;
     struct play_op op = d->last;
+    if (d->shares && rng_below(rng, 2) == 0) {
+        return play_share_draw(rng, d->current);
+    }
     if (d->two_cpus && rng_below(rng, 6) == 0) { /* often on the pages of the operation before */
         op.kind = rng_below(rng, 3) == 0 ? PLAY_OTHER_SWITCH : PLAY_OTHER_USE;
         op.space = (uint8_t)rng_below(rng, PLAY_SPACES + (op.kind == PLAY_OTHER_SWITCH));
@@ -164,14 +168,17 @@ unsigned play_shrink(struct play_op *ops, unsigned n, const struct play_machine 
 
 void play_print(const struct play_op *ops, unsigned n, const struct play_result *result)
 {
-    static const char *const names[PLAY_KINDS] = {"PLAY_MAP",          "PLAY_MAP_FRAMES", "PLAY_UNMAP",  "PLAY_PROTECT",
+    static const char *const names[PLAY_LARGE] = {"PLAY_MAP",          "PLAY_MAP_FRAMES", "PLAY_UNMAP",  "PLAY_PROTECT",
                                                   "PLAY_CLEAR",        "PLAY_USE",        "PLAY_SWITCH", "PLAY_RENEW",
                                                   "PLAY_KERNEL",       "PLAY_WINDOW",     "PLAY_KEEP",   "PLAY_IDLE",
                                                   "PLAY_OTHER_SWITCH", "PLAY_OTHER_USE",  "PLAY_MARKS",  "PLAY_GLOBAL"};
     test_note("operation %u: %s", result->at, result->text);
     test_note("static const struct play_op failing[] = { /* kind, space, part, rights, first, pages */");
     for (unsigned i = 0; i < n; i++) {
-        const char *name = ops[i].kind < PLAY_LARGE ? names[ops[i].kind % PLAY_LARGE] : play_large_name(ops[i].kind);
+        const unsigned kind = ops[i].kind;
+        const char *name = kind < PLAY_LARGE         ? names[kind]
+                           : kind <= PLAY_LARGE_LAST ? play_large_name(kind)
+                                                     : play_share_name(kind);
         test_note("    {%s, %u, %u, %#x, %u, %u},", name, ops[i].space, ops[i].part, ops[i].rights, ops[i].first,
                   ops[i].pages);
     }

@@ -1,5 +1,5 @@
 /* Running histories of the VMM. */
-#include "unit/mmu_play.h"
+#include "unit/mmu_play_share.h"
 
 #include "arch/arch.h"
 #include "arch/layout.h"
@@ -31,19 +31,19 @@ struct play {
 
 static struct play play;
 
-static void fail(struct play *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void fail(struct play *p, const char *format, ...)
+void play_fail(const char *format, ...)
 {
-    if (!p->result.failed) {
+    if (!play.result.failed) {
         va_list args;
         va_start(args, format);
         struct buffer_sink b;
-        buffer_sink_init(&b, p->result.text, sizeof p->result.text);
+        buffer_sink_init(&b, play.result.text, sizeof play.result.text);
         sink_vprintf(&b.sink, format, args);
         va_end(args);
-        p->result.failed = true;
+        play.result.failed = true;
     }
 }
+#define fail(p, ...) ((void)(p), play_fail(__VA_ARGS__))
 
 static void count_change(struct play *p, enum status s) { p->result.changes += s == STATUS_OK; }
 
@@ -164,10 +164,7 @@ static void run_use(struct play *p, const struct play_op *op, struct page_record
 
 /* ---- Locks (R17): taken for real, and seen by the model when the window is used ---- */
 
-static void watch_locks(struct space *space)
-{
-    space->window_lock.shared = space->table_lock.shared = true;
-}
+static void watch_locks(struct space *space) { space->window_lock.shared = space->table_lock.shared = true; }
 
 static bool is_locked(bool table)
 {
@@ -244,6 +241,9 @@ static void run_other_use(struct play *p, const struct play_op *op)
     change_cpu(p);
     for (unsigned s = 0; is_small && s < PLAY_SPACES; s++) {
         struct page_record *page = &p->page[s][op->part][op->first];
+        if (p->vmm.current == &p->space[s]) {
+            play_share_touch(s);
+        }
         for (unsigned i = 0; p->vmm.current == &p->space[s] && i < op->pages && i < USED_PAGES; i++) {
             if (page[i].mapped && !page[i].device) {
                 touch(p, vaddr_add_pages(address(op), i), &page[i]);
@@ -262,7 +262,7 @@ static void run_other_use(struct play *p, const struct play_op *op)
 static void run_renew(struct play *p, const struct play_op *op)
 {
     struct space *space = &p->space[op->space];
-    if (p->vmm.current == space || p->other_current == space) {
+    if (p->vmm.current == space || p->other_current == space || play_share_lends(op->space)) {
         expect_status(p, space_destroy(&p->vmm, space), STATUS_MISUSE);
         test_expect_reports(test_reports());
         return;
@@ -273,6 +273,7 @@ static void run_renew(struct play *p, const struct play_op *op)
     for (unsigned i = 0; i < PLAY_PARTS * PLAY_PART_PAGES; i++) {
         play_device_unmapped(&p->page[op->space][i / PLAY_PART_PAGES][i % PLAY_PART_PAGES]);
     }
+    play_share_ended(op->space);
     memcpy(p->page[op->space], p->blank, sizeof p->blank);
     play_large_forget(op->space);
 }
@@ -300,7 +301,8 @@ static void run_op(struct play *p, const struct play_op *op)
         play_large_run(&p->vmm, p->space, op, &p->numbers);
         return;
     }
-    const bool has_page = op->space < PLAY_SPACES && op->part < PLAY_PARTS && op->first < PLAY_PART_PAGES;
+    const bool has_page = op->space < PLAY_SPACES && op->kind < PLAY_LARGE && op->part < PLAY_PARTS &&
+                          op->first < PLAY_PART_PAGES;
     struct page_record *page = has_page ? &p->page[op->space][op->part][op->first] : NULL;
     switch ((enum play_kind)op->kind) {
     case PLAY_MAP:
@@ -318,10 +320,8 @@ static void run_op(struct play *p, const struct play_op *op)
     case PLAY_IDLE: model_idle(model_machine, &p->vmm, op->rights % PMM_CLASSES, npages(op->pages % 64)); break;
     case PLAY_OTHER_SWITCH: run_other_switch(p, op); break;
     case PLAY_OTHER_USE: run_other_use(p, op); break;
-    case PLAY_MARKS:
-        expect_right(p, play_marks(&p->vmm, &p->space[op->space], address(op), op, page));
-        break;
-    default: break;
+    case PLAY_MARKS: expect_right(p, play_marks(&p->vmm, &p->space[op->space], address(op), op, page)); break;
+    default: p->result.changes += play_share_run(op) > 0; break;
     }
 }
 
@@ -360,6 +360,7 @@ static bool start(struct play *p, const struct play_machine *machine, bool two_c
     watch_locks(&p->vmm.kernel);
     m->is_locked = is_locked;
     model_before_lock = check_lock_order;
+    play_share_start(&p->vmm, p->space);
     for (unsigned i = 0; i < PLAY_SPACES; i++) {
         expect_status(p, space_create(&p->vmm, &p->space[i]), STATUS_OK);
         watch_locks(&p->space[i]);

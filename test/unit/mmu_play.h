@@ -27,6 +27,20 @@ enum play_kind {
     PLAY_GLOBAL,       /* global pages of the kernel half: map, protect, unmap */
     PLAY_LARGE,        /* as mmu_play_large.h says */
     PLAY_LARGE_LAST = PLAY_LARGE + 6,
+    PLAY_SHARE_MAP, /* from here on mmu_play_share.c: pages whose tables are shared */
+    PLAY_SHARE_UNMAP,
+    PLAY_SHARE_PROTECT,
+    PLAY_SHARE_CLEAR, /* unmap all of a part */
+    PLAY_SHARE_LEND,
+    PLAY_SHARE_WITHDRAW,
+    PLAY_SHARE_CLONE,
+    PLAY_SHARE_UNSHARE,
+    PLAY_SHARE_OWN, /* as write faults */
+    PLAY_SHARE_USE,
+    PLAY_SHARE_LARGE,  /* map a part with one large page */
+    PLAY_SHARE_DEVICE, /* map pages of a device */
+    PLAY_SHARE_SIZE,   /* promote the part, or demote what is there */
+    PLAY_SHARE_MARKS,  /* count accessed and dirty, clear them or not */
     PLAY_KINDS,
 };
 
@@ -58,6 +72,7 @@ struct play_drawing {
     bool has_global; /* PLAY_GLOBAL came, and not yet the one that unmaps */
     bool two_cpus; /* CPU 1 runs too */
     bool has_large; /* with operations on large pages */
+    bool shares;   /* tables are shared */
 };
 
 /* On what kind of machine; null in the calls below, and all of it zero: Intel's rules, no defect. */

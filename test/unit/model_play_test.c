@@ -12,9 +12,9 @@ enum { HISTORY = 5000, RW = VMM_READ | VMM_WRITE };
 static struct play_op ops[HISTORY];
 
 /* One history; when it fails, the shortest of its kind is printed. */
-static bool play_one(uint64_t seed, bool two_cpus, const struct play_machine *machine, unsigned *changes)
+static bool play_one(struct play_drawing d, const struct play_machine *machine, unsigned *changes)
 {
-    struct play_drawing d = {.rng = rng_seeded(seed), .two_cpus = two_cpus, .has_large = true};
+    const uint64_t seed = d.rng.state;
     for (unsigned i = 0; i < HISTORY; i++) {
         ops[i] = play_draw(&d);
     }
@@ -30,25 +30,34 @@ static bool play_one(uint64_t seed, bool two_cpus, const struct play_machine *ma
     return false;
 }
 
-static void play_many(bool two_cpus, const struct model_variant *variant)
+static void play_many(bool two_cpus, bool shares, const struct model_variant *variant)
 {
     const struct play_machine machine = {.variant = variant};
     struct rng seeds = rng_seeded(test_seed());
     unsigned changes = 0;
     for (unsigned i = 0; i < test_effort(); i++) {
-        if (!play_one(rng_next(&seeds), two_cpus, &machine, &changes)) {
+        const struct play_drawing d = {
+            .rng = rng_seeded(rng_next(&seeds)), .two_cpus = two_cpus, .has_large = true, .shares = shares};
+        if (!play_one(d, &machine, &changes)) {
             return;
         }
     }
     EXPECT(changes > HISTORY / 8 * test_effort()); /* most others are refused, or look */
 }
 
-TEST_HOST(model_play, random_operations_on_several_spaces_break_no_rule) { play_many(false, &model_intel); }
+TEST_HOST(model_play, random_operations_on_several_spaces_break_no_rule) { play_many(false, false, &model_intel); }
 
 /* CPU 1 switches and uses pages while CPU 0 edits them. */
-TEST_HOST(model_play, random_operations_with_a_second_cpu_break_no_rule) { play_many(true, &model_intel); }
+TEST_HOST(model_play, random_operations_with_a_second_cpu_break_no_rule) { play_many(true, false, &model_intel); }
 
-TEST_HOST(model_play, random_operations_break_no_rule_of_AMD_either) { play_many(true, &model_amd); }
+TEST_HOST(model_play, random_operations_with_a_second_cpu_and_shared_tables_break_no_rule)
+{
+    play_many(true, true, &model_intel);
+}
+
+TEST_HOST(model_play, random_operations_with_shared_tables_break_no_rule) { play_many(false, true, &model_amd); }
+
+TEST_HOST(model_play, random_operations_break_no_rule_of_AMD_either) { play_many(true, false, &model_amd); }
 
 /* ---- Defects, as if the product lacked one kind of INVLPG ---- */
 

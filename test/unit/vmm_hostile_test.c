@@ -222,7 +222,7 @@ TEST_HOST(vmm_hostile, a_count_that_runs_out_or_over_stays_a_count)
     EXPECT(bed.a.tables.v == 4 && word_at(at) == 0);
     EXPECT(vmm_bed_check(bed.vmm));
     EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, va, pfn(1), npages(1), RW, false));
-    const uint64_t one = word_at(at), most = (one & ~(7ULL << 9)) | 0x7FULL << 52 | 7ULL << 9; /* 1023 */
+    const uint64_t one = word_at(at), most = (one & ~(7ULL << 9)) | 0x7FULL << 52 | 6ULL << 9; /* 1022 */
     model_phys_write64(model_machine, at, most);
     EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_PRIVATE + 2 * MIB), pfn(1), npages(1), RW, false));
     EXPECT_EQ(word_at(at) & ~(0x7FULL << 52 | 7ULL << 9), one & ~(7ULL << 9));

@@ -2,7 +2,9 @@
 #include "arch/arch.h"
 #include "model/model.h"
 #include "unit/vmm_bed.h"
+#include "vmm/entry.h"
 #include "vmm/vmm_marks.h"
+#include "vmm/vmm_share.h"
 
 enum { RW = VMM_READ | VMM_WRITE, BOTH = VMM_ACCESSED | VMM_DIRTY };
 
@@ -86,25 +88,66 @@ TEST_HOST(vmm_marks, a_large_page_has_one_mark_for_all_its_pages)
     vmm_bed_close(&bed);
 }
 
+static void expect_marks_kept(struct vmm_bed *bed, struct space *space, vaddr_t va)
+{
+    struct vmm_marks m = {{9}, {9}};
+    EXPECT_EQ(vmm_marks(bed->vmm, space, va, npages(1), VMM_DIRTY, &m), STATUS_SHARED);
+    EXPECT_OK(vmm_marks(bed->vmm, space, va, npages(1), 0, &m));
+    EXPECT_EQ(m.dirty.v, 0);
+}
+
 /* Nobody clears marks behind a table that other spaces see; counting is good. */
 TEST_HOST(vmm_marks, marks_behind_a_shared_table_are_counted_and_not_cleared)
 {
-    static const uint64_t borrowed = 1ULL << 59, several = 0x07F0000000000E00;
     struct vmm_bed bed;
+    struct vmm_marks m;
+    struct vmm_loan loan = {0};
+    const vaddr_t va = vaddr(VA_PRIVATE), part = vaddr(VA_PRIVATE & ~(level_span_bytes(3) - 1));
     REQUIRE(vmm_bed_open(&bed));
-    EXPECT_OK(vmm_map(bed.vmm, &bed.a, vaddr(VA_PRIVATE), npages(1), RW));
-    for (unsigned level = 2; level <= PAGING_LEVELS; level++) {
-        paddr_t at = model_entry_at(model_machine, bed.a.root, vaddr(VA_PRIVATE), level);
-        const uint64_t was = model_phys_read64(model_machine, at);
-        const uint64_t shared[] = {was | borrowed, was & ~PTE_W, was | several};
-        for (unsigned i = 0; i < ARRAY_LEN(shared); i++) {
-            struct vmm_marks m = {{9}, {9}};
-            model_phys_write64(model_machine, at, shared[i]);
-            EXPECT_EQ(vmm_marks(bed.vmm, &bed.a, vaddr(VA_PRIVATE), npages(1), VMM_DIRTY, &m), STATUS_SHARED);
-            EXPECT_OK(vmm_marks(bed.vmm, &bed.a, vaddr(VA_PRIVATE), npages(1), 0, &m));
-            EXPECT_EQ(m.dirty.v, 0);
-        }
-        model_phys_write64(model_machine, at, was);
+    EXPECT_OK(vmm_map(bed.vmm, &bed.a, va, npages(1), RW));
+    for (unsigned level = 2; level <= 3; level++) {
+        EXPECT_OK(vmm_lend(bed.vmm, &bed.a, part, &bed.b, part, level, VMM_READ, &loan));
+        expect_marks_kept(&bed, &bed.a, va);
+        expect_marks_kept(&bed, &bed.b, va);
+        EXPECT_OK(vmm_withdraw(bed.vmm, &loan));
     }
+    EXPECT_OK(vmm_clone(bed.vmm, &bed.a, &bed.b, part, npages(PAGES_PER_2M)));
+    expect_marks_kept(&bed, &bed.a, va);
+    expect_marks_kept(&bed, &bed.b, va);
+    EXPECT_OK(vmm_unshare(bed.vmm, &bed.a, va, npages(1)));
+    EXPECT_OK(vmm_marks(bed.vmm, &bed.a, va, npages(1), BOTH, &m));
     vmm_bed_close(&bed);
+}
+
+/* A walker reads there, at the worst moment. */
+static void mark_accessed(struct model *m, pfn_t table, unsigned index, pte_t *entry)
+{
+    (void)m;
+    (void)table;
+    (void)index;
+    entry->v |= pte_is_present(*entry) ? PTE_A : 0;
+}
+
+/* In place, since it is alone with its frame, or into a copy: the marks that come meanwhile stay (R19). */
+TEST_HOST(vmm_marks, what_comes_while_a_page_is_owned_is_kept)
+{
+    for (unsigned copied = 0; copied < 2; copied++) {
+        struct vmm_bed bed;
+        struct vmm_marks m;
+        const vaddr_t va = vaddr(VA_PRIVATE);
+        REQUIRE(vmm_bed_open(&bed));
+        EXPECT_OK(vmm_map(bed.vmm, &bed.a, va, npages(1), RW));
+        EXPECT_OK(vmm_clone(bed.vmm, &bed.a, &bed.b, va, npages(PAGES_PER_2M)));
+        EXPECT_OK(vmm_unshare(bed.vmm, &bed.a, va, npages(1)));
+        if (copied == 0) {
+            EXPECT_OK(space_destroy(bed.vmm, &bed.b));
+            EXPECT_OK(space_create(bed.vmm, &bed.b));
+        }
+        model_machine->before_replace = mark_accessed;
+        EXPECT_OK(vmm_own_page(bed.vmm, &bed.a, va));
+        model_machine->before_replace = NULL;
+        EXPECT_OK(vmm_marks(bed.vmm, &bed.a, va, npages(1), 0, &m));
+        EXPECT_EQ(m.accessed.v, 1);
+        vmm_bed_close(&bed);
+    }
 }

@@ -1,0 +1,49 @@
+# The rest of the list of sources (sources.cmake): what is measured, and what it is compared with. Host only.
+
+# Other ways to edit page tables, to be compared with the VMM: host only, over the model.
+set(CAIRN_RIVAL_SOURCES
+    test/rivals/paging/batch.c
+    test/rivals/paging/cairn.c
+    test/rivals/paging/direct.c
+    test/rivals/paging/naive.c
+    test/rivals/paging/recursive.c
+    test/rivals/paging/spaces.c
+    test/rivals/paging/window.c)
+
+# Other ways to hand out addresses, to be compared with the arena: host only.
+set(CAIRN_ADDRESSES_SOURCES
+    test/rivals/addresses/buddy.c
+    test/rivals/addresses/cairn.c
+    test/rivals/addresses/chunks.c
+    test/rivals/addresses/list.c
+    test/rivals/addresses/segments.c
+    test/rivals/addresses/tree.c
+    test/rivals/addresses/vmem.c)
+
+# Benchmarks, host only. (What stands against the PMM is in cmake/host.cmake: it is compiled as the PMM is.)
+set(CAIRN_BENCH_SOURCES
+    test/bench/bed.c
+    test/bench/main.c
+    test/bench/pmm_bench.c
+    test/bench/pmm_cycles.c
+    test/bench/pmm_longest.c
+    test/bench/pmm_machines.c
+    test/bench/pmm_mix.c
+    test/bench/pmm_steps.c
+    test/bench/results.c
+    test/bench/steps.c)
+
+# The benchmark of page tables, over the model and the rivals; not for the PMM's scout.
+set(CAIRN_PAGING_BENCH_SOURCES
+    test/bench/model_port.c
+    test/bench/paging_bench.c
+    test/bench/paging_cases.c
+    test/bench/paging_count.c
+    test/bench/paging_model.c)
+
+# The benchmark of addresses; the same.
+set(CAIRN_ARENA_BENCH_SOURCES
+    test/bench/arena_bench.c
+    test/bench/arena_play.c
+    test/bench/arena_touched.c
+    test/bench/arena_trace.c)

@@ -1,0 +1,87 @@
+/* The frame of edits of two spaces. */
+#include "vmm/pair.h"
+
+#include "arch/arch.h"
+
+static bool needs_window(const struct pair *p)
+{
+    return p->a != p->vmm->current || p->b != p->vmm->current;
+}
+
+static void take(const struct pair *p)
+{
+    if (needs_window(p)) {
+        lock_take(&p->vmm->current->window_lock);
+    }
+    lock_take(&(p->a->id < p->b->id ? p->a : p->b)->table_lock);
+    lock_take(&(p->a->id < p->b->id ? p->b : p->a)->table_lock);
+}
+
+static void drop(const struct pair *p)
+{
+    lock_drop(&(p->a->id < p->b->id ? p->b : p->a)->table_lock);
+    lock_drop(&(p->a->id < p->b->id ? p->a : p->b)->table_lock);
+    if (needs_window(p)) {
+        lock_drop(&p->vmm->current->window_lock);
+    }
+}
+
+/* Can it be opened later? Asked of one that cannot, foreign_open says so with the values. */
+static enum status may_open(const struct pair *p, struct space *space)
+{
+    bool may = space == p->vmm->current || space->opens == NULL;
+    return may ? STATUS_OK : foreign_open(p->vmm, space);
+}
+
+enum status pair_begin(const struct pair *p, vaddr_t va, const char *call)
+{
+    if (p->vmm->editing != NULL) {
+        return edit_refuse(p->vmm, p->a, va, call);
+    }
+    take(p);
+    enum status s = may_open(p, p->a);
+    s = s == STATUS_OK ? may_open(p, p->b) : s;
+    if (s == STATUS_OK) {
+        p->vmm->editing = call;
+        p->vmm->changes++;
+    } else {
+        drop(p);
+    }
+    return s;
+}
+
+void pair_end(const struct pair *p)
+{
+    p->vmm->editing = NULL;
+    drop(p);
+}
+
+void pair_show(const struct pair *p, struct space *space)
+{
+    if (space != p->vmm->current && foreign_open(p->vmm, space) != STATUS_OK) {
+        arch_fatal("a space that could be opened cannot be opened any more, in the middle of an edit");
+    }
+}
+
+enum status pair_promise(const struct pair *p, npages_t n, bool *changed)
+{
+    struct vmm *vmm = p->vmm;
+    const char *call = vmm->editing;
+    const uint64_t changes = vmm->changes;
+    p->a->waiting++;
+    p->b->waiting++;
+    pair_end(p);
+    enum status s = pmm_promise(vmm->pmm, n);
+    p->a->waiting--;
+    p->b->waiting--;
+    *changed = vmm->changes != changes;
+    take(p);
+    vmm->editing = call;
+    if (s == STATUS_OK && *changed) {
+        s = may_open(p, p->a);
+        s = s == STATUS_OK ? may_open(p, p->b) : s;
+        enum status undone = s == STATUS_OK ? s : pmm_unpromise(vmm->pmm, n);
+        s = undone == STATUS_OK ? s : undone;
+    }
+    return s;
+}

@@ -1,0 +1,136 @@
+/*
+ * Lent tables and a second CPU (R14 to R16): who may walk there through a borrower is told. Host only: the model runs
+ * both.
+ */
+#include "arch/arch.h"
+#include "model/cpu.h"
+#include "model/model.h"
+#include "unit/vmm_bed.h"
+#include "vmm/entry.h"
+#include "vmm/vmm_share.h"
+
+enum { RW = VMM_READ | VMM_WRITE };
+
+static struct {
+    struct space *current;
+    struct vmm_foreign foreign;
+} other;
+
+static struct vmm_loan loan;
+
+static void change_cpu(struct vmm *vmm)
+{
+    struct space *current = vmm->current;
+    struct vmm_foreign foreign = vmm->foreign;
+    vmm->current = other.current;
+    vmm->foreign = other.foreign;
+    other.current = current;
+    other.foreign = foreign;
+    unsigned cpu = 1 - model_machine->current_cpu;
+    model_use_cpu(model_machine, cpu);
+    model_thread_is_cpu(cpu);
+}
+
+/* CPU 1 runs in the kernel's own space; CPU 0 in a, which lends a part to b. */
+static bool open_bed(struct vmm_bed *bed, unsigned level)
+{
+    loan = (struct vmm_loan){0};
+    if (!vmm_bed_open(bed)) {
+        return false;
+    }
+    struct vmm *vmm = bed->vmm;
+    other.current = &vmm->kernel;
+    other.foreign.space = NULL;
+    change_cpu(vmm);
+    vmm->online.mask |= 1ULL << arch_cpu();
+    vmm->kernel.cpus.mask |= 1ULL << arch_cpu();
+    model_root_load(model_machine, pfn_to_paddr(vmm->kernel.root));
+    change_cpu(vmm);
+    vmm_bed_switch(bed, &bed->a);
+    return EXPECT_OK(vmm_map(vmm, &bed->a, vaddr(VA_PRIVATE), npages(3), RW)) &&
+           EXPECT_OK(vmm_lend(vmm, &bed->a, vaddr(VA_PRIVATE), &bed->b, vaddr(VA_GLOBAL), level, RW, &loan));
+}
+
+static void close_bed(struct vmm_bed *bed)
+{
+    change_cpu(bed->vmm);
+    EXPECT_OK(space_switch(bed->vmm, &bed->vmm->kernel));
+    change_cpu(bed->vmm);
+    EXPECT_OK(vmm_withdraw(bed->vmm, &loan));
+    vmm_bed_close(bed);
+}
+
+/* R9, R15: CPU 1 keeps its window on the borrower open, and remembers its pages; a table of the lender is made anew. */
+TEST_HOST(vmm_lend_cpus, a_window_on_a_borrower_shows_the_lenders_new_table)
+{
+    struct vmm_bed bed;
+    REQUIRE(open_bed(&bed, 3));
+    struct vmm *vmm = bed.vmm;
+    change_cpu(vmm);
+    EXPECT(vmm_bed_frame_of(&bed, &bed.b, vaddr(VA_GLOBAL)) != UINT64_MAX);
+    change_cpu(vmm);
+    EXPECT(bed.b.reached.mask == 3 && bed.a.reached.mask == 0);
+    EXPECT_OK(vmm_unmap(vmm, &bed.a, vaddr(VA_PRIVATE), npages(3)));
+    EXPECT_OK(vmm_map(vmm, &bed.a, vaddr(VA_GLOBAL), npages(1), RW)); /* takes the table's old frame */
+    EXPECT_OK(vmm_map_frames(vmm, &bed.a, vaddr(VA_PRIVATE), pfn(0x80000000), npages(1), RW, false));
+    change_cpu(vmm);
+    EXPECT_EQ(vmm_bed_frame_of(&bed, &bed.b, vaddr(VA_GLOBAL)), 0x80000000);
+    EXPECT_OK(space_switch(vmm, &bed.b));
+    change_cpu(vmm);
+    close_bed(&bed);
+}
+
+/* R14: CPU 1 runs in the borrower, the edit is the lender's; a page, and more than are flushed one by one. */
+TEST_HOST(vmm_lend_cpus, a_cpu_that_runs_in_a_borrower_sees_the_lenders_edit)
+{
+    for (unsigned level = 2; level <= 3; level++) {
+        struct vmm_bed bed;
+        REQUIRE(open_bed(&bed, level));
+        struct vmm *vmm = bed.vmm;
+        change_cpu(vmm);
+        EXPECT_OK(space_switch(vmm, &bed.b));
+        arch_write64(vaddr(VA_GLOBAL), 6);
+        change_cpu(vmm);
+        EXPECT_EQ(arch_read64(vaddr(VA_PRIVATE)), 6);
+        EXPECT_OK(vmm_protect(vmm, &bed.a, vaddr(VA_PRIVATE), npages(1), VMM_READ));
+        EXPECT_OK(vmm_unmap(vmm, &bed.a, vaddr(VA_PRIVATE), npages(1)));
+        EXPECT_OK(vmm_map(vmm, &bed.a, vaddr(VA_PRIVATE), npages(1), RW));
+        change_cpu(vmm);
+        EXPECT_EQ(arch_read64(vaddr(VA_GLOBAL)), 0);
+        change_cpu(vmm);
+        close_bed(&bed);
+    }
+}
+
+/* R14: all borrowers are told, and of a large page all of it; CPU 1 runs in each in turn, the lender edits. */
+TEST_HOST(vmm_lend_cpus, every_borrower_sees_that_a_large_page_of_the_lender_went)
+{
+    for (unsigned which = 0; which < 2; which++) {
+        struct vmm_bed bed;
+        struct space third;
+        struct vmm_loan more = {0};
+        const vaddr_t part = vaddr(VA_PRIVATE + level_span_bytes(2)), seen = vaddr(VA_GLOBAL + level_span_bytes(2));
+        REQUIRE(open_bed(&bed, 3));
+        struct vmm *vmm = bed.vmm;
+        EXPECT_OK(space_create(vmm, &third));
+        EXPECT_OK(vmm_lend(vmm, &bed.a, vaddr(VA_PRIVATE), &third, vaddr(VA_GLOBAL), 3, RW, &more));
+        EXPECT_OK(vmm_map(vmm, &bed.a, part, npages(PAGES_PER_2M), RW | VMM_2M));
+        change_cpu(vmm);
+        EXPECT_OK(space_switch(vmm, which == 0 ? &bed.b : &third));
+        arch_write64(vaddr_add_pages(seen, 300), 6);
+        change_cpu(vmm);
+        EXPECT_EQ(arch_read64(vaddr_add_pages(part, 300)), 6);
+        EXPECT_OK(vmm_protect(vmm, &bed.a, part, npages(PAGES_PER_2M), VMM_READ));
+        change_cpu(vmm);
+        EXPECT(!model_can_access(model_machine, vaddr_add_pages(seen, 300), true));
+        change_cpu(vmm);
+        EXPECT_OK(vmm_unmap(vmm, &bed.a, part, npages(PAGES_PER_2M)));
+        EXPECT_OK(vmm_map(vmm, &bed.a, part, npages(1), RW)); /* R12: a table there now */
+        change_cpu(vmm);
+        EXPECT_EQ(arch_read64(seen), 0);
+        EXPECT_OK(space_switch(vmm, &vmm->kernel));
+        change_cpu(vmm);
+        EXPECT_OK(space_destroy(vmm, &third));
+        close_bed(&bed);
+    }
+}
