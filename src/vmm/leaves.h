@@ -19,6 +19,11 @@ __attribute__((always_inline)) static inline pte_t leaf(const struct leaves *l, 
 }
 
 enum { LEAVES_A_TURN = 4 };
+#ifdef __OPTIMIZE__
+#define LEAVES_UNROLLED _Pragma("GCC unroll 4")
+#else /* the pragma would be ignored, with a warning */
+#define LEAVES_UNROLLED
+#endif
 
 /*
  * Leaves from the i-th on that continue the device's leaf `last`, so many a turn; taken like the others. => how many.
@@ -30,7 +35,7 @@ __attribute__((always_inline)) static inline uint64_t leaves_take_run(struct vmm
     const unsigned turn = LEAVES_A_TURN;
     for (uint64_t next = last.v + page; i + turn <= l.pages; next += turn * page, i += turn) {
         uint64_t differs = leaf(&l, i).v ^ next;
-#pragma GCC unroll 4
+        LEAVES_UNROLLED
         for (unsigned k = 1; k < LEAVES_A_TURN; k++) {
             differs |= leaf(&l, i + k).v ^ (next + k * page);
         }
@@ -38,7 +43,7 @@ __attribute__((always_inline)) static inline uint64_t leaves_take_run(struct vmm
             vmm->counters.table_loads += l.recorded != NULL ? 0 : LEAVES_A_TURN; /* they are loaded again */
             break;
         }
-#pragma GCC unroll 4
+        LEAVES_UNROLLED
         for (unsigned k = 0; clear && k < LEAVES_A_TURN; k++) {
             arch_table_store(entry_at(l.entry, i + k), (pte_t){0});
         }
