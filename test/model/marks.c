@@ -63,6 +63,24 @@ void marks_store(struct model *m, pfn_t table, unsigned index, uint64_t value, b
     }
 }
 
+/*
+ * Since when the walk's way leads to its leaf. What was cleared before, no translation by this way has had; one by an
+ * older way to the same leaf, if it may be held still, counts from the beginning.
+ */
+static uint64_t leads_there_since(struct model *m, vaddr_t va, const struct model_walk *now)
+{
+    uint64_t since = 0;
+    for (unsigned level = now->level + 1; level <= PAGING_LEVELS; level++) {
+        const struct model_table *t = table_of(m, now->table[level]);
+        const record_t r = t != NULL ? t->newest[table_index(va, level)] : 0;
+        if (r == 0 || (record_at(m, r)->older != 0 && record_is_held(m, record_at(m, r)->older))) {
+            return 0;
+        }
+        since = record_at(m, r)->from > since ? record_at(m, r)->from : since;
+    }
+    return since;
+}
+
 void marks_use(struct model *m, vaddr_t va, enum model_kind kind, const struct model_walk *now)
 {
     const struct model_table *t = table_of(m, now->table[now->level]);
@@ -73,7 +91,8 @@ void marks_use(struct model *m, vaddr_t va, enum model_kind kind, const struct m
     }
     const pte_t leaf = now->entry[now->level];
     bool global = cpu->global_pages && (leaf.v & PTE_G) != 0;
-    uint64_t emptied = page_emptied(m, cpu, cpu->pcid, va, now->level, global);
+    const uint64_t flushed = page_emptied(m, cpu, cpu->pcid, va, now->level, global);
+    const uint64_t led = leads_there_since(m, va, now), emptied = led > flushed ? led : flushed;
     bool no_access = (leaf.v & PTE_A) == 0 && t->accessed_cleared[index] > emptied;
     bool no_dirt = kind == MODEL_WRITE && (leaf.v & PTE_D) == 0 && t->dirty_cleared[index] > emptied;
     if (no_access || no_dirt) {

@@ -160,3 +160,15 @@ TEST_HOST(model_play, with_TCE_a_table_of_another_space_would_go_too_early)
     struct play_result r = play_run(pasted, ARRAY_LEN(pasted), &with);
     EXPECT(r.failed && r.at == 1 && r.rule == MODEL_FREED_WINDOW);
 }
+
+TEST(model_play, a_table_that_is_lent_after_its_marks_were_cleared_has_no_stale_ones)
+{
+    static const struct play_op lent[] = {
+        {PLAY_SHARE_MAP, 0, 2, 0x3, 0, 1},   {PLAY_SHARE_MAP, 0, 2, 0x1, 0, 1},
+        {PLAY_SWITCH, 0, 2, 0x5, 0, 1},      {PLAY_OTHER_SWITCH, 1, 2, 0x1, 0, 1},
+        {PLAY_SHARE_USE, 0, 0, 0x3, 0, 1},   {PLAY_SHARE_MARKS, 0, 2, 0x3, 0, 1},
+        {PLAY_SHARE_LEND, 0, 2, 0x3, 0, 1},  {PLAY_OTHER_USE, 2, 0, 0x1, 0, 1},
+    };
+    struct play_result r = play_run(lent, ARRAY_LEN(lent), NULL);
+    EXPECT(!r.failed);
+}
