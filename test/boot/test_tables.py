@@ -273,8 +273,11 @@ def test_counters_count_from_the_last_reset(monitor):
     names = {"boot_ticks", "frames_allocated", "frames_freed", "table_loads", "table_stores", "invlpg", "cr3_loads"}
     names |= {"ipis", "faults"}
     monitor.ask("space new")
-    monitor.ask("counters reset")
-    zero = monitor.json("counters -j")
+    for _ in range(20):  # idle time zeroes frames until its pool is full: that counts, and ends
+        monitor.ask("counters reset")
+        zero = monitor.json("counters -j")
+        if zero["table_stores"] == 0:
+            break
     assert names <= zero.keys() and all(value == 0 for name, value in zero.items() if name != "boot_ticks")
     monitor.ask(f"map 1 {USER:#x} 10")
     mapped = monitor.json("counters -j")
