@@ -270,6 +270,7 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/vmm_nomem_test.c
     test/unit/vmm_promote_test.c
     test/unit/vmm_share_large_test.c
+    test/unit/vmm_share_bed.c
     test/unit/vmm_unshare_loan_test.c)
 
 # Unit tests of the kernel layer, in the kernel only.
@@ -354,6 +355,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/vmm_marks_host_test.c
     test/unit/vmm_pressure_test.c
     test/unit/vmm_zeroed_test.c
+    test/unit/vmm_two_cpus.c
     test/unit/window_test.c)
 
 include(cmake/bench_sources.cmake)

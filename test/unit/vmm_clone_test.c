@@ -1,7 +1,7 @@
 /* Copy on write by table: who sees what, who is alone with what, and that nothing is lost whatever the order. */
 #include "arch/arch.h"
 #include "arch/layout.h"
-#include "unit/vmm_bed.h"
+#include "unit/vmm_share_bed.h"
 #include "vmm/vmm_share.h"
 
 enum { R = VMM_READ, RW = VMM_READ | VMM_WRITE, RX = VMM_READ | VMM_EXECUTE, PART = PAGES_PER_2M };
@@ -9,30 +9,6 @@ enum { R = VMM_READ, RW = VMM_READ | VMM_WRITE, RX = VMM_READ | VMM_EXECUTE, PAR
 #define VA vaddr(VA_PRIVATE)
 
 static const pfn_t device = {0xC000000};
-
-static unsigned rights_of(struct vmm_bed *bed, struct space *space, vaddr_t va)
-{
-    struct vmm_walk w;
-    EXPECT_OK(vmm_translate(bed->vmm, space, va, &w));
-    return w.rights;
-}
-
-static uint64_t word_of(struct vmm_bed *bed, struct space *space, vaddr_t va)
-{
-    uint64_t word = UINT64_MAX;
-    EXPECT_OK(space_peek(bed->vmm, space, va, &word, sizeof word));
-    return word;
-}
-
-/* As a write fault would: the page is owned, then written to. */
-static void write_word(struct vmm_bed *bed, struct space *space, vaddr_t va, uint64_t word)
-{
-    struct space *was = bed->vmm->current;
-    EXPECT_OK(vmm_own_page(bed->vmm, space, va));
-    vmm_bed_switch(bed, space);
-    arch_write64(va, word);
-    vmm_bed_switch(bed, was);
-}
 
 /* a maps `pages`, page i with i + 1 in its first word for i < 3, and shares all parts of 1 GiB with b. */
 static bool open_cloned(struct vmm_bed *bed, uint64_t pages, uint64_t cloned)

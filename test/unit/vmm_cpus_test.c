@@ -5,32 +5,13 @@
  */
 #include "arch/arch.h"
 #include "arch/layout.h"
-#include "model/cpu.h"
 #include "model/model.h"
 #include "unit/vmm_bed.h"
+#include "unit/vmm_two_cpus.h"
 
 enum { RW = VMM_READ | VMM_WRITE };
 
 static const pfn_t device = {0x80000000};
-
-/* What the VMM keeps of the CPU that does not run just now. */
-static struct {
-    struct space *current;
-    struct vmm_foreign foreign;
-} other;
-
-static void change_cpu(struct vmm *vmm)
-{
-    struct space *current = vmm->current;
-    struct vmm_foreign foreign = vmm->foreign;
-    vmm->current = other.current;
-    vmm->foreign = other.foreign;
-    other.current = current;
-    other.foreign = foreign;
-    unsigned cpu = 1 - model_machine->current_cpu;
-    model_use_cpu(model_machine, cpu);
-    model_thread_is_cpu(cpu);
-}
 
 /* CPU 1 comes to life in the kernel's own space, and goes on to `space`. */
 static bool open_bed(struct vmm_bed *bed, struct space *space)
@@ -39,12 +20,8 @@ static bool open_bed(struct vmm_bed *bed, struct space *space)
         return false;
     }
     struct vmm *vmm = bed->vmm;
-    other.current = &vmm->kernel;
-    other.foreign.space = NULL;
+    start_other_cpu(vmm);
     change_cpu(vmm);
-    vmm->online.mask |= 1ULL << arch_cpu();
-    vmm->kernel.cpus.mask |= 1ULL << arch_cpu();
-    model_root_load(model_machine, pfn_to_paddr(vmm->kernel.root));
     EXPECT_OK(space_switch(vmm, space));
     change_cpu(vmm);
     return true;

@@ -4,9 +4,9 @@
  */
 #include "arch/arch.h"
 #include "arch/layout.h"
-#include "model/cpu.h"
 #include "model/model.h"
 #include "unit/vmm_bed.h"
+#include "unit/vmm_two_cpus.h"
 #include "vmm/entry.h"
 #include "vmm/vmm_large.h"
 
@@ -41,34 +41,12 @@ TEST_HOST(vmm_large_flush, a_right_taken_from_a_large_page_is_gone_at_once)
 
 /* ---- A second CPU ---- */
 
-static struct {
-    struct space *current;
-    struct vmm_foreign foreign;
-} other;
-
-static void change_cpu(struct vmm *vmm)
-{
-    struct space *current = vmm->current;
-    struct vmm_foreign foreign = vmm->foreign;
-    vmm->current = other.current;
-    vmm->foreign = other.foreign;
-    other.current = current;
-    other.foreign = foreign;
-    unsigned cpu = 1 - model_machine->current_cpu;
-    model_use_cpu(model_machine, cpu);
-    model_thread_is_cpu(cpu);
-}
-
 /* CPU 1 starts, and runs in `space`. */
 static void start_other(struct vmm_bed *bed, struct space *space)
 {
     struct vmm *vmm = bed->vmm;
-    other.current = &vmm->kernel;
-    other.foreign.space = NULL;
+    start_other_cpu(vmm);
     change_cpu(vmm);
-    vmm->online.mask |= 1ULL << arch_cpu();
-    vmm->kernel.cpus.mask |= 1ULL << arch_cpu();
-    model_root_load(model_machine, pfn_to_paddr(vmm->kernel.root));
     EXPECT_OK(space_switch(vmm, space));
     change_cpu(vmm);
 }

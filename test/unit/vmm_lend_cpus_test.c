@@ -3,33 +3,15 @@
  * both.
  */
 #include "arch/arch.h"
-#include "model/cpu.h"
 #include "model/model.h"
 #include "unit/vmm_bed.h"
+#include "unit/vmm_two_cpus.h"
 #include "vmm/entry.h"
 #include "vmm/vmm_share.h"
 
 enum { RW = VMM_READ | VMM_WRITE };
 
-static struct {
-    struct space *current;
-    struct vmm_foreign foreign;
-} other;
-
 static struct vmm_loan loan;
-
-static void change_cpu(struct vmm *vmm)
-{
-    struct space *current = vmm->current;
-    struct vmm_foreign foreign = vmm->foreign;
-    vmm->current = other.current;
-    vmm->foreign = other.foreign;
-    other.current = current;
-    other.foreign = foreign;
-    unsigned cpu = 1 - model_machine->current_cpu;
-    model_use_cpu(model_machine, cpu);
-    model_thread_is_cpu(cpu);
-}
 
 /* CPU 1 runs in the kernel's own space; CPU 0 in a, which lends a part to b. */
 static bool open_bed(struct vmm_bed *bed, unsigned level)
@@ -39,13 +21,7 @@ static bool open_bed(struct vmm_bed *bed, unsigned level)
         return false;
     }
     struct vmm *vmm = bed->vmm;
-    other.current = &vmm->kernel;
-    other.foreign.space = NULL;
-    change_cpu(vmm);
-    vmm->online.mask |= 1ULL << arch_cpu();
-    vmm->kernel.cpus.mask |= 1ULL << arch_cpu();
-    model_root_load(model_machine, pfn_to_paddr(vmm->kernel.root));
-    change_cpu(vmm);
+    start_other_cpu(vmm);
     vmm_bed_switch(bed, &bed->a);
     return EXPECT_OK(vmm_map(vmm, &bed->a, vaddr(VA_PRIVATE), npages(3), RW)) &&
            EXPECT_OK(vmm_lend(vmm, &bed->a, vaddr(VA_PRIVATE), &bed->b, vaddr(VA_GLOBAL), level, RW, &loan));
