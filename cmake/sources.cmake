@@ -323,6 +323,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/mmu_play.c
     test/unit/mmu_play_kinds.c
     test/unit/mmu_play_large.c
+    test/unit/mmu_play_low.c
     test/unit/mmu_play_marks.c
     test/unit/mmu_play_pages.c
     test/unit/mmu_play_share.c
@@ -342,6 +343,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/pmm_threads_test.c
     test/unit/rivals_addresses_test.c
     test/unit/rivals_paging_test.c
+    test/unit/vmm_between_test.c
     test/unit/vmm_cache_host_test.c
     test/unit/vmm_check_share_test.c
     test/unit/vmm_check_test.c
@@ -354,6 +356,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/vmm_lend_cpus_test.c
     test/unit/vmm_marks_host_test.c
     test/unit/vmm_pressure_test.c
+    test/unit/vmm_share_hostile_test.c
     test/unit/vmm_zeroed_test.c
     test/unit/vmm_two_cpus.c
     test/unit/window_test.c)

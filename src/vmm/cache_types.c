@@ -20,12 +20,16 @@
  *    the memory map calls reserved is a device. Frames that become RAM while they are mapped as a device stay so until
  *    they are unmapped: whoever adds the memory sees to that.
  *
- * 6. Rejected: a type a frame in the PMM's states (devices lie outside of them); a search of all mappings (O(memory));
+ * 6. The stack of temporary mappings is write-back too, and not in the table: it is looked at when a range of another
+ *    type comes.
+ *
+ * 7. Rejected: a type a frame in the PMM's states (devices lie outside of them); a search of all mappings (O(memory));
  *    types by MTRR (they are the firmware's, and PAT overrides them where it matters: write-combining).
  */
 #include "vmm/cache_types.h"
 
 #include "lib/report.h"
+#include "vmm/frames.h"
 #include "vmm/vmm_marks.h"
 
 /* A range has at most 2^40 frames, below the type. */
@@ -108,7 +112,7 @@ __attribute__((noinline)) struct typed_leaves cache_types_find(struct vmm *vmm, 
     if (ram == pages) {
         return (struct typed_leaves){STATUS_OK, bits & ~PTE_DEVICE};
     }
-    if (conflicts(vmm, typed, typed + pages)) {
+    if (conflicts(vmm, typed, typed + pages) || (typed != first.v && temp_shows(vmm, first, pages))) {
         return (struct typed_leaves){STATUS_CONFLICT, bits};
     }
     if (!add(&vmm->cache, (struct vmm_cache_range){typed, typed + pages, pages})) {

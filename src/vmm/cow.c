@@ -162,6 +162,43 @@ static void make_entry(struct cursor *c, unsigned level, pfn_t table, unsigned l
 }
 
 /*
+ * entry[level], whose table others have too, is to name a copy. Where other CPUs run in the space it is broken first,
+ * so that none marks a page in the original that has been copied (R19); else the window shows the original meanwhile.
+ */
+static enum status copy_shared(struct cursor *c, unsigned level, npages_t *left, unsigned *live)
+{
+    struct vmm *vmm = c->vmm;
+    const pte_t e = c->entry[level];
+    const bool breaks_first = (c->space->cpus.mask & ~(1ULL << arch_cpu())) != 0;
+    struct copy_source from = {.table = vaddr_page(c->at[level - 1]), .level = level - 1, .link = e};
+    const pfn_t frame = frame_take(vmm, PMM_KERNEL);
+    left->v--;
+    if (breaks_first) {
+        break_entry(c, level);
+        from.table = temp_slot_set(vmm, TEMP_SLOT_COPY, pte_pfn(e));
+    } else {
+        window_use(vmm, c->window, from.table, level - 1);
+    }
+    enum status s = copy_table(vmm, &from, frame, live);
+    if (breaks_first) {
+        temp_slot_clear(vmm, TEMP_SLOT_COPY);
+    }
+    if (s != STATUS_OK) {
+        if (breaks_first) {
+            window_store(vmm, c->window, c->at[level], level, e);
+        }
+        enum status undone = pmm_free(vmm->pmm, frame);
+        return undone == STATUS_OK ? s : undone;
+    }
+    if (!breaks_first) {
+        break_entry(c, level);
+    }
+    vmm->counters.tables_made++;
+    make_entry(c, level, frame, *live);
+    return pmm_release(vmm->pmm, pte_pfn(e), NULL);
+}
+
+/*
  * entry[level], of tables of the space's own, is closed for copy on write. *left: promised frames. => OK; LIMIT, MISUSE
  * as pmm_retain: nothing changed.
  */
@@ -174,19 +211,7 @@ static enum status own_table(struct cursor *c, unsigned level, npages_t *left)
         live = take_entries(c, e, level - 1);
         make_entry(c, level, pte_pfn(e), live);
     } else {
-        const struct copy_source from = {.table = vaddr_page(c->at[level - 1]), .level = level - 1, .link = e};
-        const pfn_t frame = frame_take(c->vmm, PMM_KERNEL);
-        window_use(c->vmm, c->window, from.table, level - 1);
-        enum status s = copy_table(c->vmm, &from, frame, &live);
-        left->v--;
-        if (s != STATUS_OK) {
-            enum status undone = pmm_free(c->vmm->pmm, frame);
-            return undone == STATUS_OK ? s : undone;
-        }
-        c->vmm->counters.tables_made++;
-        break_entry(c, level);
-        make_entry(c, level, frame, live);
-        s = pmm_release(c->vmm->pmm, pte_pfn(e), NULL);
+        enum status s = copy_shared(c, level, left, &live);
         if (s != STATUS_OK) {
             return s;
         }
@@ -252,10 +277,12 @@ static enum status own_range(struct vmm *vmm, struct space *space, vaddr_t va, n
             done += pages_to_span_end(at, c.level > 1 ? c.level : 2);
             continue;
         }
-        enum status s = own_table(&c, c.closed, left);
+        const unsigned level = c.closed;
+        enum status s = own_table(&c, level, left);
         if (s != STATUS_OK) {
             return s;
         }
+        done += level == 2 ? pages_to_span_end(at, 2) : 0; /* of a PD that is its own, the PTs are not yet */
     }
     return STATUS_OK;
 }
@@ -304,27 +331,41 @@ static enum status promise_all(struct vmm *vmm, struct space *space, enum window
     }
 }
 
+/*
+ * A loan takes the locks of both spaces, so it is an edit of its own; what was promised before is good for it while
+ * nobody else has edited. Otherwise all is looked at and promised anew: what is done by then stays.
+ */
 enum status unshare(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, const char *call)
 {
-    enum window w = WINDOW_OWN;
-    npages_t left;
-    enum status s = edit_begin(vmm, space, va, call, &w);
-    if (s != STATUS_OK) {
-        return s;
-    }
-    s = promise_all(vmm, space, &w, va, pages, &left);
-    edit_end(vmm, space, w);
+    npages_t left = {0};
+    uint64_t changes = UINT64_MAX; /* after the edit before: this one makes one more */
     struct vmm_loan *loan;
-    while (s == STATUS_OK && (loan = loan_find(vmm, space, va, pages.v)) != NULL) {
-        s = own_loan(vmm, loan, &left);
-    }
-    if (s == STATUS_OK) {
+    enum status s;
+    do {
+        enum window w = WINDOW_OWN;
+        loan = NULL;
         s = edit_begin(vmm, space, va, call, &w);
-    }
-    if (s == STATUS_OK) {
-        s = own_range(vmm, space, va, pages, &left);
+        if (s != STATUS_OK) {
+            break;
+        }
+        if (vmm->changes != changes + 1) {
+            s = left.v > 0 ? pmm_unpromise(vmm->pmm, left) : STATUS_OK;
+            left.v = 0;
+            s = s == STATUS_OK ? promise_all(vmm, space, &w, va, pages, &left) : s;
+        }
+        if (s == STATUS_OK) {
+            loan = loan_find(vmm, space, va, pages.v);
+            s = loan == NULL ? own_range(vmm, space, va, pages, &left) : STATUS_OK;
+        }
+        const struct pair p = {vmm, loan != NULL ? loan->lender : NULL, space};
+        if (loan != NULL) { /* neither may go until own_loan has the locks */
+            p.a->waiting++;
+            p.b->waiting++;
+        }
+        changes = vmm->changes;
         edit_end(vmm, space, w);
-    }
+        s = loan != NULL ? own_loan(&p, loan, &left, &changes) : s;
+    } while (s == STATUS_OK && loan != NULL);
     enum status undone = left.v > 0 ? pmm_unpromise(vmm->pmm, left) : STATUS_OK;
     return undone == STATUS_OK ? s : undone;
 }

@@ -19,8 +19,12 @@ enum status copy_table(struct vmm *vmm, const struct copy_source *from, pfn_t fr
 
 /* Tables that a copy of the borrowed part takes, added: itself and, of a PD, a PT for each entry. => OK; CORRUPT */
 enum status count_loan(struct vmm *vmm, const struct vmm_loan *loan, npages_t *tables);
-/* The loan ends, and the borrower has a copy, from promised frames. *left: those not taken yet. => as vmm_unshare */
-enum status own_loan(struct vmm *vmm, struct vmm_loan *loan, npages_t *left);
+/*
+ * The loan ends, and the borrower has a copy, from promised frames. *left: those not taken yet. `p`: lender and
+ * borrower, which wait. *changes: after the edit before, and after this one; if others have edited in between, nothing
+ * is done. => as vmm_unshare
+ */
+enum status own_loan(const struct pair *p, struct vmm_loan *loan, npages_t *left, uint64_t *changes);
 
 /* Has the frame other users than the one who asks? */
 static inline bool has_other_users(struct vmm *vmm, pfn_t frame)

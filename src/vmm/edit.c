@@ -16,9 +16,9 @@ enum status edit_promise(struct vmm *vmm, struct space *space, enum window *w, v
     edit_end(vmm, space, *w);
     enum status s = pmm_promise(vmm->pmm, n);
     space->waiting--;
-    *changed = vmm->changes != changes;
     *w = window_for(vmm, space, va);
     locks_take(vmm, space, *w);
+    *changed = vmm->changes != changes;
     vmm->editing = call;
     if (s == STATUS_OK && *changed && *w == WINDOW_FOREIGN) {
         s = foreign_open(vmm, space);

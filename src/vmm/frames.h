@@ -35,12 +35,17 @@ void temp_slot_clear(struct vmm *vmm, unsigned slot);
 /* frame_zero for a frame of the PMM: it cannot fail. */
 void temp_zero(struct vmm *vmm, pfn_t frame);
 
+/* Does the stack of temporary mappings show one of these frames? */
+bool temp_shows(struct vmm *vmm, pfn_t first, uint64_t frames);
+
 /*
  * A promised frame of this class (PMM_KERNEL, PMM_USER), or `n` of them: with arbitrary contents, or zeroed: those that
  * the PMM's pool of zeroed frames has cost nothing more, others are zeroed here. Cannot fail: stops the machine if the
  * PMM breaks its promise. Nobody is asked to give memory back.
  */
 pfn_t frame_take(struct vmm *vmm, unsigned class);
+/* One that is zero if there is such a one: *is_zero. */
+pfn_t frame_take_either(struct vmm *vmm, unsigned class, bool *is_zero);
 void frames_take(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n);
 pfn_t frame_take_zeroed(struct vmm *vmm, unsigned class);
 void frames_take_zeroed(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n);

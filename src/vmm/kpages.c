@@ -8,6 +8,7 @@
 #include "lib/report.h"
 #include "vmm/kmap.h"
 #include "vmm/map.h"
+#include "vmm/map_steps.h"
 
 /*
  * The arena keeps a number for its owner with each range: ours says that kernel pages are behind it, and whether
@@ -78,7 +79,7 @@ enum status kernel_arena_init(struct vmm *vmm)
 enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, unsigned flags, const char *tag,
                          vaddr_t *base)
 {
-    const unsigned known = KPAGES_GUARDED | KPAGES_ZEROED;
+    const unsigned known = KPAGES_GUARDED | KPAGES_ZEROED | KPAGES_LARGE, rights = VMM_READ | VMM_WRITE;
     const uint64_t arena_pages = bytes_to_pages_down(ARENA_END - LAYOUT_ARENA_BASE).v;
     if (pages.v == 0 || (flags & ~known) != 0 || tag == NULL) {
         return STATUS_INVALID;
@@ -100,7 +101,9 @@ enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, u
         return s;
     }
     vaddr_t first = vaddr_add_pages(range, guard);
-    s = map_fresh(vmm, &vmm->kernel, first, pages, VMM_READ | VMM_WRITE, (flags & KPAGES_ZEROED) != 0);
+    const bool zeroed = (flags & KPAGES_ZEROED) != 0;
+    s = (flags & KPAGES_LARGE) != 0 ? map_fresh_flagged(vmm, &vmm->kernel, first, pages, rights | VMM_LARGE, zeroed)
+                                    : map_fresh(vmm, &vmm->kernel, first, pages, rights, zeroed);
     if (s != STATUS_OK) {
         enum status undone = arena_free(&vmm->arena, range); /* never needs memory, and the range is ours */
         return undone == STATUS_OK ? s : STATUS_CORRUPT;

@@ -49,11 +49,11 @@ enum { VMM_MAP_LARGE_MAX = 512 };
 /* For a stretch that is to be mapped with large pages: is nothing there? => OK; EXISTS; SHARED: a table that is. */
 enum status large_look_free(struct cursor *c);
 /*
- * Map it: with the frames from `first` on, or, fresh, with the runs in the list, each zeroed; `bits`: of 4 KiB leaves.
+ * Map it: with the frames from `first` on, or, fresh, with the runs in the list, `zeroed`; `bits`: of 4 KiB leaves.
  * Empty tables that the space keeps are gone before.
  */
 void large_fill(struct cursor *c, pfn_t first, uint64_t bits);
-void large_fill_fresh(struct cursor *c, unsigned *next_run, uint64_t bits);
+void large_fill_fresh(struct cursor *c, unsigned *next_run, uint64_t bits, bool zeroed);
 /* Are the large pages of the plan not more than the list holds? => OK; LIMIT, reported. */
 enum status large_check_list(const struct page_plan *plan);
 

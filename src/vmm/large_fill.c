@@ -137,13 +137,13 @@ void large_fill(struct cursor *c, pfn_t first, uint64_t bits)
     }
 }
 
-void large_fill_fresh(struct cursor *c, unsigned *next_run, uint64_t bits)
+void large_fill_fresh(struct cursor *c, unsigned *next_run, uint64_t bits, bool zeroed)
 {
     const pfn_t *runs = list_of_runs(c->vmm) + *next_run;
     const uint64_t frames = level_span_pages(c->leaf);
     make_way(c);
     for (uint64_t i = 0; i < larges(c); i++) {
-        for (uint64_t k = 0; k < frames; k++) {
+        for (uint64_t k = 0; k < frames && zeroed; k++) {
             temp_zero(c->vmm, pfn_add(runs[i], k));
         }
         window_store(c->vmm, c->window, entry_at(c->at[c->leaf], i), c->leaf, pte_make(runs[i], bits | PTE_PS));

@@ -205,6 +205,12 @@ static enum status link_loan(const struct pair *p, struct vmm_loan *loan, npages
     return STATUS_OK;
 }
 
+static enum status refuse_struct(const struct vmm_loan *loan)
+{
+    return misuse("vmm_lend: the struct at %p is %s", (const void *)loan,
+                  loan == NULL ? "none" : "a loan not over yet");
+}
+
 enum status vmm_lend(struct vmm *vmm, struct space *lender, vaddr_t from, struct space *borrower, vaddr_t to,
                      unsigned level, unsigned rights, struct vmm_loan *loan)
 {
@@ -214,7 +220,7 @@ enum status vmm_lend(struct vmm *vmm, struct space *lender, vaddr_t from, struct
         return s;
     }
     if (loan == NULL || is_running(vmm, loan)) {
-        return misuse("vmm_lend: the struct at %p is %s", (void *)loan, loan == NULL ? "none" : "a loan not over yet");
+        return refuse_struct(loan);
     }
     const struct pair p = {vmm, lender, borrower};
     s = pair_begin(&p, from, "vmm_lend");
@@ -223,6 +229,10 @@ enum status vmm_lend(struct vmm *vmm, struct space *lender, vaddr_t from, struct
     }
     npages_t tables = npages(0);
     s = look_and_promise(&p, &wanted, &tables);
+    if (s == STATUS_OK && tables.v > 0 && is_running(vmm, loan)) { /* who was asked for memory has used it */
+        enum status undone = pmm_unpromise(vmm->pmm, tables);
+        s = undone == STATUS_OK ? refuse_struct(loan) : undone;
+    }
     if (s == STATUS_OK) {
         *loan = wanted;
         s = link_loan(&p, loan, tables);
@@ -331,8 +341,8 @@ static enum status withdraw(struct vmm *vmm, struct vmm_loan *loan, const char *
 {
     const struct pair p = {vmm, loan->lender, loan->borrower};
     enum status s = pair_begin(&p, loan->from, call);
-    if (s == STATUS_OK) {
-        s = loan_end(&p, loan, (pte_t){0});
+    if (s == STATUS_OK) { /* others may have ended it by then */
+        s = loan->lender == p.a && loan->borrower == p.b ? loan_end(&p, loan, (pte_t){0}) : STATUS_ABSENT;
         pair_end(&p);
     }
     return s;
@@ -343,12 +353,43 @@ enum status vmm_withdraw(struct vmm *vmm, struct vmm_loan *loan)
     return is_running(vmm, loan) ? withdraw(vmm, loan, "vmm_withdraw") : STATUS_ABSENT;
 }
 
+/*
+ * The borrower dies, and what it borrowed is not where it should be: its entry is lost with all that is above it, which
+ * no CPU walks any more after this flush. The lender has its table for itself.
+ */
+static enum status end_lost_loan(struct vmm *vmm, struct vmm_loan *loan)
+{
+    const struct pair p = {vmm, loan->lender, loan->borrower};
+    enum status s = pair_begin(&p, loan->from, "space_destroy");
+    if (s != STATUS_OK) {
+        return s;
+    }
+    struct cursor c;
+    gather_all(vmm, loan->to, loan->borrower->reached);
+    gather_flush(vmm);
+    pair_show(&p, loan->lender);
+    cursor_start(&c, CURSOR_READ, vmm, loan->lender, loan->from, 1);
+    if (cursor_next(&c) && c.level < loan->level) {
+        s = pmm_release(vmm->pmm, pte_pfn(c.entry[loan->level]), NULL);
+    }
+    if (!is_lent_again(loan)) {
+        count_again(vmm, loan);
+    }
+    forget(loan);
+    pair_end(&p);
+    return s;
+}
+
 enum status loans_end_all(struct vmm *vmm, struct space *borrower)
 {
-    enum status s = STATUS_OK;
+    enum status s = STATUS_OK, all = STATUS_OK;
     struct vmm_loan *loan;
     while (s == STATUS_OK && (loan = loan_find(vmm, borrower, vaddr(0), HALF_PAGES)) != NULL) {
         s = withdraw(vmm, loan, "space_destroy");
+        if (s == STATUS_CORRUPT) {
+            all = s;
+            s = end_lost_loan(vmm, loan);
+        }
     }
-    return s;
+    return s == STATUS_OK ? all : s;
 }

@@ -145,7 +145,7 @@ void map_link(struct cursor *c, struct fill *f)
     while (cursor_next(c)) {
         cursor_make_tables(c);
         if (c->leaf > 1 && f->fresh) {
-            large_fill_fresh(c, &f->next_run, f->bits);
+            large_fill_fresh(c, &f->next_run, f->bits, f->zeroed);
         } else if (c->leaf > 1) {
             large_fill(c, f->next, f->bits);
             f->next = pfn_add(f->next, c->pages);
@@ -195,7 +195,7 @@ enum status map_fresh(struct vmm *vmm, struct space *space, vaddr_t va, npages_t
 enum status vmm_map(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights)
 {
     if ((rights & MAP_FLAGS) != 0) {
-        return map_fresh_flagged(vmm, space, va, pages, rights);
+        return map_fresh_flagged(vmm, space, va, pages, rights, true);
     }
     enum status s = request_check(vmm, space, va, pages, "vmm_map");
     if (s != STATUS_OK) {

@@ -80,7 +80,7 @@ static enum status ask_for_runs(struct vmm *vmm, struct space *space, unsigned c
 }
 
 static enum status map_fresh_planned(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned flags,
-                                     struct page_plan *plan, struct large_page *missing)
+                                     bool zeroed, struct page_plan *plan, struct large_page *missing)
 {
     enum window w = WINDOW_OWN;
     enum status s = edit_begin(vmm, space, va, "vmm_map", &w);
@@ -90,7 +90,7 @@ static enum status map_fresh_planned(struct vmm *vmm, struct space *space, vaddr
     struct cursor c;
     struct fill f = {
         .fresh = true,
-        .zeroed = true,
+        .zeroed = zeroed,
         .class = is_kernel_half(va) ? PMM_KERNEL : PMM_USER,
         .bits = PTE_P | PTE_OWNED | rights_to_bits(flags) | request_flags_to_bits(va, flags, true),
     };
@@ -105,7 +105,8 @@ static enum status map_fresh_planned(struct vmm *vmm, struct space *space, vaddr
     return s;
 }
 
-enum status map_fresh_flagged(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned flags)
+enum status map_fresh_flagged(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned flags,
+                              bool zeroed)
 {
     const unsigned sizes = flags & VMM_SIZES, rights = flags & ~(unsigned)MAP_FLAGS;
     const unsigned class = is_kernel_half(va) ? PMM_KERNEL : PMM_USER;
@@ -122,12 +123,12 @@ enum status map_fresh_flagged(struct vmm *vmm, struct space *space, vaddr_t va, 
         s = s == STATUS_OK ? large_check_list(&plan) : s;
     }
     if (s != STATUS_OK || sizes == 0) {
-        return s == STATUS_OK ? map_fresh(vmm, space, va, pages, flags, true) : s;
+        return s == STATUS_OK ? map_fresh(vmm, space, va, pages, flags, zeroed) : s;
     }
     vaddr_t reached = {0}; /* each time there must be one run more */
     for (;;) {
         struct large_page missing = {0};
-        s = map_fresh_planned(vmm, space, va, pages, flags, &plan, &missing);
+        s = map_fresh_planned(vmm, space, va, pages, flags, zeroed, &plan, &missing);
         if (s != STATUS_NOMEM || sizes == VMM_LARGE || missing.va.v <= reached.v) {
             return s;
         }

@@ -57,7 +57,9 @@ static inline enum status map_check_given(struct vmm *vmm, struct space *space, 
 
 enum { MAP_FLAGS = VMM_SIZES | REQUEST_FLAGS };
 
-enum status map_fresh_flagged(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned flags);
+/* `zeroed`: as map_fresh */
+enum status map_fresh_flagged(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned flags,
+                              bool zeroed);
 enum status map_frames_flagged(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages,
                                unsigned flags, bool own);
 

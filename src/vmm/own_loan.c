@@ -87,23 +87,38 @@ static enum status copy_pd(struct loan_copy *k, pte_t link, pte_t *out)
     return STATUS_OK;
 }
 
-enum status own_loan(struct vmm *vmm, struct vmm_loan *loan, npages_t *left)
+static enum status copy_and_end(const struct pair *p, struct vmm_loan *loan, npages_t *left)
 {
-    const struct pair p = {vmm, loan->lender, loan->borrower};
+    struct vmm *vmm = p->vmm;
     struct space *space = loan->borrower;
     struct loan_copy k = {.vmm = vmm, .space = space, .left = left};
-    enum status s = pair_begin(&p, loan->to, "vmm_unshare");
-    if (s != STATUS_OK) {
-        return s;
-    }
     const pte_t link = loan_entry(vmm, loan);
     pte_t copy;
-    s = loan->level == 2 ? copy_pt(&k, link, link, &copy) : copy_pd(&k, link, &copy);
+    enum status s = loan->level == 2 ? copy_pt(&k, link, link, &copy) : copy_pd(&k, link, &copy);
     if (s == STATUS_OK) {
-        s = loan_end(&p, loan, copy);
+        s = loan_end(p, loan, copy);
+    }
+    if (s == STATUS_OK) {
         space->pages.v += k.pages;
         space->tables.v += k.tables;
     }
-    pair_end(&p);
+    return s;
+}
+
+enum status own_loan(const struct pair *p, struct vmm_loan *loan, npages_t *left, uint64_t *changes)
+{
+    struct vmm *vmm = p->vmm;
+    enum status s = pair_begin(p, vaddr(0), "vmm_unshare");
+    p->a->waiting--;
+    p->b->waiting--;
+    if (s != STATUS_OK) {
+        return s;
+    }
+    if (vmm->changes == *changes + 1) {
+        s = copy_and_end(p, loan, left);
+        pair_show(p, p->b); /* where the next edit of it finds the window */
+        *changes = vmm->changes;
+    }
+    pair_end(p);
     return s;
 }

@@ -74,8 +74,8 @@ enum status pair_promise(const struct pair *p, npages_t n, bool *changed)
     enum status s = pmm_promise(vmm->pmm, n);
     p->a->waiting--;
     p->b->waiting--;
-    *changed = vmm->changes != changes;
     take(p);
+    *changed = vmm->changes != changes;
     vmm->editing = call;
     if (s == STATUS_OK && *changed) {
         s = may_open(p, p->a);

@@ -6,9 +6,10 @@
  *    holds translations of two sizes for one address, which is undefined or a machine check on some (AMD erratum 383,
  *    Intel's CVE-2018-12207).
  *
- * 2. Promotion in place reads the table twice: before, to see that all leaves are alike and their frames continue each
- *    other; and after the flush, through a temporary mapping, for the marks (accessed, dirty) that CPUs have set until
- *    then: the large page has them all joined. The table is freed after that.
+ * 2. Promotion in place reads the table once, to see that all leaves are alike and their frames continue each other.
+ *    The large page has their marks (accessed, dirty) joined. Where other CPUs run in the space and may have set one
+ *    since, the table is read again after the flush, through a temporary mapping; this CPU uses none of the pages
+ *    meanwhile. Where every mark was seen set, nothing can be missing. The table is freed after that.
  *
  * 3. Promotion by copying moves the pages into a run of the PMM while the entry is absent: nobody writes to them then.
  *    The run is asked for outside of the edit, where the PMM's callbacks may edit; so what was seen before is looked at
@@ -21,6 +22,7 @@
  * Promotion on its own, when a table happens to become full of what fits (FreeBSD): who maps knows better, and a part
  * that is unmapped later would take memory.
  */
+#include "arch/arch.h"
 #include "lib/macros.h"
 #include "pmm/pmm_runs.h"
 #include "vmm/edit.h"
@@ -37,6 +39,7 @@ struct promotion {
     struct cursor c;
     unsigned level;   /* of the page that is made: entry[level] names the table */
     pte_t first;      /* its first leaf, without marks */
+    uint64_t marks;   /* of all leaves, as the look saw them */
     bool needs_copy;  /* the frames do not continue each other, or are not aligned */
     pfn_t run;        /* to copy into, where `has_run` */
     bool has_run;
@@ -82,9 +85,11 @@ static enum status compare_leaves(struct promotion *p)
     if (entry_count(c->entry[p->level]) != TABLE_ENTRIES) {
         return STATUS_ABSENT;
     }
+    window_use(c->vmm, c->window, c->at[leaf], leaf);
     for (unsigned i = 0; i < TABLE_ENTRIES && s == STATUS_OK; i++) {
-        const pte_t e = window_load(c->vmm, c->window, entry_at(c->at[leaf], i), leaf);
+        const pte_t e = table_load(c->vmm, entry_at(c->at[leaf], i));
         p->first = i == 0 ? (pte_t){e.v & ~MARKS} : p->first;
+        p->marks |= e.v & MARKS;
         s = compare_leaf(p, e, (pte_t){p->first.v + i * part});
         if (s == STATUS_OK && ((e.v & PTE_PS) != 0) != (leaf > 1)) { /* a table; in a PTE, a cache type of its own */
             s = STATUS_CONFLICT;
@@ -94,7 +99,10 @@ static enum status compare_leaves(struct promotion *p)
     return s;
 }
 
-/* Copying: is every frame owned here and by nobody else? => OK; CONFLICT: not owned; SHARED. */
+/*
+ * Copying: is every frame owned here and by nobody else? They go into the gather's list, which is empty meanwhile.
+ * => OK; CONFLICT: not owned; SHARED.
+ */
 static enum status compare_frames(struct promotion *p)
 {
     struct cursor *c = &p->c;
@@ -106,6 +114,7 @@ static enum status compare_frames(struct promotion *p)
         if (pmm_query(c->vmm->pmm, pte_pfn(e)).references != 1) {
             return STATUS_SHARED;
         }
+        c->vmm->gather.frames[i] = pte_pfn(e);
     }
     return STATUS_OK;
 }
@@ -115,6 +124,7 @@ static enum status look(struct promotion *p, const struct page_plan *plan, struc
                         vaddr_t va, unsigned flags)
 {
     p->needs_copy = false;
+    p->marks = 0;
     enum status s = find_table(p, plan, vmm, space, va);
     if (s == STATUS_OK) {
         s = compare_leaves(p);
@@ -140,15 +150,20 @@ static void gather_table_and_pages(struct promotion *p)
     gather_windows(c->vmm, c->window, c->va, p->level - 1, cpus);
 }
 
-/* The table is unhooked and flushed: what it holds, into a list of 512. => their marks joined. */
-static uint64_t read_table(struct vmm *vmm, pfn_t table, pfn_t *frames)
+/* Can a leaf have a mark that the look did not see? */
+static bool may_be_marked_since(const struct promotion *p)
+{
+    const uint64_t all = PTE_A | ((p->first.v & PTE_W) != 0 ? PTE_D : 0), self = 1ULL << arch_cpu();
+    return (all & ~p->marks) != 0 && (p->c.cpus.mask & ~self) != 0;
+}
+
+/* The table is unhooked and flushed: the marks of its leaves, which change no more. */
+static uint64_t read_marks(struct vmm *vmm, pfn_t table)
 {
     const vaddr_t page = temp_slot_set(vmm, TEMP_SLOT_GATHER, table);
     uint64_t all = 0;
     for (unsigned i = 0; i < TABLE_ENTRIES; i++) {
-        const pte_t e = table_load(vmm, entry_at(page, i));
-        frames[i] = pte_pfn(e);
-        all |= e.v;
+        all |= table_load(vmm, entry_at(page, i)).v;
     }
     temp_slot_clear(vmm, TEMP_SLOT_GATHER);
     return all & MARKS;
@@ -174,7 +189,7 @@ static void promote(struct promotion *p)
     const pte_t table = large_break(c, p->level);
     gather_table_and_pages(p);
     gather_flush(vmm);
-    const uint64_t marks = read_table(vmm, pte_pfn(table), vmm->gather.frames);
+    const uint64_t marks = may_be_marked_since(p) ? read_marks(vmm, pte_pfn(table)) : p->marks;
     if (p->needs_copy) {
         copy_pages(p);
         p->first = pte_make(p->run, p->first.v & ~PTE_FRAME_MASK);

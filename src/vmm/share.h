@@ -30,7 +30,7 @@ struct vmm_loan *loan_find(struct vmm *vmm, const struct space *borrower, vaddr_
  */
 enum status loan_end(const struct pair *p, struct vmm_loan *loan, pte_t instead);
 
-/* All that a space that dies has borrowed goes back. => as vmm_withdraw */
+/* All that a space that dies has borrowed goes back. => OK; MISUSE; CORRUPT: all is over, but some of it is lost. */
 enum status loans_end_all(struct vmm *vmm, struct space *borrower);
 
 /* The borrower's entry of a loan, from memory; 0: none is there. */

@@ -145,9 +145,9 @@ enum status space_destroy(struct vmm *vmm, struct space *space)
         return misuse("space_destroy: space %u lends what it has at %#lx to space %u", space->id,
                       space->loans->from.v, space->loans->borrower->id);
     }
-    s = loans_end_all(vmm, space);
-    if (s != STATUS_OK) {
-        return s;
+    const enum status loans = loans_end_all(vmm, space);
+    if (loans != STATUS_OK && loans != STATUS_CORRUPT) {
+        return loans;
     }
     enum window w = WINDOW_OWN;
     s = edit_begin(vmm, space, vaddr(0), "space_destroy", &w);
@@ -171,7 +171,8 @@ enum status space_destroy(struct vmm *vmm, struct space *space)
     s = pmm_free(vmm->pmm, space->root);
     space->vmm = NULL;
     space->next = NULL;
-    return s == STATUS_OK && space->tables.v == 1 && space->pages.v == 0 ? STATUS_OK : STATUS_CORRUPT;
+    const bool is_whole = loans == STATUS_OK && space->tables.v == 1 && space->pages.v == 0;
+    return s == STATUS_OK && is_whole ? STATUS_OK : STATUS_CORRUPT;
 }
 
 enum status space_switch(struct vmm *vmm, struct space *space)

@@ -62,6 +62,17 @@ enum status temp_unmap(struct vmm *vmm, vaddr_t page)
     return STATUS_OK;
 }
 
+bool temp_shows(struct vmm *vmm, pfn_t first, uint64_t frames)
+{
+    for (unsigned slot = 0; slot < vmm->temp_count; slot++) {
+        const pte_t leaf = table_load(vmm, slot_entry(TEMP_SLOT_STACK + slot));
+        if (pte_pfn(leaf).v - first.v < frames) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void temp_zero(struct vmm *vmm, pfn_t frame)
 {
     arch_page_zero(temp_slot_set(vmm, TEMP_SLOT_ZERO, frame));
@@ -118,18 +129,18 @@ void frames_take(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n)
     must_be_kept(pmm_alloc_many(vmm->pmm, class | PMM_PROMISED | PMM_NO_RECLAIM, frames, n));
 }
 
-/* => is it zero? */
-static bool take_one_zeroed(struct vmm *vmm, unsigned class, pfn_t *frame)
+pfn_t frame_take_either(struct vmm *vmm, unsigned class, bool *is_zero)
 {
-    bool is_zero = false;
-    must_be_kept(pmm_alloc_zeroed(vmm->pmm, class | PMM_PROMISED | PMM_NO_RECLAIM, frame, &is_zero));
-    return is_zero;
+    pfn_t frame = pfn(0);
+    must_be_kept(pmm_alloc_zeroed(vmm->pmm, class | PMM_PROMISED | PMM_NO_RECLAIM, &frame, is_zero));
+    return frame;
 }
 
 pfn_t frame_take_zeroed(struct vmm *vmm, unsigned class)
 {
-    pfn_t frame = pfn(0);
-    if (!take_one_zeroed(vmm, class, &frame)) {
+    bool is_zero = false;
+    const pfn_t frame = frame_take_either(vmm, class, &is_zero);
+    if (!is_zero) {
         temp_zero(vmm, frame);
     }
     return frame;
@@ -138,8 +149,11 @@ pfn_t frame_take_zeroed(struct vmm *vmm, unsigned class)
 void frames_take_zeroed(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t n)
 {
     uint64_t zero = 0;
-    while (zero < n.v && take_one_zeroed(vmm, class, &frames[zero])) {
-        zero++;
+    for (bool is_zero = true; zero < n.v; zero++) {
+        frames[zero] = frame_take_either(vmm, class, &is_zero);
+        if (!is_zero) {
+            break;
+        }
     }
     for (uint64_t i = 0; i < zero / 2; i++) { /* the pool is a stack: now they ascend, where they are neighbours */
         pfn_t first = frames[i];

@@ -303,28 +303,33 @@ __attribute__((noinline)) static void replace_again(vaddr_t entry, pte_t now, ui
     }
 }
 
+/* New rights for leaves from the i-th on, as long as they change. => the first that does not. */
+__attribute__((always_inline)) static inline uint64_t protect_run(const struct leaves *l, uint64_t i, uint64_t bits)
+{
+    for (; i < l->pages; i++) {
+        pte_t old = leaf(l, i), new = with_rights(old, bits);
+        if (new.v == old.v) {
+            return i;
+        }
+        if (!arch_table_replace(entry_at(l->entry, i), &old, new)) {
+            replace_again(entry_at(l->entry, i), old, bits);
+        }
+    }
+    return i;
+}
+
 /* New rights for leaves from `va` on. */
 __attribute__((always_inline)) static inline void protect_loop(struct vmm *vmm, struct leaves l, vaddr_t va,
                                                                struct vmm_cpus cpus, uint64_t bits)
 {
-    uint64_t changed = 0, first = 0, next = 0; /* those in [first, next) are still to be gathered */
-    for (uint64_t i = 0; i < l.pages; i++) {
-        pte_t old = leaf(&l, i), new = with_rights(old, bits);
-        if (new.v != old.v) {
-            if (!arch_table_replace(entry_at(l.entry, i), &old, new)) {
-                replace_again(entry_at(l.entry, i), old, bits);
-            }
-            if (i != next) {
-                gather_range(vmm, vaddr_add_pages(va, first), next - first, cpus);
-                changed += next - first;
-                first = i;
-            }
-            next = i + 1;
-        }
+    uint64_t changed = 0;
+    for (uint64_t first = 0, i; first < l.pages; first = i + 1) {
+        i = protect_run(&l, first, bits);
+        gather_range(vmm, vaddr_add_pages(va, first), i - first, cpus);
+        changed += i - first;
     }
-    gather_range(vmm, vaddr_add_pages(va, first), next - first, cpus);
     vmm->counters.table_loads += l.recorded != NULL ? 0 : l.pages;
-    vmm->counters.table_stores += changed + next - first;
+    vmm->counters.table_stores += changed;
 }
 
 static void protect_leaves(struct vmm *vmm, struct leaves l, vaddr_t va, struct vmm_cpus cpus, uint64_t bits)

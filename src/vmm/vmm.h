@@ -254,8 +254,9 @@ enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from);
  *
  * Ranges of bytes, anywhere in pages that vmm_map could have made. All or nothing: all pages of all ranges are looked
  * at before the first byte moves (they must stay mapped meanwhile). VMM_USER is not looked at; who acts for a user says
- * so by the addresses. A page costs a look at its leaf, and 2 stores and 1 INVLPG for its temporary mapping; both sides
- * foreign: the window is switched once for each 32 pages and side.
+ * so by the addresses. Leaves are not marked as accessed or dirty (vmm_marks.h). A page costs a look at its leaf, and 2
+ * stores and 1 INVLPG for its temporary mapping; both sides foreign: the window is switched once for each 32 pages and
+ * side.
  *
  *   ABSENT       a page is not mapped
  *   DENIED       a page that would be written is read-only
@@ -276,9 +277,13 @@ enum status space_peek(struct vmm *vmm, struct space *space, vaddr_t va, void *o
 enum kpages_flags {
     KPAGES_GUARDED = 1 << 0, /* an unmapped page below and above */
     KPAGES_ZEROED = 1 << 1,
+    KPAGES_LARGE = 1 << 2,   /* pages of 2 MiB and 1 GiB where they fit: align_log2 says where the first may lie */
 };
 
-/* Pages of kernel memory, W and not X. *base is the first mapped page. => OK; NOMEM, nothing changed; INVALID. */
+/*
+ * Pages of kernel memory, W and not X. *base is the first mapped page. => OK; NOMEM, nothing changed; INVALID; with
+ * KPAGES_LARGE also LIMIT, as vmm_map. Devices: addresses from vmm->arena, frames by vmm_map_frames with VMM_LARGE.
+ */
 enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, unsigned flags, const char *tag,
                          vaddr_t *base);
 /* Unmap, free frames and addresses, guards included. => OK; MISUSE (reported): not the base of one. */

@@ -25,8 +25,9 @@ enum vmm_promote_flags {
 /*
  * The pages at [va, va + the span of `level`) become one. They must be 512 leaves of one table, alike in rights, kind
  * and cache type (accessed and dirty are joined). In place where their frames continue each other, aligned: 2 stores,
- * one flush of the range, the table is freed. Else with VMM_PROMOTE_COPY, level 2 only: owned frames with one reference
- * each are copied into a run of the PMM and released.
+ * one flush of the range, the table is freed; where other CPUs run in the space and may mark a page that is not yet
+ * marked, 2 stores and 1 INVLPG more, for a temporary mapping. Else with VMM_PROMOTE_COPY, level 2 only: owned frames
+ * with one reference each are copied into a run of the PMM and released.
  * => OK; EXISTS: it is one page already; ABSENT: something is not mapped; CONFLICT: the leaves differ, or the frames do
  * not continue each other and no copy is asked for; SHARED: a frame has other users, or a table several parents; NOMEM:
  * no run; UNSUPPORTED: the CPU has no 1 GiB pages; INVALID, RANGE, MISUSE, CORRUPT as vmm_map. Nothing changed but for
@@ -35,7 +36,8 @@ enum vmm_promote_flags {
 enum status vmm_promote(struct vmm *vmm, struct space *space, vaddr_t va, unsigned level, unsigned flags);
 
 /*
- * The large page that maps `va` becomes 512 of the size below: 512 stores into a new table, 2 in its parent, one flush.
+ * The large page that maps `va` becomes 512 of the size below: 512 stores into a new table, 2 in its parent, one flush;
+ * 2 stores and 1 INVLPG more where the PMM has no frame zeroed ahead.
  * => OK; ABSENT: nothing is mapped there; EXISTS: it is a 4 KiB page already; SHARED: a table on the way has several
  * parents; NOMEM: nothing changed; INVALID, RANGE, MISUSE, CORRUPT as vmm_map.
  */

@@ -14,8 +14,8 @@
  * In entries: the parent entry of a table that is lent counts COUNT_SEVERAL; a borrower's has ENTRY_BORROWED; all
  * parents of a table to be copied on write have W = 0. How many parents a table has is its frame's reference count.
  * Only the user half is shared so. A space's page and table figures leave out what is borrowed and what is shared for
- * copy on write. Large pages are lent with the PD that they are in: there they are unmapped and protected whole, and
- * neither cut nor made; behind tables shared for copy on write there are none.
+ * copy on write. Large pages are lent with the PD that they are in: there they are mapped, unmapped and protected
+ * whole, and never change their size; behind tables shared for copy on write there are none.
  */
 #ifndef CAIRN_VMM_VMM_SHARE_H
 #define CAIRN_VMM_VMM_SHARE_H
@@ -63,11 +63,11 @@ enum status vmm_clone(struct vmm *vmm, struct space *from, struct space *to, vad
 /*
  * The tables on the way to [va, va + pages) become the space's own, from the top down, so that the range can be edited:
  * copied with the leaves of owned frames read-only and marked, and these retained; the last parent gets the table
- * itself. 512 loads and stores and 512 retains a table copied. Ends a loan that it borrowed: of that, all PTs are
- * copied, and large pages into PTs; what the lender writes to a page shows until the copy owns the page (vmm_own_page);
- * rights that the loan took away stay away.
+ * itself. 512 loads and stores and 512 retains a table copied, 4 stores and 3 INVLPGs for it. Ends a loan that it
+ * borrowed: of that, all PTs are copied, and large pages into PTs; what the lender writes to a page shows until the
+ * copy owns the page (vmm_own_page); rights that the loan took away stay away.
  * => OK, also where nothing was shared; NOMEM: nothing changed; LIMIT as pmm_retain: some tables may be its own
- * already; INVALID, RANGE, MISUSE, CORRUPT as vmm_map.
+ * already; INVALID, RANGE, MISUSE, CORRUPT as vmm_map. Where others edit meanwhile, NOMEM too may come when some are.
  */
 enum status vmm_unshare(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages);
 

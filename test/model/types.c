@@ -43,12 +43,21 @@ static struct frames leaf_frames(const struct model *m, pfn_t table, uint64_t va
     return (struct frames){first, first + pages};
 }
 
-/* The types of all leaves in the list of `frame` that share frames with `all`. */
-static unsigned types_in_list(struct model *m, pfn_t frame, struct frames all)
+/* The PAT bit decides something. */
+static bool pat_counts(const struct model *m)
+{
+    return memcmp(m->variant.pat, &m->variant.pat[MODEL_TYPE_BITS], MODEL_TYPE_BITS) != 0;
+}
+
+/* The types of all leaves in the list of `frame` that share frames with `all`; those by the bits `known` left out. */
+static unsigned types_in_list(struct model *m, pfn_t frame, struct frames all, unsigned known)
 {
     unsigned types = 0;
     for (record_t r = history_naming(m, frame); r != 0; r = record_at(m, r)->frame_next) {
         const struct model_record *rec = record_at(m, r);
+        if (history_type_bits(rec->value) == known) {
+            continue;
+        }
         const struct frames other = leaf_frames(m, pfn(rec->table), rec->value);
         unsigned more = leaf_types(m, pfn(rec->table), rec->value) & ~types;
         if (other.first < all.end && all.first < other.end && more != 0 &&
@@ -67,30 +76,31 @@ static bool has_other_types(const struct model *m, uint64_t list, unsigned bits)
     for (unsigned i = 0; i < MODEL_TYPE_BITS; i++) {
         other = other || (i != bits && typed[i] > 0);
     }
-    return other || memcmp(m->variant.pat, &m->variant.pat[MODEL_TYPE_BITS], MODEL_TYPE_BITS) != 0;
+    return other || pat_counts(m);
 }
 
 /* Those of smaller leaves within, and of larger ones around. `bits`: for the type, of the leaf in question. */
 static unsigned types_of(struct model *m, struct frames all, unsigned bits)
 {
     const uint64_t chunk = PAGES_PER_2M, huge = chunk * TABLE_ENTRIES;
+    const unsigned known = pat_counts(m) ? UINT32_MAX : bits;
     unsigned types = 0;
     for (uint64_t frame = all.first; frame < all.end && frame < m->ram.v; frame++) {
-        types |= types_in_list(m, pfn(frame), all);
+        types |= types_in_list(m, pfn(frame), all, known);
     }
     for (uint64_t at = all.first / chunk; at * chunk < all.end; at++) {
         const uint64_t list = history_list(m, pfn(at * chunk));
         if (list >= m->ram.v && has_other_types(m, list - m->ram.v, bits)) {
-            types |= types_in_list(m, pfn(at * chunk), all);
+            types |= types_in_list(m, pfn(at * chunk), all, known);
         }
     }
     if (m->history->has_large && all.first < m->ram.v) {
-        types |= types_in_list(m, pfn(all.first / chunk * chunk), all);
-        types |= types_in_list(m, pfn(all.first / chunk * chunk + 1), all);
+        types |= types_in_list(m, pfn(all.first / chunk * chunk), all, known);
+        types |= types_in_list(m, pfn(all.first / chunk * chunk + 1), all, known);
     }
     if (m->history->has_large) {
-        types |= types_in_list(m, pfn(all.first / huge * huge), all);
-        types |= types_in_list(m, pfn(all.first / huge * huge + 1), all);
+        types |= types_in_list(m, pfn(all.first / huge * huge), all, known);
+        types |= types_in_list(m, pfn(all.first / huge * huge + 1), all, known);
     }
     return types;
 }

@@ -1,6 +1,7 @@
 /* Drawing, shrinking and printing histories of the VMM. */
 #include "model/shrink.h"
 #include "unit/mmu_play_large.h"
+#include "unit/mmu_play_low.h"
 #include "unit/mmu_play_share.h"
 #include "unit/test.h"
 #include "vmm/vmm.h"
@@ -26,16 +27,68 @@ static void draw_range(struct rng *rng, struct play_op *op)
     }
 }
 
+static const uint8_t rights[] = {VMM_READ, VMM_READ | VMM_WRITE, VMM_READ | VMM_EXECUTE, VMM_READ | VMM_WRITE};
+
+static struct play_op draw_global(struct play_drawing *d)
+{
+    struct play_op op = d->last;
+    op.kind = PLAY_GLOBAL;
+    op.part = 0;
+    op.rights = rights[rng_below(&d->rng, ARRAY_LEN(rights))];
+    d->has_global = (op.rights & VMM_WRITE) != 0;
+    return op;
+}
+
+/* An operation that may want memory, of large pages or of what is shared. */
+static struct play_op draw_needy(struct play_drawing *d)
+{
+    static const uint8_t needy[] = {PLAY_SHARE_MAP,   PLAY_SHARE_LEND,   PLAY_SHARE_CLONE, PLAY_SHARE_UNSHARE,
+                                    PLAY_SHARE_OWN,   PLAY_SHARE_DEMOTE, PLAY_SHARE_UNMAP, PLAY_SHARE_PROTECT,
+                                    PLAY_SHARE_LARGE, PLAY_SHARE_PROMOTE};
+    enum { DRAWS = 8 };
+    struct play_op op = d->last;
+    bool is_needy = false;
+    for (unsigned n = 0; n < DRAWS && d->shares && !is_needy; n++) {
+        op = play_share_draw(d);
+        for (unsigned i = 0; i < ARRAY_LEN(needy); i++) {
+            is_needy = is_needy || op.kind == needy[i];
+        }
+    }
+    if (!d->shares) {
+        op.space = (uint8_t)rng_below(&d->rng, PLAY_SPACES);
+        op.rights = VMM_READ | VMM_WRITE;
+        play_large_draw(&d->rng, &op);
+    }
+    return op;
+}
+
+/* One that may come in the middle of it. */
+static struct play_op draw_beside(struct play_drawing *d)
+{
+    enum { DRAWS = 8 };
+    struct play_op op = play_draw(d);
+    for (unsigned n = 1; n < DRAWS && d->low == 0 && !play_low_is_beside(&op); n++) {
+        op = play_draw(d);
+    }
+    return op;
+}
+
 struct play_op play_draw(struct play_drawing *d)
 {
     static const uint8_t kinds[] = {PLAY_MAP,   PLAY_MAP,     PLAY_MAP,        PLAY_MAP,        PLAY_UNMAP, PLAY_UNMAP,
                                     PLAY_UNMAP, PLAY_SWITCH,  PLAY_MAP_FRAMES, PLAY_MAP_FRAMES, PLAY_CLEAR, PLAY_SWITCH,
                                     PLAY_USE,   PLAY_PROTECT, PLAY_PROTECT,    PLAY_KERNEL,     PLAY_USE,   PLAY_USE};
-    static const uint8_t rights[] = {VMM_READ, VMM_READ | VMM_WRITE, VMM_READ | VMM_EXECUTE, VMM_READ | VMM_WRITE};
     struct rng *rng = &d->rng;
     struct play_op op = d->last;
+    if (d->low > 0) {
+        return d->low-- > 1 ? draw_needy(d) : draw_beside(d);
+    }
+    if (d->has_large && rng_below(rng, 16) == 0) {
+        d->low = 2;
+        return (struct play_op){.kind = PLAY_LOW, .pages = (uint16_t)rng_below(rng, 4)};
+    }
     if (d->shares && rng_below(rng, 2) == 0) {
-        return play_share_draw(rng, d->current);
+        return play_share_draw(d);
     }
     if (d->two_cpus && rng_below(rng, 6) == 0) { /* often on the pages of the operation before */
         op.kind = rng_below(rng, 3) == 0 ? PLAY_OTHER_SWITCH : PLAY_OTHER_USE;
@@ -44,11 +97,7 @@ struct play_op play_draw(struct play_drawing *d)
     }
     bool is_of_pages = op.kind <= PLAY_PROTECT || op.kind == PLAY_USE || op.kind == PLAY_MARKS;
     if (d->has_global && rng_below(rng, 2) == 0) { /* not for long: without WRITE they go */
-        op.kind = PLAY_GLOBAL;
-        op.part = 0;
-        op.rights = rights[rng_below(rng, ARRAY_LEN(rights))];
-        d->has_global = (op.rights & VMM_WRITE) != 0;
-        return op;
+        return draw_global(d);
     }
     if (op.kind >= PLAY_LARGE && op.kind < PLAY_LARGE_USE && rng_below(rng, 2) == 0) {
         op.kind = PLAY_LARGE_USE; /* what was just changed */
@@ -171,7 +220,8 @@ void play_print(const struct play_op *ops, unsigned n, const struct play_result 
     static const char *const names[PLAY_LARGE] = {"PLAY_MAP",          "PLAY_MAP_FRAMES", "PLAY_UNMAP",  "PLAY_PROTECT",
                                                   "PLAY_CLEAR",        "PLAY_USE",        "PLAY_SWITCH", "PLAY_RENEW",
                                                   "PLAY_KERNEL",       "PLAY_WINDOW",     "PLAY_KEEP",   "PLAY_IDLE",
-                                                  "PLAY_OTHER_SWITCH", "PLAY_OTHER_USE",  "PLAY_MARKS",  "PLAY_GLOBAL"};
+                                                  "PLAY_OTHER_SWITCH", "PLAY_OTHER_USE",  "PLAY_MARKS",  "PLAY_GLOBAL",
+                                                  "PLAY_LOW"};
     test_note("operation %u: %s", result->at, result->text);
     test_note("static const struct play_op failing[] = { /* kind, space, part, rights, first, pages */");
     for (unsigned i = 0; i < n; i++) {

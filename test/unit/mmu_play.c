@@ -6,6 +6,7 @@
 #include "model/cpu.h"
 #include "unit/mmu_play_kinds.h"
 #include "unit/mmu_play_large.h"
+#include "unit/mmu_play_low.h"
 #include "unit/test.h"
 
 enum { KERNEL_PLACES = 4, CHECK_EVERY = 1024, USED_PAGES = 4 };
@@ -284,17 +285,6 @@ static void run_keep(struct play *p, const struct play_op *op)
     expect_status(p, space_keep_tables(&p->vmm, space, !space->keeps_tables), STATUS_OK);
 }
 
-/* The last page of all, of each window, and of the slots kept for more of them. */
-static void run_window(struct play *p, const struct play_op *op)
-{
-    static const unsigned slots[] = {LAYOUT_SLOT_FOREIGN, LAYOUT_SLOT_SELF, LAYOUT_SLOT_BANK_FIRST};
-    vaddr_t va = vaddr_add_pages(vaddr(LAYOUT_SLOT_BASE(slots[op->part % ARRAY_LEN(slots)])), op->first);
-    struct vmm_walk w;
-    expect_status(p, vmm_map(&p->vmm, &p->vmm.kernel, va, npages(1), VMM_READ), STATUS_RANGE);
-    expect_status(p, vmm_map(&p->vmm, &p->space[op->space], va, npages(op->pages), op->rights), STATUS_RANGE);
-    expect_status(p, vmm_translate(&p->vmm, &p->space[op->space], va, &w), STATUS_RANGE);
-}
-
 static void run_op(struct play *p, const struct play_op *op)
 {
     if (op->kind >= PLAY_LARGE && op->kind <= PLAY_LARGE_LAST) {
@@ -315,7 +305,8 @@ static void run_op(struct play *p, const struct play_op *op)
     case PLAY_RENEW: run_renew(p, op); break;
     case PLAY_KERNEL: expect_right(p, play_kernel(&p->vmm, &p->kernel[op->part % KERNEL_PLACES], op)); break;
     case PLAY_GLOBAL: expect_right(p, play_global(&p->vmm, op)); break;
-    case PLAY_WINDOW: run_window(p, op); break;
+    case PLAY_WINDOW: expect_right(p, play_window(&p->vmm, &p->space[op->space], op)); break;
+    case PLAY_LOW: break;
     case PLAY_KEEP: run_keep(p, op); break;
     case PLAY_IDLE: model_idle(model_machine, &p->vmm, op->rights % PMM_CLASSES, npages(op->pages % 64)); break;
     case PLAY_OTHER_SWITCH: run_other_switch(p, op); break;
@@ -378,6 +369,8 @@ static bool start(struct play *p, const struct play_machine *machine, bool two_c
     return !p->result.failed;
 }
 
+static void run_now(const struct play_op *op) { run_op(&play, op); }
+
 struct play_result play_run(const struct play_op *ops, unsigned n, const struct play_machine *machine)
 {
     struct play *p = &play;
@@ -387,7 +380,12 @@ struct play_result play_run(const struct play_op *ops, unsigned n, const struct 
     }
     bool ok = start(p, machine, two_cpus);
     for (unsigned i = 0; i < n && ok; i++) {
-        run_op(p, &ops[i]);
+        if (ops[i].kind == PLAY_LOW && i + 2 < n && play_low_fits(&ops[i])) {
+            play_low_run(&p->vmm, &ops[i], run_now);
+            i += 2;
+        } else {
+            run_op(p, &ops[i]);
+        }
         judge(p);
         if (!p->result.failed && ((i + 1) % CHECK_EVERY == 0 || i + 1 == n)) {
             check(p);

@@ -25,6 +25,7 @@ enum play_kind {
     PLAY_OTHER_USE,    /* CPU 1 reads and writes pages of the space that is current there, and kernel pages */
     PLAY_MARKS,        /* count accessed and dirty, clear those that `rights` says */
     PLAY_GLOBAL,       /* global pages of the kernel half: map, protect, unmap */
+    PLAY_LOW,          /* no memory for the next operation; who is asked for some does the one behind it */
     PLAY_LARGE,        /* as mmu_play_large.h says */
     PLAY_LARGE_LAST = PLAY_LARGE + 6,
     PLAY_SHARE_MAP, /* from here on mmu_play_share.c: pages whose tables are shared */
@@ -39,7 +40,8 @@ enum play_kind {
     PLAY_SHARE_USE,
     PLAY_SHARE_LARGE,  /* map a part with one large page */
     PLAY_SHARE_DEVICE, /* map pages of a device */
-    PLAY_SHARE_SIZE,   /* promote the part, or demote what is there */
+    PLAY_SHARE_PROMOTE, /* the part */
+    PLAY_SHARE_DEMOTE,
     PLAY_SHARE_MARKS,  /* count accessed and dirty, clear them or not */
     PLAY_KINDS,
 };
@@ -73,6 +75,9 @@ struct play_drawing {
     bool two_cpus; /* CPU 1 runs too */
     bool has_large; /* with operations on large pages */
     bool shares;   /* tables are shared */
+    uint8_t low;   /* so many operations are still to come for a PLAY_LOW */
+    uint8_t step;  /* of a plan for one place of what is shared; 0: none */
+    struct play_op place;
 };
 
 /* On what kind of machine; null in the calls below, and all of it zero: Intel's rules, no defect. */

@@ -89,6 +89,18 @@ void play_device_unmapped(const struct page_record *page)
 
 /* ---- The kernel half ---- */
 
+/* The last page of all, of each window, and of the slots kept for more of them. */
+const char *play_window(struct vmm *vmm, struct space *space, const struct play_op *op)
+{
+    static const unsigned slots[] = {LAYOUT_SLOT_FOREIGN, LAYOUT_SLOT_SELF, LAYOUT_SLOT_BANK_FIRST};
+    const vaddr_t va = vaddr_add_pages(vaddr(LAYOUT_SLOT_BASE(slots[op->part % ARRAY_LEN(slots)])), op->first);
+    struct vmm_walk w;
+    const bool refused = vmm_map(vmm, &vmm->kernel, va, npages(1), VMM_READ) == STATUS_RANGE &&
+                         vmm_map(vmm, space, va, npages(op->pages), op->rights) == STATUS_RANGE &&
+                         vmm_translate(vmm, space, va, &w) == STATUS_RANGE;
+    return refused ? NULL : "a page of a window is not refused";
+}
+
 const char *play_kernel(struct vmm *vmm, vaddr_t *base, const struct play_op *op)
 {
     if (base->v != 0) {

@@ -17,6 +17,8 @@ enum status play_device_expected(const struct vmm *vmm, const struct play_op *op
 void play_device_mapped(const struct play_op *op, unsigned i, struct page_record *page);
 void play_device_unmapped(const struct page_record *page);
 
+/* PLAY_WINDOW: map and translate pages of a window, for the kernel and for the space. => null; what is wrong. */
+const char *play_window(struct vmm *vmm, struct space *space, const struct play_op *op);
 /* PLAY_KERNEL: free what `base` says, or allocate. => null; what is wrong. */
 const char *play_kernel(struct vmm *vmm, vaddr_t *base, const struct play_op *op);
 /* PLAY_GLOBAL: map, protect, or unmap global pages of the kernel half. => null; what is wrong. */

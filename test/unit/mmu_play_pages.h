@@ -12,6 +12,7 @@ enum {
     LOANS = 6,
     OBJECTS = 1 << 16,
     PART_PAGES = PAGES_PER_2M,
+    PLAY_SHARE_KINDS = PLAY_KINDS - PLAY_SHARE_MAP,
     DRAWN = PAGES * 3 * 4 * 2, /* values of `first`: a page, another space, another place, how much */
 };
 
@@ -34,6 +35,7 @@ extern struct play_shared {
     uint64_t number[OBJECTS]; /* what each object holds */
     unsigned objects;
     uint64_t numbers;
+    struct play_share_count count[PLAY_SHARE_KINDS];
 } play_shared;
 
 static inline struct space *space_at(const struct place *at)

@@ -69,7 +69,7 @@ static void record(const struct play_op *op, const struct place *at, unsigned fi
 /* The frames of a device that belong to the place, of one cache type. */
 static pfn_t device_frame(const struct place *at)
 {
-    return pfn(0x3000000 + (at->region * PARTS + at->part) * (uint64_t)PART_PAGES);
+    return pfn(0x3008000 + (at->region * PARTS + at->part) * (uint64_t)PART_PAGES);
 }
 
 static unsigned edit(const struct play_op *op, const struct place *at, unsigned first, unsigned pages)
@@ -105,9 +105,9 @@ static unsigned edit(const struct play_op *op, const struct place *at, unsigned 
 static unsigned change_size(const struct play_op *op, const struct place *at)
 {
     const vaddr_t va = play_part_address(at->region, at->part);
-    const bool promotes = op->first % 2 == 0;
+    const bool promotes = op->kind == PLAY_SHARE_PROMOTE;
     enum status s = promotes ? vmm_promote(play_shared.vmm, space_at(at), va, 2,
-                                           op->first % 4 == 0 ? VMM_PROMOTE_COPY : 0)
+                                           op->first % 2 == 0 ? VMM_PROMOTE_COPY : 0)
                              : vmm_demote(play_shared.vmm, space_at(at), va);
     const struct vmm_walk w = play_walk_of(at, 0);
     const bool is_lent = (pte_is_present(w.entry[3]) && entry_is_lent(w.entry[3])) ||
@@ -161,8 +161,12 @@ static unsigned lend(const struct play_op *op, const struct place *from, const s
     return 0;
 }
 
-static unsigned withdraw(unsigned i)
+/* One of them; `any`: the next that is not over. */
+static unsigned withdraw(unsigned i, bool any)
 {
+    for (unsigned k = 0; k < LOANS && any && play_shared.loan[i].lender == NULL; k++) {
+        i = (i + 1) % LOANS;
+    }
     const bool is_on = play_shared.loan[i].lender != NULL;
     play_expect(vmm_withdraw(play_shared.vmm, &play_shared.loan[i]), is_on ? STATUS_OK : STATUS_ABSENT, "vmm_withdraw");
     return is_on;
@@ -265,28 +269,71 @@ void play_share_ended(unsigned s)
 
 /* ---- Operations: `first` and `pages` draw what the other fields have no room for ---- */
 
-struct play_op play_share_draw(struct rng *rng, uint8_t current)
+/*
+ * Chance alone rarely makes a part whole and lets it stay so, or leaves two places such that one can share with the
+ * other. A plan does, for one place and the same one of another space, while others come in between.
+ */
+static const struct step {
+    uint8_t kind;
+    bool is_other;
+} steps[] = {
+    {PLAY_SHARE_UNSHARE, false}, {PLAY_SHARE_CLEAR, false},   {PLAY_SHARE_UNSHARE, true}, {PLAY_SHARE_CLEAR, true},
+    {PLAY_SHARE_LARGE, false},   {PLAY_SHARE_DEMOTE, false},  {PLAY_SHARE_PROMOTE, false}, {PLAY_SHARE_LEND, false},
+    {PLAY_SHARE_USE, true},      {PLAY_SHARE_DEMOTE, false},  {PLAY_SHARE_UNSHARE, true}, {PLAY_SHARE_OWN, true},
+    {PLAY_SHARE_PROMOTE, true},  {PLAY_SHARE_DEMOTE, true},   {PLAY_SHARE_CLEAR, true},   {PLAY_SHARE_CLONE, false},
+    {PLAY_SHARE_USE, false},     {PLAY_SHARE_OWN, true},      {PLAY_SHARE_UNSHARE, true}, {PLAY_SHARE_UNSHARE, false},
+    {PLAY_SHARE_PROMOTE, false}, {PLAY_SHARE_DEMOTE, false},
+};
+enum { STEPS_NEEDED = 5 }; /* after these some are left out */
+
+/* Values of `first` by which an operation names the same place of the next space. */
+static uint16_t first_for_next(unsigned part, bool whole)
+{
+    return (uint16_t)(PAGES * (3 * part + (whole ? 3 * REGIONS * PARTS : 0)));
+}
+
+static struct play_op draw_step(struct play_drawing *d, struct play_op op)
+{
+    if (d->step == 0) {
+        d->place = op;
+    } else if (rng_below(&d->rng, 3) == 0) {
+        return op; /* somebody else */
+    }
+    const struct step *step = &steps[d->step];
+    op.kind = step->kind;
+    op.space = (uint8_t)((d->place.space + step->is_other) % PLAY_SPACES);
+    op.part = d->place.part;
+    if (op.kind == PLAY_SHARE_LEND || op.kind == PLAY_SHARE_CLONE) {
+        op.first = first_for_next(op.part, rng_below(&d->rng, 4) == 0);
+    }
+    d->step = (uint8_t)((d->step + (d->step < STEPS_NEEDED ? 1 : 1 + rng_below(&d->rng, 2))) % ARRAY_LEN(steps));
+    return op;
+}
+
+struct play_op play_share_draw(struct play_drawing *d)
 {
     static const uint8_t kinds[] = {PLAY_SHARE_MAP,   PLAY_SHARE_MAP,      PLAY_SHARE_MAP,  PLAY_SHARE_UNMAP,
                                     PLAY_SHARE_UNMAP, PLAY_SHARE_PROTECT,  PLAY_SHARE_LEND, PLAY_SHARE_LEND,
                                     PLAY_SHARE_CLONE, PLAY_SHARE_CLONE,    PLAY_SHARE_OWN,  PLAY_SHARE_OWN,
                                     PLAY_SHARE_OWN,   PLAY_SHARE_WITHDRAW, PLAY_SHARE_USE,  PLAY_SHARE_UNSHARE,
                                     PLAY_SHARE_USE,   PLAY_SHARE_CLEAR};
-    static const uint8_t rare[] = {PLAY_SHARE_LARGE, PLAY_SHARE_LARGE, PLAY_SHARE_SIZE, PLAY_SHARE_SIZE,
+    static const uint8_t rare[] = {PLAY_SHARE_LARGE,   PLAY_SHARE_LARGE,  PLAY_SHARE_PROMOTE, PLAY_SHARE_DEMOTE,
                                    PLAY_SHARE_DEVICE, PLAY_SHARE_DEVICE, PLAY_SHARE_MARKS};
+    struct rng *rng = &d->rng;
     const bool is_rare = rng_below(rng, 6) == 0;
-    const bool here = current < PLAY_SPACES && rng_below(rng, 2) == 0;
-    return (struct play_op){
+    const bool here = d->current < PLAY_SPACES && rng_below(rng, 2) == 0;
+    const struct play_op op = {
         .kind = is_rare ? rare[rng_below(rng, ARRAY_LEN(rare))] : kinds[rng_below(rng, ARRAY_LEN(kinds))],
-        .space = here ? current : (uint8_t)rng_below(rng, PLAY_SPACES),
+        .space = here ? d->current : (uint8_t)rng_below(rng, PLAY_SPACES),
         .part = (uint8_t)rng_below(rng, REGIONS * PARTS),
         .rights = rng_below(rng, 3) == 0 ? VMM_READ : VMM_READ | VMM_WRITE,
         .first = (uint16_t)rng_below(rng, DRAWN),
         .pages = (uint16_t)(1 + rng_below(rng, PAGES)),
     };
+    return d->step > 0 || rng_below(rng, 16) == 0 ? draw_step(d, op) : op;
 }
 
-unsigned play_share_run(const struct play_op *op)
+static unsigned run(const struct play_op *op)
 {
     const struct place at = {op->space, op->part / PARTS % REGIONS, op->part % PARTS};
     const unsigned first = op->first % PAGES, more = op->first / PAGES;
@@ -297,7 +344,7 @@ unsigned play_share_run(const struct play_op *op)
     unsigned done = 0;
     switch ((enum play_kind)op->kind) {
     case PLAY_SHARE_LEND: return lend(op, &at, &other, whole ? 3 : 2);
-    case PLAY_SHARE_WITHDRAW: return withdraw(op->first % LOANS);
+    case PLAY_SHARE_WITHDRAW: return withdraw(op->first % LOANS, op->pages % 2 == 0);
     case PLAY_SHARE_CLONE: return clone(&at, &other, whole);
     case PLAY_SHARE_UNSHARE: return unshare(&at);
     case PLAY_SHARE_OWN:
@@ -307,7 +354,8 @@ unsigned play_share_run(const struct play_op *op)
         return done;
     case PLAY_SHARE_CLEAR: return clear(op, &at);
     case PLAY_SHARE_LARGE: return edit(op, &at, 0, PAGES);
-    case PLAY_SHARE_SIZE: return change_size(op, &at);
+    case PLAY_SHARE_PROMOTE:
+    case PLAY_SHARE_DEMOTE: return change_size(op, &at);
     case PLAY_SHARE_MARKS: return mark(op, &at, first, pages);
     case PLAY_SHARE_MAP: return edit(op, &at, first, has_rest && first > 0 && pages > 1 ? pages - 1 : pages);
     case PLAY_SHARE_USE:
@@ -320,11 +368,25 @@ unsigned play_share_run(const struct play_op *op)
     }
 }
 
+unsigned play_share_run(const struct play_op *op)
+{
+    struct play_share_count *count = &play_shared.count[(op->kind - PLAY_SHARE_MAP) % PLAY_SHARE_KINDS];
+    const unsigned done = run(op);
+    count->run++;
+    count->done += done > 0;
+    return done;
+}
+
+struct play_share_count play_share_counted(unsigned kind)
+{
+    return play_shared.count[(kind - PLAY_SHARE_MAP) % PLAY_SHARE_KINDS];
+}
+
 const char *play_share_name(unsigned kind)
 {
     static const char *const names[] = {
         "PLAY_SHARE_MAP",  "PLAY_SHARE_UNMAP",    "PLAY_SHARE_PROTECT", "PLAY_SHARE_CLEAR",   "PLAY_SHARE_LEND",
         "PLAY_SHARE_WITHDRAW", "PLAY_SHARE_CLONE", "PLAY_SHARE_UNSHARE", "PLAY_SHARE_OWN", "PLAY_SHARE_USE",
-        "PLAY_SHARE_LARGE", "PLAY_SHARE_DEVICE", "PLAY_SHARE_SIZE", "PLAY_SHARE_MARKS"};
+        "PLAY_SHARE_LARGE", "PLAY_SHARE_DEVICE", "PLAY_SHARE_PROMOTE", "PLAY_SHARE_DEMOTE", "PLAY_SHARE_MARKS"};
     return names[(kind - PLAY_SHARE_MAP) % ARRAY_LEN(names)];
 }

@@ -7,9 +7,14 @@
 
 /* The history begins: its VMM and its spaces, PLAY_SPACES of them. */
 void play_share_start(struct vmm *vmm, struct space *space);
-struct play_op play_share_draw(struct rng *rng, uint8_t current);
+struct play_op play_share_draw(struct play_drawing *d);
 /* Kinds from PLAY_SHARE_MAP on. => how many pages were changed, or linked */
 unsigned play_share_run(const struct play_op *op);
+/* How often operations of this kind were run in the history, and how often they changed something. */
+struct play_share_count {
+    unsigned run, done;
+};
+struct play_share_count play_share_counted(unsigned kind);
 const char *play_share_name(unsigned kind);
 /* The CPU that runs reads and writes what space number `s`, which is current there, has. */
 void play_share_touch(unsigned s);

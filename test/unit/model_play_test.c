@@ -3,11 +3,12 @@
  * (with a defect of the product put on) is shrunk to what a person would have written.
  */
 #include "arch/layout.h"
-#include "unit/mmu_play.h"
+#include "unit/mmu_play_low.h"
+#include "unit/mmu_play_share.h"
 #include "unit/test.h"
 #include "vmm/vmm.h"
 
-enum { HISTORY = 5000, RW = VMM_READ | VMM_WRITE };
+enum { HISTORY = 5000, DONE_ONE_OF = 16, RW = VMM_READ | VMM_WRITE };
 
 static struct play_op ops[HISTORY];
 
@@ -34,14 +35,26 @@ static void play_many(bool two_cpus, bool shares, const struct model_variant *va
 {
     const struct play_machine machine = {.variant = variant};
     struct rng seeds = rng_seeded(test_seed());
-    unsigned changes = 0;
+    struct play_share_count count[PLAY_KINDS] = {{0}};
+    unsigned changes = 0, lows = play_low_count();
     for (unsigned i = 0; i < test_effort(); i++) {
         const struct play_drawing d = {
             .rng = rng_seeded(rng_next(&seeds)), .two_cpus = two_cpus, .has_large = true, .shares = shares};
         if (!play_one(d, &machine, &changes)) {
             return;
         }
+        for (unsigned kind = PLAY_SHARE_MAP; kind < PLAY_KINDS; kind++) {
+            count[kind].run += play_share_counted(kind).run;
+            count[kind].done += play_share_counted(kind).done;
+        }
     }
+    for (unsigned kind = PLAY_SHARE_MAP; shares && kind < PLAY_KINDS; kind++) {
+        const bool only_looks = kind == PLAY_SHARE_USE || kind == PLAY_SHARE_MARKS;
+        if (!EXPECT(only_looks || count[kind].done > count[kind].run / DONE_ONE_OF)) {
+            test_note("%s: %u of %u", play_share_name(kind), count[kind].done, count[kind].run);
+        }
+    }
+    EXPECT(play_low_count() - lows > HISTORY / 512 * test_effort()); /* in the middle of another, that is */
     EXPECT(changes > HISTORY / 8 * test_effort()); /* most others are refused, or look */
 }
 

@@ -118,3 +118,33 @@ TEST_HOST(vmm_cache, the_validator_sees_types_and_ranges_that_disagree)
     vmm->cache.range[--vmm->cache.count] = (struct vmm_cache_range){0};
     vmm_bed_close(&bed);
 }
+
+/* A temporary mapping is write-back: while there is one, another type is refused, in whatever order they come. */
+TEST_HOST(vmm_cache, a_frame_that_is_mapped_temporarily_is_write_back)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    const pfn_t device = pfn(0xC000000);
+    const unsigned before = bed.vmm->cache.count;
+    vaddr_t page[2];
+    for (unsigned i = 0; i < 2; i++) {
+        EXPECT_OK(temp_map(bed.vmm, pfn_add(device, 7 * i), &page[i]));
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        EXPECT_EQ(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_GLOBAL), pfn_add(device, 6 * i), npages(3),
+                                 RW | VMM_UNCACHED, false),
+                  STATUS_CONFLICT);
+    }
+    EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_GLOBAL), pfn_add(device, 1), npages(6), RW | VMM_UNCACHED,
+                             false));
+    EXPECT_EQ(vmm_map_frames(bed.vmm, &bed.b, vaddr(VA_GLOBAL), device, npages(3), RW | VMM_UNCACHED, false),
+              STATUS_CONFLICT);
+    EXPECT_OK(vmm_map_frames(bed.vmm, &bed.b, vaddr(VA_GLOBAL), pfn_add(device, 7), npages(3), RW, false));
+    EXPECT_EQ(bed.vmm->cache.count, before + 2);
+    for (unsigned i = 2; i-- > 0;) {
+        EXPECT_OK(temp_unmap(bed.vmm, page[i]));
+    }
+    EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, vaddr_add_pages(vaddr(VA_GLOBAL), 9), device, npages(1),
+                             RW | VMM_UNCACHED, false));
+    vmm_bed_close(&bed);
+}

@@ -108,7 +108,7 @@ TEST(vmm, kernel_pages_refuse_what_cannot_be_meant)
     EXPECT_EQ(kpages_alloc(bed.vmm, npages(0), ARENA_ALIGN_PAGE, 0, "t", &base), STATUS_INVALID);
     EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE - 1, 0, "t", &base), STATUS_INVALID);
     EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_MAX + 1, 0, "t", &base), STATUS_INVALID);
-    EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE, 1 << 2, "t", &base), STATUS_INVALID);
+    EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE, KPAGES_LARGE << 1, "t", &base), STATUS_INVALID);
     EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE, 0, NULL, &base), STATUS_INVALID);
     EXPECT_EQ(kpages_alloc(bed.vmm, npages(UINT64_MAX), ARENA_ALIGN_PAGE, KPAGES_GUARDED, "t", &base), STATUS_NOMEM);
     EXPECT_EQ(base.v, 1);
@@ -117,5 +117,62 @@ TEST(vmm, kernel_pages_refuse_what_cannot_be_meant)
     struct kpages_info info;
     EXPECT(!kpages_find(bed.vmm, device, &info) && !kpages_find(bed.vmm, vaddr(VA_GLOBAL), &info));
     EXPECT_OK(arena_free(&bed.vmm->arena, device));
+    vmm_bed_close(&bed);
+}
+
+static unsigned level_at(struct vmm_bed *bed, vaddr_t va)
+{
+    struct vmm_walk w = {0};
+    EXPECT_OK(vmm_translate(bed->vmm, bed->vmm->current, va, &w));
+    return w.present ? w.level : 0;
+}
+
+/* Large ones where they fit, small ones for the rest; guards below and above. To free them takes no memory. */
+TEST(vmm, kernel_pages_are_large_where_asked)
+{
+    enum { LOG2_OF_2M = 21, TAIL = 3 };
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    const uint64_t used = pmm_stats(bed.vmm->pmm).used.v - bed.vmm->node_pages.v;
+    for (unsigned zeroed = 0; zeroed < 2; zeroed++) {
+        const unsigned flags = KPAGES_LARGE | KPAGES_GUARDED | (zeroed != 0 ? KPAGES_ZEROED : 0U);
+        const uint64_t flushes = bed.vmm->counters.invlpg;
+        vaddr_t base;
+        EXPECT_OK(kpages_alloc(bed.vmm, npages(PAGES_PER_2M + TAIL), LOG2_OF_2M, flags, "large", &base));
+        /* To zero a frame takes one; more: a table, and the window pages of the large page. */
+        const uint64_t few = bed.vmm->counters.invlpg - flushes;
+        EXPECT(zeroed != 0 ? few >= PAGES_PER_2M : few < 16);
+        const vaddr_t tail = vaddr_add_pages(base, PAGES_PER_2M), end = vaddr_add_pages(tail, TAIL);
+        EXPECT(level_at(&bed, base) == 2 && level_at(&bed, vaddr(tail.v - 1)) == 2 && level_at(&bed, tail) == 1);
+        EXPECT(level_at(&bed, vaddr(base.v - 1)) == 0 && level_at(&bed, end) == 0);
+        for (uint64_t page = 0; page < PAGES_PER_2M + TAIL && zeroed != 0; page += 57) {
+            EXPECT_EQ(arch_read64(vaddr_add_pages(base, page)), 0);
+        }
+        arch_write64(vaddr(end.v - 8), 1);
+        struct kpages_info info;
+        EXPECT(kpages_find(bed.vmm, vaddr(base.v - 1), &info) && info.in_guard && info.base.v == base.v);
+        npages_t taken = vmm_bed_limit(&bed, 0);
+        EXPECT_OK(kpages_free(bed.vmm, base));
+        vmm_bed_unlimit(&bed, taken);
+        EXPECT_EQ(pmm_stats(bed.vmm->pmm).used.v - bed.vmm->node_pages.v, used);
+    }
+    vmm_bed_close(&bed);
+}
+
+/* Too few frames: nothing is changed. Too short for a large page: small ones. */
+TEST(vmm, large_kernel_pages_come_all_or_none)
+{
+    enum { LOG2_OF_2M = 21 };
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vaddr_t base = vaddr(1);
+    const uint64_t used = bed.vmm->arena.used.v;
+    npages_t taken = vmm_bed_limit(&bed, PAGES_PER_2M - 1);
+    EXPECT_EQ(kpages_alloc(bed.vmm, npages(PAGES_PER_2M), LOG2_OF_2M, KPAGES_LARGE, "large", &base), STATUS_NOMEM);
+    vmm_bed_unlimit(&bed, taken);
+    EXPECT(base.v == 1 && bed.vmm->arena.used.v == used);
+    EXPECT_OK(kpages_alloc(bed.vmm, npages(PAGES_PER_2M - 1), LOG2_OF_2M, KPAGES_LARGE, "large", &base));
+    EXPECT_EQ(level_at(&bed, base), 1);
+    EXPECT_OK(kpages_free(bed.vmm, base));
     vmm_bed_close(&bed);
 }

@@ -6,6 +6,8 @@
 #include "arch/layout.h"
 #include "pmm/pmm_pressure.h"
 #include "unit/vmm_bed.h"
+#include "vmm/vmm_large.h"
+#include "vmm/vmm_share.h"
 
 enum { RW = VMM_READ | VMM_WRITE, HOARD = 40 };
 
@@ -154,4 +156,75 @@ TEST_HOST(vmm_pressure, who_gives_memory_for_nodes_may_take_kernel_pages)
         EXPECT_OK(kpages_free(vmm, g.taken[i]));
     }
     finish(&g);
+}
+
+/* ---- Large pages ---- */
+
+enum { PART = PAGES_PER_2M, REST = 2 * PART - 600 };
+
+static const pfn_t device = {0xC000000};
+static struct vmm_loan loan;
+
+static vaddr_t page_at(uint64_t page) { return vaddr_add_pages(vaddr(VA_PRIVATE), page); }
+
+static enum status unmap_a_part(struct vmm_bed *bed) { return vmm_unmap(bed->vmm, &bed->a, page_at(100), npages(600)); }
+static enum status protect_a_part(struct vmm_bed *bed)
+{
+    return vmm_protect(bed->vmm, &bed->a, page_at(100), npages(600), VMM_READ);
+}
+static enum status demote_it(struct vmm_bed *bed) { return vmm_demote(bed->vmm, &bed->a, page_at(700)); }
+static enum status map_more(struct vmm_bed *bed)
+{
+    return vmm_map_frames(bed->vmm, &bed->a, page_at(2 * PART), pfn_add(device, 2 * PART), npages(600),
+                          VMM_READ | VMM_LARGE, false);
+}
+
+static void take_it_away(struct giver *g)
+{
+    EXPECT_OK(vmm_unmap(g->bed->vmm, &g->bed->a, page_at(PART), npages(PART)));
+}
+static void cut_it(struct giver *g) { EXPECT_OK(vmm_demote(g->bed->vmm, &g->bed->a, page_at(PART))); }
+static void lend_it(struct giver *g)
+{
+    EXPECT_OK(vmm_lend(g->bed->vmm, &g->bed->a, page_at(0), &g->bed->b, page_at(0), 3, VMM_READ, &loan));
+}
+static void take_its_place(struct giver *g)
+{
+    EXPECT_OK(vmm_map(g->bed->vmm, &g->bed->a, page_at(3 * PART + 5), npages(1), RW));
+}
+
+/* a has two large pages; the second goes, is cut, or is lent in the middle of a call that cuts both, or maps behind. */
+TEST_HOST(vmm_pressure, large_pages_that_change_meanwhile_are_looked_at_again)
+{
+    static const struct {
+        enum status (*call)(struct vmm_bed *bed);
+        void (*act)(struct giver *g);
+        enum status expected;
+        uint64_t pages;
+    } cases[] = {
+        {unmap_a_part, take_it_away, STATUS_ABSENT, PART},        {unmap_a_part, cut_it, STATUS_OK, REST},
+        {unmap_a_part, lend_it, STATUS_SHARED, 2 * PART},         {unmap_a_part, switch_to_it, STATUS_OK, REST},
+        {protect_a_part, take_it_away, STATUS_ABSENT, PART},      {protect_a_part, cut_it, STATUS_OK, 2 * PART},
+        {protect_a_part, lend_it, STATUS_SHARED, 2 * PART},       {protect_a_part, switch_to_it, STATUS_OK, 2 * PART},
+        {demote_it, take_it_away, STATUS_ABSENT, PART},           {demote_it, cut_it, STATUS_EXISTS, 2 * PART},
+        {demote_it, lend_it, STATUS_SHARED, 2 * PART},            {demote_it, switch_to_it, STATUS_OK, 2 * PART},
+        {map_more, take_its_place, STATUS_EXISTS, 2 * PART + 1},  {map_more, lend_it, STATUS_OK, 2 * PART + 600},
+        {map_more, switch_to_it, STATUS_OK, 2 * PART + 600},      {map_more, take_it_away, STATUS_OK, PART + 600},
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        struct vmm_bed bed;
+        static struct giver g;
+        REQUIRE(start(&g, &bed, cases[i].act));
+        loan = (struct vmm_loan){0};
+        EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, page_at(0), device, npages(2 * PART), RW | VMM_2M, false));
+        npages_t taken = vmm_bed_limit(&bed, 0);
+        bool ok = EXPECT_EQ(cases[i].call(&bed), cases[i].expected);
+        vmm_bed_unlimit(&bed, taken);
+        ok = EXPECT_EQ(bed.a.pages.v, cases[i].pages) && EXPECT(vmm_bed_check(bed.vmm)) && ok;
+        if (!ok) {
+            test_note("case %u", i);
+        }
+        EXPECT_OK(loan.lender != NULL ? vmm_withdraw(bed.vmm, &loan) : STATUS_OK);
+        finish(&g);
+    }
 }

@@ -5,6 +5,7 @@
 #include "model/model.h"
 #include "pmm/pmm_pressure.h"
 #include "unit/vmm_bed.h"
+#include "vmm/vmm_large.h"
 
 enum { RW = VMM_READ | VMM_WRITE };
 
@@ -80,4 +81,28 @@ TEST(vmm_zeroed, a_range_that_memory_is_too_short_for_leaves_the_pool_as_it_was_
     EXPECT_OK(vmm_map(bed.vmm, &bed.a, vaddr(VA_PRIVATE), npages(1), RW));
     vmm_bed_unlimit(&bed, taken);
     vmm_bed_close(&bed);
+}
+
+/* 512 stores into the new table, linked first, and 2 in its parent; without such a frame 2 and an INVLPG more. */
+TEST(vmm_zeroed, a_demotion_fills_a_frame_that_was_zeroed_ahead_through_its_own_window_page)
+{
+    for (unsigned foreign = 0; foreign < 2; foreign++) {
+        struct vmm_bed bed;
+        REQUIRE(vmm_bed_open(&bed));
+        vmm_bed_switch(&bed, foreign != 0 ? &bed.b : &bed.a);
+        for (unsigned zeroed = 0; zeroed < 2; zeroed++) {
+            EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_GLOBAL), device, npages(PAGES_PER_2M), RW | VMM_2M,
+                                     false));
+            EXPECT_EQ(idle(&bed, PMM_KERNEL, zeroed), zeroed);
+            const struct vmm_counters before = bed.vmm->counters;
+            EXPECT_OK(vmm_demote(bed.vmm, &bed.a, vaddr(VA_GLOBAL)));
+            EXPECT_EQ(bed.vmm->counters.table_stores - before.table_stores, 512 + 2 + (zeroed != 0 ? 0 : 2));
+            /* The page, where its space runs; its window page. */
+            EXPECT_EQ(bed.vmm->counters.invlpg - before.invlpg, (foreign != 0 ? 2U : 3U) - zeroed);
+            EXPECT_EQ(vmm_bed_frame_of(&bed, &bed.a, vaddr_add_pages(vaddr(VA_GLOBAL), 511)), device.v + 511);
+            EXPECT(vmm_bed_check(bed.vmm));
+            EXPECT_OK(vmm_unmap(bed.vmm, &bed.a, vaddr(VA_GLOBAL), npages(PAGES_PER_2M)));
+        }
+        vmm_bed_close(&bed);
+    }
 }
