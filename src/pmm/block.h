@@ -103,7 +103,8 @@ struct block_map block_free_map(const struct pmm *pmm, const struct pmm_block *b
 void block_restack(struct pmm *pmm, struct pmm_block *b); /* put it where its counts say */
 void block_unstack(struct pmm *pmm, struct pmm_block *b);
 void block_place(struct pmm *pmm, struct pmm_block *b); /* block_restack of one that lies nowhere */
-void block_place_whole(struct pmm *pmm, struct pmm_block *b); /* the same of one with 512 free frames, its mark 0 */
+/* The same of one that was handed out whole, its mark 0. */
+void block_place_whole(struct pmm *pmm, struct pmm_block *b);
 /* It lies on a stack of partly free blocks, and not all of it is free: to the stack where it belongs, or to none. */
 static inline void stack_move(struct pmm *pmm, struct pmm_block *b)
 {
@@ -146,6 +147,13 @@ enum { CURRENTS_OF_CLASS = 0x5555 }; /* bits of class 0; shifted, of class 1 */
 static inline unsigned current_bit(unsigned node, unsigned class) { return 1U << (node * PMM_CLASSES + class); }
 void current_retire(struct pmm *pmm, unsigned node, unsigned class); /* back to its stack */
 void currents_retire(struct pmm *pmm);                               /* all of them */
+static inline struct pmm_block *current_of_bit(const struct pmm *pmm, unsigned bits) /* of the lowest */
+{
+    unsigned bit = (unsigned)__builtin_ctz(bits);
+    return pmm->current[bit / PMM_CLASSES][bit % PMM_CLASSES];
+}
+/* The current block of this bit, all of whose 512 frames are free, is nobody's, as if it came off its stack. */
+struct pmm_block *current_take_whole(struct pmm *pmm, unsigned bit);
 /* b, where ever it lay, be it somebody else's current one; the one before it goes to its stack. */
 void current_set(struct pmm *pmm, struct pmm_block *b, unsigned node, unsigned class);
 /* b, which lies nowhere; the one before it goes to its stack. */

@@ -13,8 +13,7 @@ ALWAYS_INLINE void fill_4(code_word *w, uint64_t value)
 ALWAYS_INLINE void fill_8(code_word *w, uint64_t value) { fill_4(w, value), fill_4(w + 4, value); }
 ALWAYS_INLINE void fill_16(code_word *w, uint64_t value) { fill_8(w, value), fill_8(w + 8, value); }
 
-/* Little more than a store a word, however many they are. */
-static void fill_words(code_word *w, uint64_t words, uint64_t value)
+void codes_fill_words(code_word *w, uint64_t words, uint64_t value)
 {
     for (; words >= WORDS_AT_ONCE; words -= WORDS_AT_ONCE, w += WORDS_AT_ONCE) {
         fill_16(w, value);
@@ -39,7 +38,7 @@ static void fill_words(code_word *w, uint64_t words, uint64_t value)
 
 void codes_fill_block(const struct pmm *pmm, uint64_t first, unsigned code)
 {
-    fill_words(codes_at(pmm, first), PMM_BLOCK_FRAMES / CODES_A_WORD, code * 0x0001000100010001ULL);
+    codes_fill_words(codes_at(pmm, first), PMM_BLOCK_FRAMES / CODES_A_WORD, code * 0x0001000100010001ULL);
 }
 
 void codes_fill(const struct pmm *pmm, uint64_t from, uint64_t to, unsigned code)
@@ -52,7 +51,7 @@ void codes_fill(const struct pmm *pmm, uint64_t from, uint64_t to, unsigned code
         return;
     }
     uint64_t words = (to - from) / CODES_A_WORD;
-    fill_words(codes_at(pmm, from), words, code * 0x0001000100010001ULL);
+    codes_fill_words(codes_at(pmm, from), words, code * 0x0001000100010001ULL);
     for (from += words * CODES_A_WORD; from < to; from++) {
         __atomic_store_n(&states[from], (uint16_t)code, __ATOMIC_RELAXED);
     }

@@ -46,6 +46,8 @@ static inline uint64_t maybe_free_in_four(const code_word *w)
            & CODE_LIKE_FREE * 0x0001000100010001ULL;
 }
 
+/* Each of these words: little more than a store a word, however many they are. */
+void codes_fill_words(code_word *w, uint64_t words, uint64_t value);
 /* The codes of frames [from, to) become `code`. */
 void codes_fill(const struct pmm *pmm, uint64_t from, uint64_t to, unsigned code);
 void codes_fill_block(const struct pmm *pmm, uint64_t first, unsigned code); /* all 512 of a block */

@@ -52,21 +52,22 @@ enum { ODD_COST = 8, MOVE_COST = 4 };
  */
 CACHE_LINE_ALIGNED static void flush(struct pmm *pmm, struct pmm_cpu *cpu, struct pmm_magazine *m)
 {
-    uint64_t first = block_start(pmm->known_first), known = block_start(pmm->known_count);
+    uint16_t *const codes = pmm->states;
+    uint64_t first = pmm->known_first, known = pmm->known_count;
+    struct pmm_block *blocks = &pmm->blocks[first];
     const uint64_t *at = m->frames + magazine_count(m), *stop = m->frames, *counted = at;
     while (at > stop) {
-        uint64_t frame = *--at;
-        struct pmm_block *b = &pmm->blocks[block_of(frame)];
+        uint64_t frame = *--at, block = block_of(frame) - first;
         /* block_push, but that a block that is wholly free then, or corrupt, is left to put_oddly. */
-        if (__builtin_expect(frame - first < known && code_get(pmm, frame) == CODE_CACHED, 1)) {
-            unsigned link = link_to(frame), top = b->top, free = b->free, below = top;
-            free++;
+        if (__builtin_expect(block < known && __atomic_load_n(&codes[frame], __ATOMIC_RELAXED) == CODE_CACHED, 1)) {
+            struct pmm_block *b = &blocks[block];
+            unsigned top = b->top, free = b->free + 1U, below = top;
             if (__builtin_expect(!code_is_link(top), 0)) {
-                below = top == 0 ? link : 0;
+                below = top == 0 ? link_to(frame) : 0;
             }
             if (__builtin_expect(below != 0 && free < b->usable, 1)) {
-                code_set(pmm, frame, below);
-                b->top = (uint16_t)link;
+                __atomic_store_n(&codes[frame], (uint16_t)below, __ATOMIC_RELAXED);
+                b->top = (uint16_t)link_to(frame);
                 b->free = (uint16_t)free;
                 if (__builtin_expect(free % STACK_FRAMES == 1, 0)) {
                     block_restack(pmm, b);
@@ -78,8 +79,9 @@ CACHE_LINE_ALIGNED static void flush(struct pmm *pmm, struct pmm_cpu *cpu, struc
         count_pushed(pmm, (uint32_t)(counted - at - 1));
         put_oddly(pmm, frame);
         counted = at;
-        first = block_start(pmm->known_first);
-        known = block_start(pmm->known_count);
+        first = pmm->known_first;
+        known = pmm->known_count;
+        blocks = &pmm->blocks[first];
         stop += at - stop > ODD_COST ? ODD_COST : at - stop;
     }
     count_pushed(pmm, (uint32_t)(counted - at));

@@ -31,10 +31,7 @@ npages_t open_cost(const struct pmm *pmm, uint64_t block)
 /* A block of the first region that gives such, or null. */
 static struct pmm_block *first_of(struct pmm *pmm, enum pmm_supply kind)
 {
-    if (!any_giving(pmm, KIND(kind))) {
-        return NULL;
-    }
-    for (unsigned zone = PMM_ZONES; zone-- > 0;) {
+    for (enum pmm_zone zone = PMM_ZONE_HIGH; zone > PMM_ZONE_1M; zone--) {
         unsigned nodes = nodes_with(pmm, zone, kind);
         if (nodes != 0) {
             return stack_first(pmm, &pmm->regions[pmm->supply[kind][zone][__builtin_ctz(nodes)]], kind);

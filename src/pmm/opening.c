@@ -84,14 +84,15 @@ static bool is_whole(const struct steps *s)
 }
 
 /*
- * The codes and the counts of one part of a block, up to `end`. What is free at the block's end was never carved. Of
+ * The codes and the counts of one part of a block, up to s->end. What is free at the block's end was never carved. Of
  * the rest, what is free is loose, but for the first such frame, which is the stack: it is what an opening is for.
  */
-static void write_part(struct pmm *pmm, struct pmm_block *b, struct steps *s, uint64_t end)
+static void write_part(struct pmm *pmm, struct pmm_block *b, struct steps *s)
 {
+    uint64_t end = s->end;
     unsigned usable = 0, free = 0, loose = 0;
     carved_set(b, part_limit(pmm, b));
-    for (s->end = end, step_find(s); s->at < end; step_on(s)) {
+    for (step_find(s); s->at < end; step_on(s)) {
         unsigned frames = (unsigned)(s->stop - s->at), first = index_in_block(s->at);
         if (s->code == CODE_FREE && s->stop == end && b != &pmm->low) { /* `low` is always carved to its end */
             carved_set(b, first);
@@ -120,6 +121,80 @@ static void write_part(struct pmm *pmm, struct pmm_block *b, struct steps *s, ui
     block_hide_mark(pmm, b);
 }
 
+/* Up to the end of the last word: what lies behind `to` comes later. Of the first word what lies before stays. */
+__attribute__((always_inline)) static inline void fill_up(const struct pmm *pmm, uint64_t from, uint64_t to,
+                                                          unsigned code)
+{
+    code_word *w = codes_at(pmm, from / CODES_A_WORD * CODES_A_WORD), *end = codes_at(pmm, to + CODES_A_WORD - 1);
+    uint64_t all = code * 0x0001000100010001ULL, bits = from % CODES_A_WORD * 16, before = (1ULL << bits) - 1;
+    __atomic_store_n(w, (__atomic_load_n(w, __ATOMIC_RELAXED) & before) | (all & ~before), __ATOMIC_RELAXED);
+    codes_fill_words(w + 1, (uint64_t)(end - w - 1), all);
+}
+
+/*
+ * write_part, of a block that has runs, holes between them, its first usable frames paid or none, and nothing else:
+ * that is most of those with holes. A hole and the run behind it are one turn.
+ */
+static void write_runs(struct pmm *pmm, struct pmm_block *b, struct steps *s)
+{
+    bool is_low = b == &pmm->low; /* always carved to its end */
+    uint64_t paid_end = s->paid < s->end ? s->paid_end : 0;
+    const struct frame_run *run = &pmm->runs[s->run], *stop = &pmm->runs[pmm->run_count];
+    uint64_t at = s->at, end = s->end, top = FRAME_NONE;
+    unsigned usable = 0, free = 0, loose = 0, carved = part_limit(pmm, b);
+    for (;;) {
+        uint64_t first = run < stop ? least(run->first.v, end) : end;
+        if (first > at) {
+            fill_up(pmm, at, first, CODE_ABSENT);
+            at = first;
+        }
+        if (at == end) {
+            break;
+        }
+        uint64_t next = least(run_end(*run), end);
+        if (at == 0) { /* is never handed out */
+            code_set(pmm, 0, CODE_RESERVED);
+            at = 1;
+            run += next == 1;
+            continue;
+        }
+        if (at < paid_end) {
+            next = least(next, paid_end);
+            usable += (unsigned)(next - at);
+            fill_up(pmm, at, next, CODE_METADATA);
+            at = next;
+            run += next == run_end(*run);
+            continue;
+        }
+        unsigned low = index_in_block(at), frames = (unsigned)(next - at);
+        free += frames;
+        if (next == end && !is_low) {
+            carved = low;
+            break;
+        }
+        fill_up(pmm, at, next, CODE_FREE);
+        if (top == FRAME_NONE) {
+            top = at;
+            low++;
+            frames--;
+        }
+        loose |= frames > 0 ? eighths_touched(low, low + frames) : 0;
+        at = next;
+        run += next == run_end(*run);
+    }
+    if (top != FRAME_NONE) {
+        b->top = (uint16_t)link_to(top);
+        code_set(pmm, top, b->top);
+    }
+    s->run = (size_t)(run - pmm->runs);
+    s->at = end;
+    carved_set(b, carved);
+    b->free = (uint16_t)free;
+    b->usable = (usable + free) & PMM_COUNT_MASK;
+    b->loose = loose & 0xFFU;
+    block_hide_mark(pmm, b);
+}
+
 unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
                      uint64_t paid_end)
 {
@@ -133,11 +208,12 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
     trace(pmm, PMM_EVENT_OPEN_BLOCK, start, PMM_BLOCK_FRAMES);
     struct pmm_list_hint *hint = block >= r->watermark ? &r->fresh : &r->in_gap;
     struct stretch from = stretch_near(pmm, start, *hint);
-    bool is_plain = start != 0 && !ranges_overlap(start, end, paid, paid_end)
-                    && !ranges_overlap(start, end, pmm->claim_first, pmm->claim_end);
+    bool is_claimed = ranges_overlap(start, end, pmm->claim_first, pmm->claim_end);
+    bool is_plain = start != 0 && !is_claimed && !ranges_overlap(start, end, paid, paid_end);
     struct steps s = {pmm, from.run, from.hold, paid, paid_end, start, start, end, CODE_FREE, is_plain};
     *hint = stretch_hint(&from);
-    if (is_whole(&s)) {
+    bool was_whole = is_whole(&s);
+    if (was_whole) {
         fresh_whole_change(pmm, r, -1);
     }
     if (pmm->claim_whole && pmm->claim_first <= start && end <= pmm->claim_end) {
@@ -145,18 +221,21 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
         b->free = 0;
         return 0;
     }
-    step_find(&s);
-    if (s.code == CODE_FREE && s.stop == end) {
-        return PMM_BLOCK_FRAMES; /* all RAM, and nothing held, claimed or paid: no code needs to be written */
+    if (was_whole && is_plain) {
+        return PMM_BLOCK_FRAMES; /* no code needs to be written */
     }
     unsigned low_free = 0;
+    bool has_hold = s.hold < pmm->hold_count && pmm->holds[s.hold].first.v < end;
+    void (*write)(struct pmm *, struct pmm_block *, struct steps *) = is_claimed || has_hold ? write_part : write_runs;
     if (block == 0) {
         pmm->low = *b;
         pmm->low.lane |= LANE_DIRECT;
-        write_part(pmm, &pmm->low, &s, frames_below_1m());
+        s.end = frames_below_1m();
+        write(pmm, &pmm->low, &s);
         low_free = pmm->low.free;
+        s.end = end;
     }
-    write_part(pmm, b, &s, end);
+    write(pmm, b, &s);
     *hint = (struct pmm_list_hint){(uint32_t)s.run, (uint32_t)s.hold};
     return low_free + b->free;
 }

@@ -140,15 +140,19 @@ struct pmm_owner {
 struct pmm_low;
 
 struct pmm {
-    /* What the fast paths read. */
+    struct pmm_block *current[PMM_NODES_MAX][PMM_CLASSES]; /* drawn from now; &none when there is none */
+
+    /*
+     * What the fast paths read. Not at the beginning: where this and the CPU's structure each begin a page, what both
+     * have there would share sets of the cache and the low bits by which a load is told apart from earlier stores.
+     */
     uint16_t *states;
     struct pmm_block *blocks;
     struct pmm_cpu *only_cpu; /* the one there is; with none or many: one that is always busy */
 
     struct pmm_cpu *cpus;
     size_t cpu_count;
-    struct lock lock; /* of all below, and of all blocks, regions and owners */
-    struct pmm_block *current[PMM_NODES_MAX][PMM_CLASSES]; /* drawn from now; &none when there is none */
+    struct lock lock; /* of all else, and of all blocks, regions and owners */
     uint16_t currents;                                     /* bit node * 2 + class: it has a current block */
     uint16_t news;  /* bit home * 2 + class: a better place than its current block's may have something now */
     uint64_t spare; /* frames: free in the blocks (never-used ones too), not promised, not kept for emergencies */

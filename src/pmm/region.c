@@ -242,9 +242,11 @@ uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_b
     return count;
 }
 
-static bool has_whole_block(struct frame_run run)
+static bool has_whole_block(struct frame_run run) /* most runs that have none are short */
 {
-    return block_of(run.first.v + PMM_BLOCK_FRAMES - 1) < block_of(run_end(run));
+    return run.frames.v >= PMM_BLOCK_FRAMES
+           && (run.frames.v >= 2 * PMM_BLOCK_FRAMES
+               || block_of(run.first.v + PMM_BLOCK_FRAMES - 1) < block_of(run_end(run)));
 }
 
 static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint64_t end_block,
@@ -252,10 +254,11 @@ static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint
 {
     uint64_t found = FRAME_NONE, end = block_start(end_block);
     struct stretch s = stretch_near(pmm, block_start(first_block), *hint);
+    const struct frame_run *run, *runs_end = &pmm->runs[pmm->run_count];
     do {
-        while (s.run < pmm->run_count && !has_whole_block(pmm->runs[s.run])) {
-            s.run++;
+        for (run = &pmm->runs[s.run]; run < runs_end && !has_whole_block(*run); run++) {
         }
+        s.run = (size_t)(run - pmm->runs);
         if (!stretch_next(pmm, &s, end)) {
             break;
         }

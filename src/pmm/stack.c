@@ -77,7 +77,7 @@ ALWAYS_INLINE void stack_push(struct pmm *pmm, struct pmm_block *b, unsigned sta
 }
 
 /* What begins right above a block that is wholly free now is no run's continuation. No run leaves its region. */
-ALWAYS_INLINE void above_becomes_head(struct pmm *pmm, const struct pmm_block *b)
+static void above_becomes_head(struct pmm *pmm, const struct pmm_block *b)
 {
     uint64_t above = (uint64_t)(b - pmm->blocks) + 1;
     const struct pmm_region *r = &pmm->regions[b->region];
@@ -94,7 +94,7 @@ ALWAYS_INLINE void above_becomes_head(struct pmm *pmm, const struct pmm_block *b
 }
 
 /* A block with nothing in use forgets its stack: all its frames are free from its mark on, in order of address. */
-static void start_anew(struct pmm *pmm, struct pmm_block *b)
+ALWAYS_INLINE void start_anew(struct pmm *pmm, struct pmm_block *b)
 {
     if (b->usable == PMM_BLOCK_FRAMES) {
         b->top = 0;
@@ -106,7 +106,9 @@ static void start_anew(struct pmm *pmm, struct pmm_block *b)
 
 void block_place_whole(struct pmm *pmm, struct pmm_block *b)
 {
-    above_becomes_head(pmm, b);
+    if (b->next != RUN_OF_ONE_BLOCK) {
+        above_becomes_head(pmm, b);
+    }
     stack_push(pmm, b, STACK_WHOLE);
 }
 
@@ -198,6 +200,15 @@ void currents_retire(struct pmm *pmm)
         unsigned bit = (unsigned)__builtin_ctz(bits);
         current_retire(pmm, bit / PMM_CLASSES, bit % PMM_CLASSES);
     }
+}
+
+struct pmm_block *current_take_whole(struct pmm *pmm, unsigned bit)
+{
+    unsigned at = (unsigned)__builtin_ctz(bit);
+    struct pmm_block *b = current_drop(pmm, at / PMM_CLASSES, at % PMM_CLASSES);
+    b->stack = STACK_NONE;
+    start_anew(pmm, b);
+    return b;
 }
 
 void current_set(struct pmm *pmm, struct pmm_block *b, unsigned node, unsigned class)

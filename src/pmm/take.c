@@ -59,20 +59,34 @@ __attribute__((noinline)) static struct pmm_block *find_fresh(struct pmm *pmm, s
     return NULL;
 }
 
-/* One of these current blocks that has a free frame, the one in the first place; null: there is none. */
+/* Of these current blocks the bit of the one in the first place that has so many free frames; 0: there is none. */
+ALWAYS_INLINE unsigned first_current(struct pmm *pmm, unsigned zones, unsigned bits, unsigned home, unsigned frames)
+{
+    struct pmm_block *best = NULL;
+    unsigned best_bit = 0;
+    for (; bits != 0; bits &= bits - 1) {
+        struct pmm_block *b = current_of_bit(pmm, bits);
+        if (b->free >= frames && (zones >> pmm->regions[b->region].zone & 1) != 0
+            && (best == NULL || place_is_before(pmm, home, place_of(pmm, b), place_of(pmm, best)))) {
+            best = b;
+            best_bit = bits & -bits;
+        }
+    }
+    return best_bit;
+}
+
 __attribute__((noinline)) static struct pmm_block *find_current(struct pmm *pmm, unsigned zones, unsigned bits,
                                                                 unsigned home)
 {
-    struct pmm_block *best = NULL;
-    for (; bits != 0; bits &= bits - 1) {
-        unsigned bit = (unsigned)__builtin_ctz(bits);
-        struct pmm_block *b = pmm->current[bit / PMM_CLASSES][bit % PMM_CLASSES];
-        if (b->free > 0 && (zones >> pmm->regions[b->region].zone & 1) != 0
-            && (best == NULL || place_is_before(pmm, home, place_of(pmm, b), place_of(pmm, best)))) {
-            best = b;
-        }
-    }
-    return best;
+    unsigned bit = first_current(pmm, zones, bits, home, 1);
+    return bit == 0 ? NULL : current_of_bit(pmm, bit);
+}
+
+/* A current block that is wholly free, and current no more: the last that a request for whole blocks takes. */
+__attribute__((noinline)) static struct pmm_block *take_whole_current(struct pmm *pmm, unsigned zones, unsigned home)
+{
+    unsigned bit = first_current(pmm, zones, pmm->currents, home, PMM_BLOCK_FRAMES);
+    return bit == 0 ? NULL : current_take_whole(pmm, bit);
 }
 
 /* The current blocks of this class, a bit each. */
@@ -169,7 +183,7 @@ __attribute__((noinline)) static struct pmm_block *open_whole(struct pmm *pmm, s
             block_restack(pmm, b);
         }
     }
-    return NULL;
+    return take_whole_current(pmm, zones, home);
 }
 
 struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s, uint64_t *last)
@@ -178,7 +192,10 @@ struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status 
     struct place place = place_find(pmm, zones, home, KINDS_WHOLE & pmm->kinds_given, NO_PLACE);
     *s = STATUS_OK;
     *last = FRAME_NONE;
-    if (place.zone != PMM_ZONE_1M && place.kind == PMM_SUPPLY_WHOLE) {
+    if (place.zone == PMM_ZONE_1M) {
+        return take_whole_current(pmm, zones, home);
+    }
+    if (place.kind == PMM_SUPPLY_WHOLE) {
         return stack_pop(pmm, place_region(pmm, place), PMM_SUPPLY_WHOLE);
     }
     return open_whole(pmm, place, zones, home, s, last);
@@ -195,13 +212,15 @@ enum status open_below_1m(struct pmm *pmm)
     return pmm->low.free == 0 || pmm->low.mode == PMM_BLOCK_CLOSED ? STATUS_NOMEM : STATUS_OK;
 }
 
-static enum status take_below_1m(struct pmm *pmm, uint64_t *frames, unsigned n, unsigned code, unsigned *got)
+__attribute__((noinline)) static enum status take_below_1m(struct pmm *pmm, uint64_t *frames, unsigned n, unsigned code,
+                                                           unsigned *got)
 {
     enum status s = open_below_1m(pmm);
     if (s != STATUS_OK) {
         return s;
     }
-    *got = block_take(pmm, &pmm->low, frames, n, code);
+    struct pmm_block *b = &pmm->low;
+    *got = block_take(pmm, b, frames, n, code);
     return *got > 0 ? STATUS_OK : STATUS_NOMEM;
 }
 

@@ -10,6 +10,7 @@
 struct bench_options {
     bool quick;       /* fewer rounds and calls: to see that it works, not to measure */
     uint64_t seed;
+    uint64_t seeds;   /* this one and the next ones: so many, for what is looked for by chance */
     unsigned cpu;     /* that the process is bound to */
     const char *calls; /* file: numbers of the calls whose instructions are counted, from the scout */
 };

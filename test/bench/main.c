@@ -1,7 +1,8 @@
 /*
- * Benchmarks as a host program: bench NAME... [--quick] [--seed N] [--json FILE] [--explain WORKLOAD FILE]
- * --calls FILE, and its scout, which prints what --calls wants: bench_scout NAME... [--quick] [--seed N]. scripts/bench
- * builds and calls them. --explain: the addresses of the longest call of a workload that counts instructions.
+ * Benchmarks as a host program: bench NAME... [--quick] [--seed N] [--seeds N] [--json FILE]
+ * [--explain WORKLOAD FILE] --calls FILE, and its scout, which prints what --calls wants: bench_scout NAME... [--quick]
+ * [--seed N] [--seeds N]. scripts/bench builds and calls them. --explain: the addresses of the longest call of a
+ * workload that counts instructions.
  *
  * Status 0; 1 where a gate that does not depend on the machine is missed (instructions, pages, accesses) or the file
  * cannot be written; 2 wrong use.
@@ -53,8 +54,8 @@ static bool bind_to_one_cpu(unsigned *cpu)
 
 static int usage(const char *program)
 {
-    fprintf(stderr, "usage: %s NAME... [--quick] [--seed N] [--json FILE] [--explain WORKLOAD FILE] [--calls FILE]\n",
-            program);
+    fprintf(stderr, "usage: %s NAME... [--quick] [--seed N] [--seeds N] [--json FILE] [--explain WORKLOAD FILE] "
+                    "[--calls FILE]\n", program);
     return 2;
 }
 
@@ -72,7 +73,7 @@ static bool want(const char *name, bool wanted[BENCHES])
 
 int main(int argc, char **argv)
 {
-    struct bench_options options = {.seed = 1};
+    struct bench_options options = {.seed = 1, .seeds = 6};
     const char *json = NULL, *explained = NULL;
     bool wanted[BENCHES] = {false}, any = false;
     for (int i = 1; i < argc; i++) {
@@ -80,6 +81,8 @@ int main(int argc, char **argv)
             options.quick = true;
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             options.seed = strtoull(argv[++i], NULL, 0);
+        } else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc) {
+            options.seeds = strtoull(argv[++i], NULL, 0);
         } else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
             json = argv[++i];
         } else if (strcmp(argv[i], "--calls") == 0 && i + 1 < argc) {

@@ -3,13 +3,15 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench/pmm_bench.h"
 #include "bench/pmm_machines.h"
 #include "bench/steps.h"
+#include "lib/fmt.h"
 
 enum { GATE_CALL = 600, GATE_BACKED = 800, GATE_MANY = 3000 };
-enum { PICKS_A_KIND = 16, PICKS_A_KIND_QUICK = 4, PICKS_MAX = KINDS * PICKS_A_KIND };
+enum { PICKS_A_KIND = 16, PICKS_MAX = KINDS * PICKS_A_KIND, WHERE_MAX = 48 };
 
 static const struct {
     const char *name;
@@ -33,15 +35,14 @@ struct pick {
 };
 
 struct longest {
-    const char *machine;
+    char where_now[WHERE_MAX];
     const struct bed *bed;
     uint64_t calls; /* number of the call at hand, from 1 */
     uint64_t steps[KINDS];
-    const char *where[KINDS];
+    char where[KINDS][WHERE_MAX];
     /* Before the call at hand; the PMM's own fields, since pmm_stats shows only what of `untouched` can be had. */
     uint64_t refills, flushes, drains, untouched, units;
 
-    unsigned picks_a_kind;
     struct pick picks[KINDS][PICKS_A_KIND]; /* the scout's */
     uint64_t to_count[PICKS_MAX + 1];       /* calls, ascending; then 0 */
     size_t to_count_total, next;
@@ -77,7 +78,7 @@ bool longest_watch(struct longest *l)
 static void pick(struct longest *l, unsigned kind)
 {
     struct pick *shortest = &l->picks[kind][0];
-    for (unsigned i = 1; i < l->picks_a_kind; i++) {
+    for (unsigned i = 1; i < PICKS_A_KIND; i++) {
         shortest = l->picks[kind][i].steps < shortest->steps ? &l->picks[kind][i] : shortest;
     }
     if (steps_counted() > shortest->steps) {
@@ -103,21 +104,29 @@ void longest_seen(struct longest *l, enum kind kind)
     if (STEPS_ARE_SCOUTED) {
         pick(l, k);
     } else if (pmm_bench_is_most(kind_name(k), &l->steps[k])) {
-        l->where[k] = l->machine;
+        memcpy(l->where[k], l->where_now, sizeof l->where_now);
     }
 }
 
-static void run_machines(struct longest *l, const struct bench_options *options)
+static void run_machines(struct longest *l, uint64_t seed)
 {
     for (unsigned i = 0; i < PMM_MACHINES; i++) {
         for (size_t cpus = 0; cpus < 2; cpus++) {
-            struct bed *bed = pmm_machine(i, options->seed);
+            struct bed *bed = pmm_machine(i, seed);
             bed->cpu_count = cpus;
-            l->machine = pmm_machine_name(i);
             l->bed = bed;
-            longest_mix(l, bed, options->seed + i + cpus * PMM_MACHINES, options->quick);
+            fmt_text(l->where_now, sizeof l->where_now, "%s (seed %lu)", pmm_machine_name(i), seed);
+            longest_mix(l, bed, seed + i + cpus * PMM_MACHINES);
             bed_free(bed);
         }
+    }
+}
+
+/* What is longest under one seed may be twice that under another. */
+static void run_seeds(struct longest *l, const struct bench_options *options)
+{
+    for (uint64_t i = 0; i < options->seeds; i++) {
+        run_machines(l, options->seed + i);
     }
 }
 
@@ -132,10 +141,9 @@ static struct longest longest;
 void pmm_bench_scout(const struct bench_options *options)
 {
     struct longest *l = &longest;
-    l->picks_a_kind = options->quick ? PICKS_A_KIND_QUICK : PICKS_A_KIND;
-    run_machines(l, options);
+    run_seeds(l, options);
     for (unsigned kind = 0; kind < KINDS; kind++) {
-        for (unsigned i = 0; i < l->picks_a_kind; i++) {
+        for (unsigned i = 0; i < PICKS_A_KIND; i++) {
             if (l->picks[kind][i].steps > 0) {
                 l->to_count[l->to_count_total++] = l->picks[kind][i].call;
             }
@@ -159,7 +167,7 @@ void pmm_bench_longest(const struct bench_options *options)
         l->to_count[l->to_count_total++] = call;
     }
     fclose(file);
-    run_machines(l, options);
+    run_seeds(l, options);
     if (l->next != l->to_count_total) {
         bed_fail("the scout has seen other calls", STATUS_CORRUPT);
     }

@@ -26,6 +26,6 @@ bool longest_watch(struct longest *l);
 void longest_seen(struct longest *l, enum kind kind);
 
 /* The mix, from bed_start to bed_check. */
-void longest_mix(struct longest *l, struct bed *bed, uint64_t seed, bool quick);
+void longest_mix(struct longest *l, struct bed *bed, uint64_t seed);
 
 #endif

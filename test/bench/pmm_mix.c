@@ -3,7 +3,7 @@
 #include "bench/steps.h"
 #include "lib/rng.h"
 
-enum { HELD_MAX = 300000, RUNS_MAX = 64, REFERENCES_MAX = 5, GO_TO_REFUSED_MAX = 500, CALLS = 5000, CALLS_QUICK = 300 };
+enum { HELD_MAX = 300000, RUNS_MAX = 64, REFERENCES_MAX = 5, GO_TO_REFUSED_MAX = 500, CALLS = 5000 };
 
 struct held {
     pfn_t frame;
@@ -223,7 +223,7 @@ static void mix_calls(struct mix *m, unsigned calls)
     }
 }
 
-void longest_mix(struct longest *seen_by, struct bed *bed, uint64_t seed, bool quick)
+void longest_mix(struct longest *seen_by, struct bed *bed, uint64_t seed)
 {
     struct mix m = {.bed = bed, .seen = seen_by, .rng = rng_seeded(seed)};
     bed_start(bed);
@@ -236,10 +236,9 @@ void longest_mix(struct longest *seen_by, struct bed *bed, uint64_t seed, bool q
     uint64_t total = pmm_stats(&bed->pmm).free.v;
     (void)pmm_emergency_reserve(&bed->pmm, npages(total / 64 < 32 ? total / 64 : 32));
     static const unsigned percent[] = {0, 50, 100, 97, 20, 100, 80, 3, 99, 60};
-    unsigned epochs = quick ? 3 : sizeof percent / sizeof percent[0];
-    for (unsigned i = 0; i < epochs; i++) {
+    for (unsigned i = 0; i < sizeof percent / sizeof percent[0]; i++) {
         go_to(&m, total * percent[i] / 100);
-        mix_calls(&m, quick ? CALLS_QUICK : CALLS);
+        mix_calls(&m, CALLS);
     }
     bed_check(bed);
     bed_unreserve(m.held, HELD_MAX * sizeof *m.held);

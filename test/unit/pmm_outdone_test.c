@@ -185,3 +185,58 @@ TEST(pmm_outdone, who_takes_one_frame_of_what_is_current_for_the_other_class_lea
         bed_sound(bed);
     }
 }
+
+TEST(pmm_outdone, two_mib_come_from_a_wholly_free_current_block_and_the_others_stay_current)
+{
+    struct pmm_bed *bed = open_machine(8, 3, 0);
+    REQUIRE(bed != NULL);
+    pfn_t all;
+    uint64_t frames[PMM_CLASSES];
+    const npages_t whole = npages(PMM_BLOCK_FRAMES);
+    for (unsigned class = 0; class < PMM_CLASSES; class++) {
+        frames[class] = take_one(bed, class);
+    }
+    REQUIRE(pmm_alloc_run(&bed->pmm, PMM_USER, whole, whole, npages(0), PMM_NO_LIMIT, &all) == STATUS_OK);
+    free_one(bed, frames[PMM_USER]);
+    struct pmm_block *user = bed->pmm.current[0][PMM_USER], *kernel = bed->pmm.current[0][PMM_KERNEL];
+    REQUIRE(user->free == PMM_BLOCK_FRAMES && kernel->free > 0);
+    uint64_t first = (uint64_t)(user - bed->blocks) * PMM_BLOCK_FRAMES;
+    EXPECT_EQ(pmm_alloc_run(&bed->pmm, PMM_KERNEL, whole, whole, npages(0), PMM_NO_LIMIT, &all),
+              STATUS_OK);
+    EXPECT_EQ(all.v, first);
+    EXPECT(bed->pmm.current[0][PMM_USER] == &bed->pmm.none);
+    EXPECT(bed->pmm.current[0][PMM_KERNEL] == kernel);
+    bed_sound(bed);
+    EXPECT_EQ(pmm_alloc_run(&bed->pmm, PMM_KERNEL, whole, npages(1), npages(0), PMM_NO_LIMIT, &all),
+              STATUS_NOMEM);
+    EXPECT_EQ(pmm_free_run(&bed->pmm, pfn(first), whole), STATUS_OK);
+    EXPECT_EQ(block_of(take_one(bed, PMM_USER)), block_of(first));
+    bed_sound(bed);
+}
+
+/* The first block of a run is freed frame by frame and served from again: the second one begins a run by then. */
+TEST(pmm_outdone, what_lies_above_a_current_block_that_is_handed_out_whole_is_a_run_of_its_own)
+{
+    struct pmm_bed *bed = open_machine(8, 3, 0);
+    REQUIRE(bed != NULL);
+    struct snap *snap = snap_new(bed);
+    REQUIRE(snap != NULL);
+    pfn_t run, again;
+    const npages_t two = npages(2 * PMM_BLOCK_FRAMES), one = npages(PMM_BLOCK_FRAMES);
+    REQUIRE(pmm_alloc_run(&bed->pmm, PMM_USER, two, one, npages(0), PMM_NO_LIMIT, &run) == STATUS_OK);
+    pfn_t rest;
+    while (pmm_alloc(&bed->pmm, PMM_USER, &rest) == STATUS_OK) {
+    }
+    REQUIRE(pmm_free_run(&bed->pmm, run, npages(PMM_BLOCK_FRAMES - 1)) == STATUS_OK);
+    uint64_t last = run.v + PMM_BLOCK_FRAMES - 1, taken = take_one(bed, PMM_USER);
+    free_one(bed, last);
+    free_one(bed, taken);
+    struct pmm_block *b = &bed->blocks[block_of(run.v)];
+    REQUIRE(b->free == PMM_BLOCK_FRAMES && bed->pmm.current[0][PMM_USER] == b);
+    REQUIRE(pmm_alloc_run(&bed->pmm, PMM_USER, one, one, npages(0), PMM_NO_LIMIT, &again) == STATUS_OK);
+    EXPECT_EQ(again.v, run.v);
+    EXPECT_MISUSE(snap, bed, pmm_free_run(&bed->pmm, run, two), "pmm_free_run: ", "the beginning of another run");
+    EXPECT_EQ(pmm_free_run(&bed->pmm, pfn_add(run, PMM_BLOCK_FRAMES), one), STATUS_OK);
+    EXPECT_EQ(pmm_free_run(&bed->pmm, run, one), STATUS_OK);
+    bed_sound(bed);
+}
