@@ -45,5 +45,6 @@ set(CAIRN_PAGING_BENCH_SOURCES
 set(CAIRN_ARENA_BENCH_SOURCES
     test/bench/arena_bench.c
     test/bench/arena_play.c
+    test/bench/arena_spaces.c
     test/bench/arena_touched.c
     test/bench/arena_trace.c)

@@ -14,7 +14,7 @@ endif()
 # One library a layer, each linked with the lower ones only: a layer that reaches upward does not link.
 add_library(cairn_lib STATIC ${CAIRN_LIB_SOURCES})
 target_link_libraries(cairn_lib PUBLIC cairn_options)
-foreach(layer boot pmm vmm heap)
+foreach(layer boot pmm vmm aspace heap)
     string(TOUPPER ${layer} upper)
     set(sources ${CAIRN_${upper}_SOURCES})
     list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
@@ -23,22 +23,28 @@ endforeach()
 target_link_libraries(cairn_boot PUBLIC cairn_lib)
 target_link_libraries(cairn_pmm PUBLIC cairn_lib)
 target_link_libraries(cairn_vmm PUBLIC cairn_pmm)
+target_link_libraries(cairn_aspace PUBLIC cairn_lib)
 target_link_libraries(cairn_heap PUBLIC cairn_lib)
 
-# The VMM once more, overheard when it frees (test/model/overheard.c): the model's MMU judges frames that go back.
-set(sources ${CAIRN_VMM_SOURCES})
-list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
-add_library(cairn_vmm_judged STATIC ${sources})
-target_link_libraries(cairn_vmm_judged PUBLIC cairn_pmm)
-foreach(call alloc alloc_zeroed alloc_many free release free_many free_run)
-    target_compile_definitions(cairn_vmm_judged PRIVATE pmm_${call}=model_pmm_${call})
+# VMM and spaces once more, overheard when they free (test/model/overheard.c): the model's MMU judges frames that go
+# back.
+foreach(layer vmm aspace)
+    string(TOUPPER ${layer} upper)
+    set(sources ${CAIRN_${upper}_SOURCES})
+    list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    add_library(cairn_${layer}_judged STATIC ${sources})
+    foreach(call alloc alloc_zeroed alloc_many free release free_many free_run)
+        target_compile_definitions(cairn_${layer}_judged PRIVATE pmm_${call}=model_pmm_${call})
+    endforeach()
 endforeach()
+target_link_libraries(cairn_vmm_judged PUBLIC cairn_pmm)
+target_link_libraries(cairn_aspace_judged PUBLIC cairn_vmm_judged)
 
 set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_TEST_MORE_SOURCES} ${CAIRN_HOST_TEST_SOURCES} ${CAIRN_HOST_SOURCES}
     ${CAIRN_RIVAL_SOURCES} ${CAIRN_ADDRESSES_SOURCES})
 list(TRANSFORM test_sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_executable(unit_tests ${test_sources})
-target_link_libraries(unit_tests PRIVATE cairn_boot cairn_heap cairn_vmm_judged cairn_pmm cairn_lib)
+target_link_libraries(unit_tests PRIVATE cairn_boot cairn_heap cairn_aspace_judged cairn_vmm_judged cairn_pmm cairn_lib)
 target_compile_definitions(unit_tests PRIVATE CAIRN_TEST_DATA="${CMAKE_SOURCE_DIR}/test/data" ADDRESSES_COUNTED)
 
 # The tools bring a port of their own: reports go to standard error.
@@ -96,8 +102,9 @@ if(CAIRN_BENCH)
     foreach(library arena_counted addresses_counted)
         target_link_libraries(${library} PRIVATE cairn_options)
         target_compile_options(${library} PRIVATE -fsanitize=thread)
-        foreach(function init alloc request alloc_at free find visit check refill choose cut add_free merge
-                index_find_below index_insert index_remove)
+        foreach(function init init_shared init_spans end reserve_init reserve_for alloc request alloc_at free free_part
+                trim find visit check refill choose cut cut_out add_free merge fits insert_between drop unlist node_at
+                used_at import retire give_up_kept span_pages index_find_below index_insert index_remove)
             target_compile_definitions(${library} PRIVATE arena_${function}=counted_arena_${function})
         endforeach()
     endforeach()

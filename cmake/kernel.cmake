@@ -51,8 +51,11 @@ nasm_object(header ${CMAKE_SOURCE_DIR}/boot/header.asm -DLOAD_PREFERENCE=1)
 nasm_object(header_high ${CMAKE_SOURCE_DIR}/boot/header.asm -DLOAD_PREFERENCE=2)
 nasm_object(trampoline ${CMAKE_SOURCE_DIR}/boot/trampoline.asm)
 nasm_object(entry ${CMAKE_SOURCE_DIR}/src/arch/x86_64/entry.asm)
+nasm_object(user ${CMAKE_SOURCE_DIR}/src/arch/x86_64/user.asm)
+nasm_object(user_copy ${CMAKE_SOURCE_DIR}/src/arch/x86_64/user_copy.asm)
 
-set(sources ${CAIRN_BOOT_SOURCES} ${CAIRN_PMM_SOURCES} ${CAIRN_VMM_SOURCES} ${CAIRN_HEAP_SOURCES}
+set(sources ${CAIRN_BOOT_SOURCES} ${CAIRN_PMM_SOURCES} ${CAIRN_VMM_SOURCES} ${CAIRN_ASPACE_SOURCES}
+    ${CAIRN_HEAP_SOURCES}
     ${CAIRN_X86_64_SOURCES} ${CAIRN_KERNEL_SOURCES} ${CAIRN_TEST_SOURCES}
     ${CAIRN_KERNEL_TEST_SOURCES})
 if(CAIRN_DEBUG)
@@ -62,6 +65,14 @@ list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_library(kernel_objects OBJECT ${CAIRN_LIB_SOURCES} ${sources} ${font_table})
 target_include_directories(kernel_objects PRIVATE ${CMAKE_BINARY_DIR})
 target_link_libraries(kernel_objects PRIVATE cairn_options)
+# What nobody waits for is compiled small: commands, exercises, tests. What is measured, or lies on the way of a
+# fault, is not.
+foreach(source IN LISTS sources)
+    if(source MATCHES "/src/kernel/(cmd|exercise|json|line|monitor|options|fault_place|fault_why)"
+        OR source MATCHES "_(check|dump|check_share)\\.c$" OR source MATCHES "/test/unit/")
+        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Os)
+    endif()
+endforeach()
 # These would be compiled into calls to themselves.
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/lib/string.c PROPERTIES
     COMPILE_OPTIONS "-fno-builtin;$<$<C_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>")
@@ -69,7 +80,8 @@ set_source_files_properties(${CMAKE_SOURCE_DIR}/src/lib/string.c PROPERTIES
 function(kernel_image name header)
     add_executable(${name} $<TARGET_OBJECTS:kernel_objects>)
     set_target_properties(${name} PROPERTIES SUFFIX .elf LINK_DEPENDS ${linker_script})
-    target_sources(${name} PRIVATE ${header} ${trampoline_object} ${entry_object} ${linker_script})
+    target_sources(${name} PRIVATE ${header} ${trampoline_object} ${entry_object} ${user_object}
+        ${user_copy_object} ${linker_script})
     target_link_options(${name} PRIVATE
         -nostdlib -static -no-pie -Wl,-T,${linker_script} -Wl,-z,max-page-size=4096 -Wl,--build-id=none
         -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--orphan-handling=error)

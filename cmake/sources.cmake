@@ -2,6 +2,7 @@
 # Paths are relative to the project's root. A new file is added to its layer's list.
 
 set(CAIRN_LIB_SOURCES
+    src/lib/avl.c
     src/lib/badram.c
     src/lib/fmt.c
     src/lib/glob.c
@@ -55,8 +56,10 @@ set(CAIRN_VMM_SOURCES
     src/vmm/arena.c
     src/vmm/arena_check.c
     src/vmm/arena_cut.c
+    src/vmm/arena_find.c
     src/vmm/arena_index.c
     src/vmm/arena_reserve.c
+    src/vmm/arena_spans.c
     src/vmm/cache_types.c
     src/vmm/vmm_check.c
     src/vmm/vmm_check_share.c
@@ -73,6 +76,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/lend.c
     src/vmm/map.c
     src/vmm/map_large.c
+    src/vmm/map_page.c
     src/vmm/marks.c
     src/vmm/own_loan.c
     src/vmm/own_page.c
@@ -81,6 +85,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/promote.c
     src/vmm/request.c
     src/vmm/space.c
+    src/vmm/sparse.c
     src/vmm/sweep.c
     src/vmm/temp.c
     src/vmm/unmap.c
@@ -89,6 +94,8 @@ set(CAIRN_VMM_SOURCES
     src/vmm/walk_corrupt.c
     src/vmm/walk_link.c
     src/vmm/window.c)
+
+include(cmake/aspace_sources.cmake)
 
 set(CAIRN_HEAP_SOURCES
     src/heap/heap.c
@@ -107,7 +114,8 @@ set(CAIRN_X86_64_SOURCES
     src/lib/string.c
     src/arch/x86_64/features.c
     src/arch/x86_64/interrupt.c
-    src/arch/x86_64/port.c)
+    src/arch/x86_64/port.c
+    src/arch/x86_64/user.c)
 
 set(CAIRN_KERNEL_SOURCES
     src/kernel/init_boot.c
@@ -122,6 +130,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/stacks.c
     src/kernel/heap_source.c
     src/kernel/console.c
+    src/kernel/current.c
     src/kernel/serial.c
     src/kernel/display.c
     src/kernel/physical.c
@@ -129,45 +138,71 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/screen.c
     src/kernel/vga.c
     src/kernel/options.c
+    src/kernel/pagers.c
     src/kernel/panic.c
     src/kernel/fault.c
     src/kernel/fault_place.c
+    src/kernel/fault_user.c
     src/kernel/fault_walk.c
     src/kernel/fault_why.c
     src/kernel/backtrace.c
     src/kernel/symbols.c
+    src/kernel/usercopy.c
     src/kernel/monitor.c
     src/kernel/line.c
     src/kernel/bench.c
     src/kernel/bench_arena.c
     src/kernel/bench_large.c
     src/kernel/bench_own.c
+    src/kernel/bench_page.c
     src/kernel/bench_pmm.c
+    src/kernel/bench_spaces.c
+    src/kernel/bench_user.c
     src/kernel/bench_vmm.c
     src/kernel/cmd.c
     src/kernel/cmd_bench.c
     src/kernel/cmd_exercise.c
     src/kernel/cmd_later.c
+    src/kernel/cmd_maps.c
     src/kernel/cmd_memory.c
+    src/kernel/cmd_ranges.c
     src/kernel/cmd_sharing.c
     src/kernel/cmd_spaces.c
     src/kernel/cmd_system.c
     src/kernel/cmd_tables.c
+    src/kernel/cmd_touch.c
     src/kernel/cmd_who.c
     src/kernel/idle.c
     src/kernel/json.c
+    src/kernel/low_memory.c
     src/kernel/exercise.c
     src/kernel/exercise_frames.c
     src/kernel/exercise_heap.c
     src/kernel/exercise_large.c
     src/kernel/exercise_record.c
+    src/kernel/exercise_shared.c
     src/kernel/exercise_spaces.c
     src/kernel/exercise_vmm.c
+    src/kernel/program.c
     src/kernel/provoke.c
+    src/kernel/provoke_user.c
     src/kernel/selftest.c)
 
 # Unit tests: the same sources on the host and in the kernel.
 set(CAIRN_TEST_SOURCES
+    test/unit/heap_bed.c
+    test/unit/heap_misuse_test.c
+    test/unit/arena_bed.c
+    test/unit/arena_random_test.c
+    test/unit/vmm_bed.c
+    test/unit/vmm_foreign_test.c
+    test/unit/vmm_limits_test.c
+    test/unit/vmm_random_test.c
+    test/unit/fmt_test.c
+    test/unit/runner.c)
+
+# More of them: on the host, and in the debug kernel. The release kernel stays small.
+set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES}
     test/unit/pmm_alloc_test.c
     test/unit/pmm_bed.c
     test/unit/pmm_check_test.c
@@ -176,23 +211,10 @@ set(CAIRN_TEST_SOURCES
     test/unit/pmm_model_calls.c
     test/unit/pmm_model_runs.c
     test/unit/heap_alloc_test.c
-    test/unit/heap_bed.c
     test/unit/heap_check_test.c
-    test/unit/heap_misuse_test.c
     test/unit/heap_model_test.c
     test/unit/heap_slab_test.c
-    test/unit/arena_bed.c
-    test/unit/arena_random_test.c
-    test/unit/vmm_bed.c
-    test/unit/vmm_foreign_test.c
-    test/unit/vmm_limits_test.c
     test/unit/vmm_map_test.c
-    test/unit/vmm_random_test.c
-    test/unit/fmt_test.c
-    test/unit/runner.c)
-
-# More of them: on the host, and in the debug kernel. The release kernel stays small.
-set(CAIRN_TEST_MORE_SOURCES
     test/unit/pmm_runs_bed.c
     test/unit/pmm_share_test.c
     test/unit/pmm_many_test.c
@@ -201,9 +223,12 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/acpi_slit_test.c
     test/unit/acpi_test.c
     test/unit/arena_check_test.c
+    test/unit/arena_part_test.c
     test/unit/arena_place_test.c
     test/unit/arena_reserve_test.c
+    test/unit/arena_spans_test.c
     test/unit/arena_test.c
+    test/unit/avl_test.c
     test/unit/badram_test.c
     test/unit/boot_again_early.c
     test/unit/boot_again_mb2.c
@@ -218,6 +243,8 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/mb2_parse_test.c
     test/unit/mb2_bed.c
     test/unit/mb2_map_test.c
+    test/unit/page_index_test.c
+    test/unit/pool_test.c
     test/unit/pmm_metadata_test.c
     test/unit/pmm_backing_test.c
     test/unit/pmm_bad_places_test.c
@@ -257,10 +284,13 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/pmm_trace_test.c
     test/unit/pmm_zero_test.c
     test/unit/pmm_zones_test.c
+    test/unit/stock_bed.c
     test/unit/vmm_args_test.c
     test/unit/vmm_cache_test.c
     test/unit/vmm_copy_test.c
     test/unit/vmm_clone_test.c
+    test/unit/vmm_copies_test.c
+    test/unit/vmm_fault_page_test.c
     test/unit/vmm_cost_test.c
     test/unit/vmm_kpages_test.c
     test/unit/vmm_large_own_test.c
@@ -271,48 +301,33 @@ set(CAIRN_TEST_MORE_SOURCES
     test/unit/vmm_promote_test.c
     test/unit/vmm_share_large_test.c
     test/unit/vmm_share_bed.c
-    test/unit/vmm_unshare_loan_test.c)
+    test/unit/vmm_sparse_test.c
+    test/unit/vmm_unshare_loan_test.c
+    test/unit/vmm_write_execute_test.c)
 
 # Unit tests of the kernel layer, in the kernel only.
 set(CAIRN_KERNEL_TEST_SOURCES
     test/unit/cpu_test.c
     test/unit/fault_test.c
-    test/unit/options_test.c
-    test/unit/screen_test.c)
+    test/unit/screen_test.c
+    test/unit/user_bed.c
+    test/unit/user_test.c)
 
 # More of these, in the debug kernel.
 set(CAIRN_KERNEL_TEST_MORE_SOURCES
+    test/unit/low_memory_test.c
+    test/unit/options_test.c
     test/unit/pmm_every_call.c
     test/unit/pmm_interrupt_test.c
     test/unit/pmm_scene.c
-    test/unit/pmm_untouched_test.c)
+    test/unit/pmm_untouched_test.c
+    test/unit/user_space_test.c
+    test/unit/usercopy_test.c)
 
-# The host's port: the model MMU, and the runner's memory.
-set(CAIRN_HOST_SOURCES
-    test/model/access.c
-    test/model/cpu.c
-    test/model/data.c
-    test/model/env.c
-    test/model/flush.c
-    test/model/held.c
-    test/model/history.c
-    test/model/machine.c
-    test/model/marks.c
-    test/model/memory.c
-    test/model/overheard.c
-    test/model/port.c
-    test/model/port_more.c
-    test/model/possible.c
-    test/model/report.c
-    test/model/rules.c
-    test/model/shrink.c
-    test/model/times.c
-    test/model/types.c
-    test/model/walk.c
-    test/unit/host.c)
+include(cmake/model_sources.cmake)
 
 # Unit tests that only the host can run: they read files, start threads, reserve terabytes.
-set(CAIRN_HOST_TEST_SOURCES
+set(CAIRN_HOST_TEST_SOURCES ${CAIRN_ASPACE_HOST_TEST_SOURCES}
     test/unit/arena_huge_test.c
     test/unit/mb2_hostile_test.c
     test/unit/memmap_files_test.c
@@ -327,6 +342,7 @@ set(CAIRN_HOST_TEST_SOURCES
     test/unit/mmu_play_marks.c
     test/unit/mmu_play_pages.c
     test/unit/mmu_play_share.c
+    test/unit/mmu_play_some.c
     test/unit/model_agrees_test.c
     test/unit/model_cpus_test.c
     test/unit/model_marks_test.c

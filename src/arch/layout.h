@@ -62,9 +62,14 @@
 
 #define LAYOUT_LOAD_ADDRESS 0x100000
 
-/* Segment selectors of the one GDT (gdt.c), also used by the trampoline's first one. */
+/*
+ * Segment selectors of the one GDT (interrupt.c), also used by the trampoline's first one; those of user mode with its
+ * privilege level. User data comes before user code, as SYSRET wants them (SDM 2B, SYSRET).
+ */
 #define LAYOUT_SEL_CODE 0x08
 #define LAYOUT_SEL_DATA 0x10
+#define LAYOUT_SEL_USER_DATA 0x1B
+#define LAYOUT_SEL_USER_CODE 0x23
 #define LAYOUT_SEL_TSS 0x28
 
 #if !defined(__ASSEMBLER__) && !defined(CAIRN_LINKER_SCRIPT)

@@ -20,6 +20,7 @@
 #define PTE_DEVICE 0x400ULL   /* leaf, ignored bit 10: no RAM of the PMM; its cache type is registered */
 #define PTE_COW 0x800ULL      /* leaf, ignored bit 11: its frame may have other users, of copies: W = 0 until alone */
 #define PTE_COW_WRITE 0x0010000000000000ULL /* leaf with PTE_COW, ignored bit 52: a write gets a copy, or the frame */
+#define PTE_WX 0x0020000000000000ULL /* leaf, ignored bit 53: writing and executing both were asked for by name */
 #define PTE_XD 0x8000000000000000ULL /* no instruction fetch (EFER.NXE) */
 /* PAT index 1, which the port programs as write-combining; index 3, uncached. The upper four are the same (R4). */
 #define PTE_CACHE_WC PTE_PWT

@@ -30,8 +30,9 @@ struct bench {
     uint64_t frames;     /* of the memory, the run or the range that it is about; ranges of the arena */
 };
 
-/* Each ended by a null name. bench_arena.c, bench_pmm.c, bench_vmm.c */
-extern const struct bench bench_arena[], bench_pmm[], bench_vmm[];
+/* Each ended by a null name. bench_arena.c, bench_pmm.c, bench_spaces.c, bench_user.c (the suite of spaces too),
+ * bench_vmm.c */
+extern const struct bench bench_arena[], bench_pmm[], bench_spaces[], bench_user[], bench_vmm[];
 
 /* ---- bench.c: the clock ---- */
 
@@ -48,6 +49,7 @@ struct bench_work {
     struct space *space, *other;
     vaddr_t va;
     struct bench_ranges *ranges; /* bench_arena.c */
+    struct bench_space *own_space; /* bench_spaces.c */
 };
 /* Does its operation `ops` times, in a loop. */
 typedef enum status bench_body(struct bench_work *w, uint64_t ops);
@@ -80,5 +82,17 @@ enum {
     BENCH_LARGE_FOREIGN = 1 << 5, /* in another space; the window stays open */
 };
 bench_fn bench_large_pages;
+
+/* ---- bench_page.c ---- */
+
+enum {
+    BENCH_PAGE_MAP = 1 << 0, /* one of these is timed */
+    BENCH_PAGE_LEAF = 1 << 1,
+    BENCH_PAGE_ZERO = 1 << 2, /* the zero frame, for copy on write */
+    BENCH_PAGE_OWN = 1 << 3,
+    BENCH_PAGE_UNMAP = 1 << 4,
+    BENCH_PAGE_FOREIGN = 1 << 5, /* in another space; the window stays open */
+};
+bench_fn bench_page;
 
 #endif

@@ -158,14 +158,18 @@ static enum status bench_finds(const struct bench *bench, struct bench_result *r
 }
 
 enum { FEW = 10, MANY = 100000 };
+#define PAGES_2G ((unsigned)(2 * GIB / PAGE_BYTES))
+static_assert(PAGES_2G > ARENA_CACHED_PAGES, "not cached");
 
 const struct bench bench_arena[] = {
     {"arena_pair_10", "page of addresses handed out and taken back, among 10 ranges", bench_pairs, 1, FEW},
     {"arena_pair_100k", "the same among 100,000", bench_pairs, 1, MANY},
     {"arena_pair_1m_10", "1 MiB, among 10", bench_pairs, 256, FEW},
     {"arena_pair_1m_100k", "the same among 100,000", bench_pairs, 256, MANY},
-    {"arena_pair_2m_10", "2 MiB, which are not cached, among 10", bench_pairs, ARENA_LARGE_PAGES, FEW},
+    {"arena_pair_2m_10", "2 MiB, among 10", bench_pairs, ARENA_LARGE_PAGES, FEW},
     {"arena_pair_2m_100k", "the same among 100,000", bench_pairs, ARENA_LARGE_PAGES, MANY},
+    {"arena_pair_2g_10", "2 GiB, which are not cached, among 10", bench_pairs, PAGES_2G, FEW},
+    {"arena_pair_2g_100k", "the same among 100,000", bench_pairs, PAGES_2G, MANY},
     {"arena_mix_10", "any range of 10 taken back, one of the mix handed out", bench_exchanges, 0, FEW},
     {"arena_mix_100k", "the same among 100,000", bench_exchanges, 0, MANY},
     {"arena_find_10", "look-up by an address inside, among 10", bench_finds, 0, FEW},

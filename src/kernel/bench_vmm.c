@@ -215,5 +215,12 @@ const struct bench bench_vmm[] = {
     {"vmm_unmap_2m_fresh", "unmap and free", bench_large_pages, BENCH_LARGE_UNMAP | BENCH_LARGE_FRESH, 1},
     {"vmm_demote_2m", "into 512 small ones", bench_large_pages, BENCH_LARGE_DEMOTE, 1},
     {"vmm_promote_2m", "and back", bench_large_pages, BENCH_LARGE_PROMOTE, 1},
+    {"vmm_page_map", "a fresh page, as a fault wants it: map", bench_page, BENCH_PAGE_MAP, 1},
+    {"vmm_page_map_foreign", "another space, slot open: map", bench_page, BENCH_PAGE_MAP | BENCH_PAGE_FOREIGN, 1},
+    {"vmm_page_unmap", "unmap what is there", bench_page, BENCH_PAGE_UNMAP, 1},
+    {"vmm_page_leaf", "find its leaf", bench_page, BENCH_PAGE_LEAF, 1},
+    {"vmm_page_leaf_foreign", "another space, slot open: find", bench_page, BENCH_PAGE_LEAF | BENCH_PAGE_FOREIGN, 1},
+    {"vmm_page_zero", "the zero frame: map", bench_page, BENCH_PAGE_ZERO, 1},
+    {"vmm_page_own", "write to it: a zeroed frame instead", bench_page, BENCH_PAGE_OWN, 1},
     {0},
 };

@@ -1,5 +1,5 @@
 /* What the commands share: arguments, answers, sizes and the names of addresses. */
-#include "kernel/cmd.h"
+#include "kernel/cmd_ranges.h"
 
 #include "arch/arch.h"
 #include "arch/layout.h"
@@ -94,6 +94,9 @@ static const char *why_refused(const struct space *space, vaddr_t va, npages_t p
     }
     if (va.v >= LAYOUT_KERNEL_BASE && space->id != 0) {
         return "kernel addresses are space 0's";
+    }
+    if (va.v >= LAYOUT_SLOT_BASE(LAYOUT_SLOT_GLOBAL) && cmd_is_user(va) && cmd_aspace(space) != NULL) {
+        return "addresses of the global part are given out, not asked for";
     }
     return va.v < LAYOUT_USER_FIRST || !cmd_is_user(last) ? "neither all user part nor all kernel arena"
                                                          : "writable and executable at once";

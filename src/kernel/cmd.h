@@ -12,8 +12,8 @@
 #include "kernel/monitor.h"
 
 /* The tables of commands, each ended by a null name. */
-extern const struct command cmd_memory[], cmd_spaces[], cmd_tables[], cmd_who[], cmd_system[], cmd_later[],
-    cmd_exercise[], cmd_bench[];
+extern const struct command cmd_memory[], cmd_spaces[], cmd_maps[], cmd_tables[], cmd_who[], cmd_system[],
+    cmd_later[], cmd_exercise[], cmd_bench[], cmd_touch[];
 
 /* ---- Arguments ---- */
 
@@ -25,7 +25,7 @@ bool cmd_number(const char *text, const char *what, uint64_t *value);
 struct space *cmd_space(const char *text);
 /* The space whose tables CR3 names now. Never null. */
 struct space *cmd_current_space(void);
-/* A new empty space, as `space new` makes it, ended by `space free`. Null: said why there is none. */
+/* A new empty space of tables alone, as `space new tables` makes it, ended by `space free`. Null: said why not. */
 struct space *cmd_space_make(void);
 /* A word of r, w, x: "r", "rw", "rx", "rwx", "-". false: said to be none. */
 bool cmd_rights(const char *text, unsigned *rights);

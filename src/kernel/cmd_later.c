@@ -14,7 +14,6 @@ const struct command cmd_later[] = {
     {"run", "MODULE", "start a module as a task (not yet)", run_later},
     {"kill", "ID", "end a task (not yet)", run_later},
     {"wait", "[ID]", "wait for a task's end (not yet)", run_later},
-    {"share", "FROM VA PAGES TO RIGHTS", "share pages between tasks (not yet)", run_later},
     {"cpus", "", "processors (not yet)", run_later},
     {"compact", "", "move frames to make whole blocks (not yet)", run_later},
     {0},

@@ -1,18 +1,52 @@
 /*
- * Commands about address spaces: make, destroy, list, edit from outside. A space made here lies in a block of the heap,
- * and only these are destroyed here: other spaces belong to whoever made them.
+ * Commands about address spaces: make, clone, destroy, enter, list. A space made here lies in a block of the heap, and
+ * only these are destroyed here: other spaces belong to whoever made them. There are two kinds: spaces with mappings
+ * (struct aspace), and tables alone (`space new tables`), for whoever wants to edit these by hand.
  */
 #include "arch/layout.h"
 #include "kernel/cmd.h"
+#include "kernel/cmd_ranges.h"
+#include "kernel/current.h"
 #include "kernel/json.h"
 #include "lib/macros.h"
 #include "lib/string.h"
 
 /* Spaces made by `space new`, so that `space free` knows them from others. */
 enum { MADE_MAX = 64 };
-static struct space *made[MADE_MAX];
+static struct made {
+    struct space *tables;  /* null: none */
+    struct aspace *space;  /* null: tables alone */
+} made[MADE_MAX];
 
 /* ---- spaces ---- */
+
+static void print_space(const struct space *s, bool is_current)
+{
+    const struct aspace *space = cmd_aspace(s);
+    char size[CMD_SIZE_TEXT];
+    print("  %5u %016lx %10lu %10s %10lu", s->id, pfn_to_paddr(s->root).v, s->pages.v,
+          cmd_size(size, pages_to_bytes(s->pages)), s->tables.v);
+    if (space != NULL) {
+        print("  %lu pages in %lu ranges", space->pages.v, space->ranges);
+    }
+    print("%s%s\n", s->id == 0 ? "  the kernel's own" : "", is_current ? "  current" : "");
+}
+
+static void print_space_json(struct json *j, const struct space *s, bool is_current)
+{
+    const struct aspace *space = cmd_aspace(s);
+    json_object(j, NULL);
+    json_number(j, "id", s->id);
+    json_number(j, "root", pfn_to_paddr(s->root).v);
+    json_number(j, "pages", s->pages.v);
+    json_number(j, "tables", s->tables.v);
+    json_bool(j, "current", is_current);
+    if (space != NULL) {
+        json_number(j, "mapped", space->pages.v);
+        json_number(j, "ranges", space->ranges);
+    }
+    json_close(j);
+}
 
 static bool run_spaces(const struct command_line *line)
 {
@@ -29,18 +63,9 @@ static bool run_spaces(const struct command_line *line)
     }
     for (const struct space *s = space_find(&machine.vmm, 0); s != NULL; s = s->next) {
         if (line->json) {
-            json_object(&j, NULL);
-            json_number(&j, "id", s->id);
-            json_number(&j, "root", pfn_to_paddr(s->root).v);
-            json_number(&j, "pages", s->pages.v);
-            json_number(&j, "tables", s->tables.v);
-            json_bool(&j, "current", s == current);
-            json_close(&j);
+            print_space_json(&j, s, s == current);
         } else {
-            char size[CMD_SIZE_TEXT];
-            print("  %5u %016lx %10lu %10s %10lu%s%s\n", s->id, pfn_to_paddr(s->root).v, s->pages.v,
-                  cmd_size(size, pages_to_bytes(s->pages)), s->tables.v, s->id == 0 ? "  the kernel's own" : "",
-                  s == current ? "  current" : "");
+            print_space(s, s == current);
         }
     }
     if (line->json) {
@@ -52,56 +77,119 @@ static bool run_spaces(const struct command_line *line)
 
 /* ---- space ---- */
 
-struct space *cmd_space_make(void)
+struct aspace *cmd_aspace(const struct space *tables)
 {
-    size_t at = 0;
-    while (at < MADE_MAX && made[at] != NULL) {
-        at++;
+    struct aspace *space = machine.aspaces.first;
+    while (space != NULL && &space->tables != tables) {
+        space = space->next;
     }
-    if (at == MADE_MAX) {
+    return space;
+}
+
+/* A place in the list, with memory for a space in it; null: said why not. */
+static struct made *make_room(size_t bytes)
+{
+    struct made *m = made;
+    while (m < &made[MADE_MAX] && m->tables != NULL) {
+        m++;
+    }
+    if (m == &made[MADE_MAX]) {
         print("space: %d spaces made by hand are there (MADE_MAX)\n", MADE_MAX);
         return NULL;
     }
-    struct space *space = heap_zalloc(&machine.heap, sizeof *space);
-    enum status s = space != NULL ? space_create(&machine.vmm, space) : STATUS_NOMEM;
-    if (!cmd_done("space", s)) {
-        if (space != NULL) {
-            /* The block is ours: giving it back cannot be refused. */
-            (void)!heap_free(&machine.heap, space);
-        }
-        return NULL;
-    }
-    return made[at] = space;
+    m->tables = heap_zalloc(&machine.heap, bytes);
+    return cmd_done("space", m->tables != NULL ? STATUS_OK : STATUS_NOMEM) ? m : NULL;
 }
 
-static bool space_new(void)
+/* The space in it was made, or was not: then all is as before. */
+static struct made *made_or_not(struct made *m, enum status s)
 {
-    struct space *space = cmd_space_make();
+    if (!cmd_done("space", s)) {
+        /* The block is ours: giving it back cannot be refused. */
+        (void)!heap_free(&machine.heap, m->tables);
+        *m = (struct made){0};
+        return NULL;
+    }
+    return m;
+}
+
+struct space *cmd_space_make(void)
+{
+    struct made *m = make_room(sizeof *m->tables);
+    m = m != NULL ? made_or_not(m, space_create(&machine.vmm, m->tables)) : NULL;
+    return m != NULL ? m->tables : NULL;
+}
+
+/* A clone keeps all of the global part, with the same rights. */
+static unsigned keep(void *ctx, vaddr_t va, npages_t pages, unsigned rights)
+{
+    (void)ctx;
+    (void)va;
+    (void)pages;
+    return rights;
+}
+
+/* With mappings: empty, or a clone. */
+static struct space *aspace_make(struct aspace *parent)
+{
+    struct made *m = make_room(sizeof *m->space);
+    if (m == NULL) {
+        return NULL;
+    }
+    static_assert(offsetof(struct aspace, tables) == 0, "one block for both");
+    m->space = (struct aspace *)(void *)m->tables;
+    enum status s = parent != NULL ? aspace_clone(parent, m->space, keep, NULL)
+                                   : aspace_create(&machine.aspaces, m->space, (struct aspace_limits){0});
+    m = made_or_not(m, s);
+    return m != NULL ? m->tables : NULL;
+}
+
+static bool tell_made(const struct space *space)
+{
     if (space != NULL) {
         print("space %u: root %#lx\n", space->id, pfn_to_paddr(space->root).v);
     }
     return space != NULL;
 }
 
+static bool space_new(const char *text)
+{
+    if (text != NULL && strcmp(text, "tables") != 0) {
+        print("space: there is no kind '%s'\n", text);
+        return false;
+    }
+    return tell_made(text != NULL ? cmd_space_make() : aspace_make(NULL));
+}
+
+static bool space_clone(const char *text)
+{
+    struct space *parent = cmd_space(text);
+    if (parent != NULL && cmd_aspace(parent) == NULL) {
+        print("space %u is tables alone\n", parent->id);
+        return false;
+    }
+    return parent != NULL && tell_made(aspace_make(cmd_aspace(parent)));
+}
+
 static bool space_free(const char *text)
 {
     struct space *space = cmd_space(text);
-    size_t at = 0;
+    struct made *m = made;
     if (space == NULL) {
         return false;
     }
-    while (at < MADE_MAX && made[at] != space) {
-        at++;
+    while (m < &made[MADE_MAX] && m->tables != space) {
+        m++;
     }
-    if (at == MADE_MAX) {
+    if (m == &made[MADE_MAX]) {
         print("space %u was not made by `space new`\n", space->id);
         return false;
     }
-    bool done = cmd_done("space", space_destroy(&machine.vmm, space));
+    bool done = cmd_done("space", m->space != NULL ? aspace_destroy(m->space) : space_destroy(&machine.vmm, space));
     if (space->vmm != NULL) {
         return false; /* it is still there; a corrupt one is not */
     }
-    made[at] = NULL;
+    *m = (struct made){0};
     return cmd_done("space", heap_free(&machine.heap, space)) && done;
 }
 
@@ -125,6 +213,10 @@ static bool space_show(const char *text)
     npages_t pages = npages(0);
     print("space %u: root %#lx, %lu pages, %lu tables\n", space->id, pfn_to_paddr(space->root).v, space->pages.v,
           space->tables.v);
+    if (cmd_aspace(space) != NULL) {
+        cmd_print_ranges(cmd_aspace(space));
+        return true;
+    }
     vmm_visit(&machine.vmm, space, vaddr(0), cmd_user_end(), print_mapping, &pages);
     print("  %lu pages in the user part\n", pages.v);
     return true;
@@ -134,163 +226,42 @@ static bool space_show(const char *text)
 static bool space_enter(const char *text)
 {
     struct space *space = cmd_space(text);
-    if (space == NULL || !cmd_done("space", space_switch(&machine.vmm, space))) {
+    if (space == NULL) {
         return false;
     }
-    print("space %u is current\n", space->id);
-    return true;
+    struct aspace *with_mappings = cmd_aspace(space);
+    enum status s = with_mappings != NULL ? current_enter(with_mappings) : space_switch(&machine.vmm, space);
+    if (cmd_done("space", s)) {
+        print("space %u is current\n", space->id);
+    }
+    return s == STATUS_OK;
 }
+
+static const char space_usage[] = "ID | new | free ID | switch ID | new tables | clone ID";
 
 static bool run_space(const struct command_line *line)
 {
-    static const char usage[] = "ID | new | free ID | switch ID";
-    if (!cmd_args(line, 1, 2, usage)) {
+    static const struct {
+        const char *word;
+        bool (*run)(const char *id);
+    } verbs[] = {{"clone", space_clone}, {"free", space_free}, {"switch", space_enter}};
+    if (!cmd_args(line, 1, 2, space_usage)) {
         return false;
     }
-    const char *word = line->argv[1];
-    bool is_free = strcmp(word, "free") == 0, is_switch = strcmp(word, "switch") == 0;
-    if (line->argc != (is_free || is_switch ? 3 : 2)) {
-        print("usage: space %s\n", usage);
-        return false;
+    const char *word = line->argv[1], *id = line->argc == 3 ? line->argv[2] : NULL;
+    if (strcmp(word, "new") == 0) {
+        return space_new(id);
     }
-    if (is_free || is_switch) {
-        return is_free ? space_free(line->argv[2]) : space_enter(line->argv[2]);
-    }
-    return strcmp(word, "new") == 0 ? space_new() : space_show(word);
-}
-
-/* ---- map, unmap, protect ---- */
-
-struct range_args {
-    struct space *space;
-    vaddr_t va;
-    npages_t pages;
-};
-
-static bool range_args(const struct command_line *line, struct range_args *r)
-{
-    r->space = cmd_space(line->argv[1]);
-    return r->space != NULL && cmd_number(line->argv[2], "address", &r->va.v) &&
-           cmd_number(line->argv[3], "pages", &r->pages.v);
-}
-
-/*
- * Kernel addresses belong to whoever has their range of the arena: a page mapped into a free one would be in the way of
- * every later kernel allocation, and a page taken away may be the stack or the heap. So what is mapped there by hand
- * takes its addresses from the arena first, and only that can be changed again, and taken away as a whole.
- */
-static const char by_hand[] = "mapped by hand";
-
-static bool is_arena(const struct range_args *r)
-{
-    return r->space == &machine.vmm.kernel && r->va.v >= LAYOUT_ARENA_BASE && r->va.v < LAYOUT_KERNEL_END;
-}
-
-static bool is_by_hand(const struct command_line *line, const struct range_args *r, bool whole)
-{
-    struct arena_range range;
-    if (!is_arena(r)) {
-        return true;
-    }
-    bool found = arena_find(&machine.vmm.arena, r->va, &range) && range.tag == by_hand;
-    uint64_t before = found ? vaddr_page_number(r->va) - vaddr_page_number(range.base) : 0;
-    if (!found || r->pages.v > range.pages.v - before || (whole && r->pages.v != range.pages.v)) {
-        print("%s: %016lx, %lu pages: not %s mapped by hand\n", line->argv[0], r->va.v, r->pages.v,
-              whole ? "exactly what was" : "inside what was");
-        return false;
-    }
-    return true;
-}
-
-static enum status map_by_hand(const struct range_args *r, unsigned rights)
-{
-    struct arena *arena = &machine.vmm.arena;
-    enum status s = is_arena(r) ? arena_alloc_at(arena, r->va, r->pages, by_hand) : STATUS_OK;
-    if (s != STATUS_OK) {
-        return s;
-    }
-    s = vmm_map(&machine.vmm, r->space, r->va, r->pages, rights);
-    if (s != STATUS_OK && is_arena(r) && arena_free(arena, r->va) != STATUS_OK) {
-        return STATUS_CORRUPT;
-    }
-    return s;
-}
-
-static enum status unmap_by_hand(const struct range_args *r)
-{
-    enum status s = vmm_unmap(&machine.vmm, r->space, r->va, r->pages);
-    return s == STATUS_OK && is_arena(r) ? arena_free(&machine.vmm.arena, r->va) : s;
-}
-
-/* User addresses are mapped for user mode. */
-static unsigned rights_at(vaddr_t va, unsigned rights)
-{
-    return cmd_is_user(va) ? rights | VMM_USER : rights;
-}
-
-static bool print_range(const char *verb, const struct range_args *r, unsigned rights)
-{
-    char size[CMD_SIZE_TEXT], text[CMD_RIGHTS_TEXT];
-    print("%s: space %u, %016lx, %lu pages, %s", verb, r->space->id, r->va.v, r->pages.v,
-          cmd_size(size, pages_to_bytes(r->pages)));
-    if (rights != 0) {
-        print(", %s", cmd_rights_text(text, rights));
-    }
-    print("\n");
-    return true;
-}
-
-/* A word for the page size; 0: it is none. */
-static unsigned size_of_word(const char *word)
-{
-    return strcmp(word, "2m") == 0 ? VMM_2M : strcmp(word, "1g") == 0 ? VMM_1G : 0U;
-}
-
-static bool run_map(const struct command_line *line)
-{
-    struct range_args r;
-    unsigned rights = VMM_READ | VMM_WRITE, size = 0;
-    if (!cmd_args(line, 3, 5, "SPACE VA PAGES [rwx] [2m|1g]") || !range_args(line, &r)) {
-        return false;
-    }
-    for (int i = 4; i < line->argc; i++) {
-        const unsigned word = size_of_word(line->argv[i]);
-        if (word == 0 && !cmd_rights(line->argv[i], &rights)) {
-            return false;
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        if (strcmp(word, verbs[i].word) == 0) {
+            return id != NULL ? verbs[i].run(id) : cmd_args(line, 2, 2, space_usage);
         }
-        size = word != 0 ? word : size;
     }
-    rights = rights_at(r.va, rights);
-    return cmd_done_at("map", map_by_hand(&r, rights | size), r.space, r.va, r.pages) &&
-           print_range("mapped", &r, rights);
-}
-
-static bool run_unmap(const struct command_line *line)
-{
-    struct range_args r;
-    return cmd_args(line, 3, 3, "SPACE VA PAGES") && range_args(line, &r) &&
-           is_by_hand(line, &r, true) && cmd_done_at("unmap", unmap_by_hand(&r), r.space, r.va, r.pages) &&
-           print_range("unmapped", &r, 0);
-}
-
-static bool run_protect(const struct command_line *line)
-{
-    struct range_args r;
-    unsigned rights;
-    if (!cmd_args(line, 4, 4, "SPACE VA PAGES rwx") || !range_args(line, &r) || !cmd_rights(line->argv[4], &rights) ||
-        !is_by_hand(line, &r, false)) {
-        return false;
-    }
-    rights = rights_at(r.va, rights);
-    enum status s = vmm_protect(&machine.vmm, r.space, r.va, r.pages, rights);
-    return cmd_done_at("protect", s, r.space, r.va, r.pages) && print_range("protected", &r, rights);
+    return id == NULL ? space_show(word) : cmd_args(line, 1, 1, space_usage);
 }
 
 const struct command cmd_spaces[] = {
     {"spaces", "[-j]", "all address spaces", run_spaces},
-    {"space", "ID | new | free ID | switch ID", "what a space maps; make, destroy, enter one", run_space},
-    {"map", "SPACE VA PAGES [rwx] [2m|1g]", "fresh pages at an address, from outside; rw when not said", run_map},
-    {"unmap", "SPACE VA PAGES", "take pages away, from outside", run_unmap},
-    {"protect", "SPACE VA PAGES rwx", "give pages new rights, from outside", run_protect},
+    {"space", space_usage, "what a space maps; make, copy on write, destroy, enter one", run_space},
     {0},
 };

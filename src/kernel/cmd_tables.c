@@ -2,7 +2,7 @@
  * mapping. */
 #include "arch/arch.h"
 #include "arch/layout.h"
-#include "kernel/cmd.h"
+#include "kernel/cmd_ranges.h"
 #include "kernel/cmd_sharing.h"
 #include "lib/macros.h"
 #include "lib/string.h"
@@ -229,6 +229,9 @@ static bool run_query(const struct command_line *line)
     char rights[CMD_RIGHTS_TEXT];
     print("%016lx in space %u: %s\n", va.v, space->id, w.present ? cmd_rights_text(rights, w.rights) : "not mapped");
     cmd_print_sharing(space, va, &w);
+    if (cmd_aspace(space) != NULL && cmd_is_user(va)) {
+        cmd_print_mapping(cmd_aspace(space), va);
+    }
     if (w.present) {
         print_object(space, va, &w);
     } else {

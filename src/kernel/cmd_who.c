@@ -3,11 +3,13 @@
  * and, when it can be one, as a physical address; each reading that means something is told. Nothing is allocated,
  * nothing changed.
  *
+ * Who maps a frame is asked of the spaces' reverse index; it is searched for in tables alone, and where that knows
+ * nothing.
  * Which table a frame is, is not written anywhere: it is found by a walk to every 2 MiB that has a table of pages, and
  * past every larger part that has none. So tables without a single page, which a space may keep, are found too.
  */
 #include "arch/layout.h"
-#include "kernel/cmd.h"
+#include "kernel/cmd_ranges.h"
 #include "lib/macros.h"
 #include "vmm/window.h"
 
@@ -77,9 +79,25 @@ static bool search_mapping(void *ctx, const struct vmm_mapping *m)
     return true;
 }
 
+/* The reverse index names a user of the frame: nothing was searched. */
+static bool tell_user(void *ctx, struct aspace *space, vaddr_t va)
+{
+    struct search *s = ctx;
+    if (s->found++ < TOLD_MAX) {
+        char rights[CMD_RIGHTS_TEXT];
+        struct vmm_walk w;
+        bool walked = vmm_translate(&machine.vmm, &space->tables, va, &w) == STATUS_OK;
+        va = vaddr_add(va, page_offset_bytes(s->address.v));
+        print("  mapped  at %016lx in space %u, %s, %s\n", va.v, space->tables.id,
+              walked && w.present ? cmd_rights_text(rights, w.rights) : "not touched yet", cmd_owner(va, 0));
+    }
+    return true;
+}
+
 static size_t search_frame(paddr_t address)
 {
     struct search s = {.address = address};
+    bool indexed = aspaces_users(&machine.aspaces, paddr_to_pfn(address), tell_user, &s) == STATUS_OK;
     for (struct space *space = space_find(&machine.vmm, 0); space != NULL; space = space->next) {
         s.space = space;
         s.tables_told = 0;
@@ -87,7 +105,9 @@ static size_t search_frame(paddr_t address)
             print("  table   PML4 of space %u\n", space->id);
             s.found++;
         }
-        vmm_visit(&machine.vmm, space, vaddr(0), cmd_user_end(), search_mapping, &s);
+        if (!indexed || cmd_aspace(space) == NULL) {
+            vmm_visit(&machine.vmm, space, vaddr(0), cmd_user_end(), search_mapping, &s);
+        }
         search_tables(&s, 0, LAYOUT_SLOT_KERNEL);
         if (space->id == 0) {
             vmm_visit(&machine.vmm, space, cmd_kernel_base(), cmd_kernel_end(), search_mapping, &s);

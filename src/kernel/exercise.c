@@ -6,14 +6,18 @@
  * compares. If it prints `exercise: ok`, then every frame that could be had was had, held what was written into it, and
  * came back.
  *
- * 2. A round has three parts, and every part ends with nothing held:
+ * 2. A round has four parts, and every part ends with nothing held:
  *
- *      frames   takes every free frame (beyond 1 GiB of RAM: 64 Ki frames, among them one of each region and the last
- * free one of each, by claim), fills each with a pattern of its own through a temporary mapping, asks that nothing more
- * can be had when nothing is left, looks for a frame given twice, then verifies and returns them in random order spaces
- * builds spaces, maps, protects, shares and unmaps ranges in them from outside (slot 510) and from inside, at places
- * where tables of every level begin and end; writes through temporary mappings and reads inside, and the other way
- * round heap     random sizes and alignments, realloc, contents verified before every step that ends or moves a block
+ *      frames  takes every free frame (beyond 1 GiB of RAM: 64 Ki frames, among them one of each region and the last
+ *              free one of each, by claim), fills each with a pattern of its own through a temporary mapping, asks that
+ *              nothing more can be had when nothing is left, looks for a frame given twice, then verifies and returns
+ *              them in random order
+ *      spaces  builds tables of spaces: maps, protects, shares and unmaps ranges in them from outside (slot 510) and
+ *              from inside, at places where tables of every level begin and end; writes through temporary mappings
+ *              and reads inside, and the other way round
+ *      shared  spaces with mappings (exercise_shared.c): each page is read and written as user mode would, and comes
+ *              by a fault; stretches are shared, taken back, moved and given up, spaces are cloned
+ *      heap    random sizes and alignments, realloc, contents verified before every step that ends or moves a block
  *
  *    Then the validators of all layers run, and the counts are compared with those at the round's beginning.
  *
@@ -24,9 +28,10 @@
  * left behind can never pass for this round's.
  *
  * 4. Counts (EX-8). Frames in use may differ between two rounds only by what the layers say of themselves that they
- * keep: the arena's nodes (never given back) and the tables of the kernel arena. Both are subtracted, so the rest must
- * be equal to the frame. Metadata and earmark change into each other as blocks are used for the first time; their sum
- * may not change. The heap is shrunk before it is counted, so that spares which a round warmed up are not its debt.
+ * keep: the arena's nodes (never given back), the tables of the kernel arena, the bookkeeping of spaces. These are
+ * subtracted, so the rest must be equal to the frame. Metadata and earmark change into each other as blocks are used
+ * for the first time; their sum may not change. Spaces and heap are shrunk before anything is counted, so that spares
+ * which a round warmed up are not its debt.
  *
  * 5. Memory short: a part asks for its record first. The list of frames takes a five-hundredth of the memory it lists.
  * A machine that has not even the record's room fails with the words "memory for the record".
@@ -145,7 +150,9 @@ static struct exercise_counts count_all(void)
     struct pmm_stats p = pmm_stats(&machine.pmm);
     struct heap_stats h = heap_stats(&machine.heap);
     const struct vmm *v = &machine.vmm;
-    uint64_t kept = v->node_pages.v + v->kernel_tables.v;
+    /* Bookkeeping of the spaces: a page each, with addresses of its own. */
+    const uint64_t stock = machine.aspaces.stock.count + machine.aspaces.stock.drawn;
+    uint64_t kept = v->node_pages.v + v->kernel_tables.v + stock;
     return (struct exercise_counts){
         .ram = p.ram.v,
         .free = p.free.v + kept,
@@ -153,8 +160,8 @@ static struct exercise_counts count_all(void)
         .reserved = p.reserved.v,
         .promised = p.promised.v,
         .metadata_and_earmarked = p.metadata.v + p.earmarked.v,
-        .arena_ranges = v->arena.ranges,
-        .arena_pages = v->arena.used.v,
+        .arena_ranges = v->arena.ranges - stock,
+        .arena_pages = v->arena.used.v - stock,
         .spaces = v->space_count,
         .heap_blocks = h.blocks,
         .heap_used_bytes = h.used_bytes,
@@ -199,6 +206,7 @@ static bool validate(struct exercise *ex)
     } all[] = {
         {"pmm_check", pmm_check(&machine.pmm, console)},
         {"vmm_check", vmm_check(&machine.vmm, console)},
+        {"aspaces_check", aspaces_check(&machine.aspaces, console)},
         {"arena_check", arena_check(&machine.vmm.arena, console)},
         {"heap_check", heap_check(&machine.heap, console)},
     };
@@ -212,15 +220,22 @@ static bool validate(struct exercise *ex)
 
 /* ---- Rounds ---- */
 
+/* What caches keep goes back, so that it is nobody's debt. */
+static void shrink_all(void)
+{
+    (void)aspaces_reclaim(&machine.aspaces, npages(UINT64_MAX));
+    heap_shrink(&machine.heap);
+}
+
 static bool run_round(struct exercise *ex)
 {
     /* What the monitor's own commands left cached in the heap goes first, so that it is not this round's. */
-    heap_shrink(&machine.heap);
+    shrink_all();
     struct exercise_counts before = count_all();
-    if (!exercise_frames(ex) || !exercise_spaces(ex) || !exercise_heap(ex)) {
+    if (!exercise_frames(ex) || !exercise_spaces(ex) || !exercise_shared(ex) || !exercise_heap(ex)) {
         return false;
     }
-    heap_shrink(&machine.heap);
+    shrink_all();
     struct exercise_counts after = count_all();
     return validate(ex) && compare_counts(ex, &before, &after);
 }

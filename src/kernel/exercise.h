@@ -12,6 +12,8 @@
  *   EX-6  a refused change changes nothing
  *   EX-7  a heap block holds what was written, is aligned, is found by its addresses
  *   EX-8  every count ends where it began
+ *   EX-9  a space with mappings answers each call as the record says
+ *   EX-10 user mode finds in each page what was written there, and goes no further than its rights
  */
 #ifndef CAIRN_KERNEL_EXERCISE_H
 #define CAIRN_KERNEL_EXERCISE_H
@@ -58,6 +60,7 @@ bool exercise_run(struct exercise *ex);
 /* The parts, a round of each. false: failed. */
 bool exercise_frames(struct exercise *ex);
 bool exercise_spaces(struct exercise *ex);
+bool exercise_shared(struct exercise *ex);
 bool exercise_heap(struct exercise *ex);
 
 /* Notes the failure (the first one stays) and answers false: `return exercise_failed(ex, "EX-1: ...")`. */

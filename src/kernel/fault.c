@@ -10,6 +10,7 @@
 
 #include "arch/layout.h"
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/user.h"
 #include "kernel/console.h"
 #include "kernel/machine.h"
 #include "lib/macros.h"
@@ -30,7 +31,7 @@ static bool named_callers; /* the backtrace with names came to its end */
 
 extern const char image_text[], image_text_end[];
 
-static const char *name_of(uint64_t vector)
+const char *fault_name(uint64_t vector)
 {
     const char *name = vector < EXCEPTIONS ? exception_names[vector] : "unexpected interrupt";
     return name != NULL ? name : "reserved exception";
@@ -38,7 +39,7 @@ static const char *name_of(uint64_t vector)
 
 static void print_head(void)
 {
-    print("\npanic: %s (vector %lu, error %#lx) at 0x%016lx\n", name_of(at.vector), at.vector, at.error, at.rip);
+    print("\npanic: %s (vector %lu, error %#lx) at 0x%016lx\n", fault_name(at.vector), at.vector, at.error, at.rip);
     fault_print_why(&at, at_cr2);
 }
 
@@ -129,6 +130,13 @@ static bool is_spurious(const struct interrupt_frame *f, vaddr_t va)
     return !repeated && (f->error & FAULT_RESERVED_BIT) == 0 && fault_is_permitted(va, f->error);
 }
 
+/* What comes from user mode is the end of the run there, but for what the machine itself has to say. */
+static bool ends_user_run(const struct interrupt_frame *f)
+{
+    return interrupt_is_from_user(f) && user_is_running() && f->vector != EXCEPTION_NMI &&
+           f->vector != EXCEPTION_DOUBLE_FAULT && f->vector != EXCEPTION_MACHINE_CHECK;
+}
+
 void kernel_interrupt(struct interrupt_frame *f)
 {
     static bool looking; /* at the tables: a fault there is none of them being late */
@@ -137,14 +145,15 @@ void kernel_interrupt(struct interrupt_frame *f)
         if (f->vector == EXCEPTION_NMI) {
             return; /* a button pressed in impatience: the report goes on where it was */
         }
-        report_go_on(name_of(f->vector), f->rip, va.v);
-    }
-    if (!looking || f->vector > EXCEPTION_PAGE_FAULT || f->vector < EXCEPTION_GENERAL_PROTECTION) {
-        at = *f; /* else it is the tables that cannot be read, and what led there is worth more */
-        at_cr2 = va.v;
+        report_go_on(fault_name(f->vector), f->rip, va.v);
     }
     if (f->vector == EXCEPTION_PAGE_FAULT && !looking) {
         machine.page_faults++;
+        if (fault_of_user(f, va)) {
+            return;
+        }
+        at = *f; /* the look may fault: it is the tables that cannot be read then, and what led there is worth more */
+        at_cr2 = va.v;
         looking = true;
         bool spurious = is_spurious(f, va);
         looking = false;
@@ -152,6 +161,13 @@ void kernel_interrupt(struct interrupt_frame *f)
             machine.spurious_faults++;
             return;
         }
+    }
+    if (ends_user_run(f)) {
+        user_leave(f, va);
+    }
+    if (!looking || f->vector > EXCEPTION_PAGE_FAULT || f->vector < EXCEPTION_GENERAL_PROTECTION) {
+        at = *f;
+        at_cr2 = va.v;
     }
     report_begin(steps, ARRAY_LEN(steps));
 }

@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 #include "arch/paging.h"
-#include "arch/x86_64/interrupt.h"
+#include "arch/x86_64/user.h"
+#include "aspace/aspace.h"
 
 enum page_fault_error { /* SDM 3A 4.7 */
     FAULT_PRESENT = 1 << 0,
@@ -59,10 +60,30 @@ void fault_print_walk(vaddr_t va, uint64_t error);
 void fault_print_place(vaddr_t va);
 /* The same for a stack pointer that could not be pushed to. */
 void fault_print_stack(uint64_t rsp);
+/* "page fault", "divide error", ... Never null. */
+const char *fault_name(uint64_t vector);
 /* In words, what the exception means with this error code and these registers. */
 void fault_print_why(const struct interrupt_frame *f, uint64_t cr2);
 /* The bytes that the CPU was to execute. */
 void fault_print_code(const struct interrupt_frame *f);
+
+/* ---- fault_user.c ---- */
+
+/*
+ * A page fault on a user address, by user mode or in a copy for it: does the code go on at f->rip, which may be another
+ * place now? false: not such a fault, or an access violation of user mode.
+ */
+bool fault_of_user(struct interrupt_frame *f, vaddr_t va);
+/* Of the last one that was not solved: what its space said of it. Never null; who asks a space himself may note it. */
+struct aspace_fault *fault_of_user_last(void);
+/*
+ * An access of `kind` (VMM_READ, VMM_WRITE, VMM_EXECUTE) that a space refused, in words: why, and the mapping that
+ * holds the address or is nearest to it.
+ */
+void fault_print_refusal(const struct aspace *space, vaddr_t va, unsigned kind, const struct aspace_fault *fault);
+/* The end of a run of user mode in the space: what happened, where, the registers. */
+void fault_print_user(const struct aspace *space, const struct user_context *context,
+                      const struct aspace_fault *fault);
 
 /* ---- backtrace.c ---- */
 

@@ -4,6 +4,7 @@
  */
 #include "arch/layout.h"
 #include "kernel/console.h"
+#include "kernel/current.h"
 #include "kernel/fault.h"
 #include "kernel/machine.h"
 #include "kernel/symbols.h"
@@ -95,6 +96,25 @@ static void arena_part(vaddr_t va)
     }
 }
 
+/* What the current space has a right to there, whatever its tables say. */
+static void mapping_part(vaddr_t va)
+{
+    const struct aspace *space = current_aspace();
+    vaddr_t base;
+    npages_t pages;
+    if (space == NULL) {
+        return;
+    }
+    if (!aspace_find(space, va, &base, &pages)) {
+        print("place: space %u has no range there, and none above\n", space->tables.id);
+    } else if (base.v <= va.v) {
+        print("place: in a range of space %u, %lu pages at %#lx\n", space->tables.id, pages.v, base.v);
+    } else {
+        print("place: %lu bytes before a range of space %u, %lu pages at %#lx\n", base.v - va.v, space->tables.id,
+              pages.v, base.v);
+    }
+}
+
 static void user_part(vaddr_t va)
 {
     const struct space *here = machine.vmm.current;
@@ -104,6 +124,7 @@ static void user_part(vaddr_t va)
     }
     print("place: the %s user part%s\n", table_index(va, PAGING_LEVELS) < LAYOUT_SLOT_GLOBAL ? "private" : "global",
           va.v < LAYOUT_USER_FIRST ? ", its first 64 KiB, which are never given out: near a null pointer" : "");
+    mapping_part(va);
     unsigned asked = 0;
     for (struct space *s = &machine.vmm.kernel; here != NULL && s != NULL && asked < SPACES_ASKED_MAX; s = s->next) {
         struct vmm_walk w;

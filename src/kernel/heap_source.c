@@ -3,10 +3,16 @@
 #include "arch/layout.h"
 #include "kernel/machine.h"
 
+static bool asking;
+
+bool heap_source_is_asking(void) { return asking; }
+
 static void *pages_get(void *ctx, npages_t pages, unsigned align_log2, bool guarded)
 {
     vaddr_t base;
+    asking = true;
     enum status s = kpages_alloc(ctx, pages, align_log2, guarded ? KPAGES_GUARDED : 0, "heap", &base);
+    asking = false;
     return s == STATUS_OK ? vaddr_to_ptr(base) : NULL;
 }
 

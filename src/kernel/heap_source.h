@@ -7,4 +7,7 @@
 
 struct heap_source heap_source_of(struct vmm *vmm);
 
+/* Is the heap in the middle of a call that asks for pages? Then nothing of it may be called (low_memory.c). */
+bool heap_source_is_asking(void);
+
 #endif

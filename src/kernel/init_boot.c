@@ -8,6 +8,7 @@
 #include "kernel/console.h"
 #include "kernel/heap_source.h"
 #include "kernel/init.h"
+#include "kernel/low_memory.h"
 #include "kernel/main.h"
 #include "kernel/physical.h"
 #include "kernel/reclaim.h"
@@ -99,6 +100,11 @@ void kernel_boot(uint64_t info, uint64_t image, uint64_t first_tick)
     start_heap();
     init_copy_info();
     use_symbols();
+    s = aspaces_init(&machine.aspaces, &machine.vmm);
+    if (s != STATUS_OK) {
+        panic("no spaces can be had: %s", status_name(s));
+    }
+    low_memory_init();
     leave_for_later();
     enter_on_stack(stack.v, kernel_main);
 }

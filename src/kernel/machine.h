@@ -6,6 +6,7 @@
 #define CAIRN_KERNEL_MACHINE_H
 
 #include "arch/x86_64/features.h"
+#include "aspace/aspace.h"
 #include "boot/memmap.h"
 #include "heap/heap.h"
 #include "kernel/options.h"
@@ -33,6 +34,7 @@ struct machine {
     struct pmm_owner pmm_owners[MACHINE_OWNERS]; /* spaces */
     pfn_t zero_pool[MACHINE_ZERO_FRAMES];
     struct vmm vmm;
+    struct aspaces aspaces;
     struct heap heap;
     struct options options;
     struct cpu_features cpu;

@@ -35,8 +35,8 @@ static const struct command help_table[] = {
 };
 
 const struct command *const command_tables[] = {
-    help_table, cmd_memory, cmd_spaces, cmd_tables, cmd_who, cmd_exercise, cmd_bench, cmd_system, cmd_later,
-    NULL,
+    help_table, cmd_memory, cmd_spaces, cmd_maps,   cmd_touch,  cmd_tables,
+    cmd_who,    cmd_exercise, cmd_bench, cmd_system, cmd_later, NULL,
 };
 
 /* The command with this name, or null. */
@@ -54,7 +54,7 @@ static const struct command *find(const char *name)
 
 static void print_help(const struct command *c)
 {
-    char left[48];
+    char left[160];
     fmt_text(left, sizeof left, "%s %s", c->name, c->usage);
     print("  %-34s %s\n", left, c->summary);
 }

@@ -13,6 +13,7 @@
 #include "arch/x86_64/interrupt.h"
 #include "kernel/console.h"
 #include "kernel/machine.h"
+#include "kernel/program.h"
 #include "kernel/symbols.h"
 #include "lib/macros.h"
 #include "lib/string.h"
@@ -226,6 +227,16 @@ static void user_page(void)
     }
 }
 
+/* A page that a fault of user mode would bring: none of the kernel's does. */
+static void user_untouched(void)
+{
+    static const uint8_t code[] = {0x90};
+    static struct program program;
+    if (program_make(&program, code, code + sizeof code) == STATUS_OK && current_enter(&program.space) == STATUS_OK) {
+        touch(PROGRAM_DATA);
+    }
+}
+
 static void reserved_bit(void)
 {
     vaddr_t base, entry;
@@ -287,6 +298,7 @@ static const struct provocation {
     {"jump-to-null", jump_to_null, true},
     {"other-space", other_space, true},
     {"user-page", user_page, true},
+    {"user-untouched", user_untouched, true},
     {"reserved-bit", reserved_bit, true},
     {"self-window", self_window, true},
     {"fault-in-walk", fault_in_walk, true},
@@ -307,6 +319,7 @@ void provoke_names(void)
     for (size_t i = 0; i < ARRAY_LEN(provocations); i++) {
         print(" %s", provocations[i].name);
     }
+    provoke_user_names();
 }
 
 static void say_what_changed(const struct pmm_stats *before)
@@ -321,6 +334,9 @@ static void say_what_changed(const struct pmm_stats *before)
 
 bool provoke(const char *name)
 {
+    if (provoke_user(name)) {
+        return false;
+    }
     for (size_t i = 0; i < ARRAY_LEN(provocations); i++) {
         const struct provocation *p = &provocations[i];
         if (strcmp(p->name, name) != 0) {

@@ -9,4 +9,10 @@ bool provoke(const char *name);
 /* Prints all names, a blank before each. */
 void provoke_names(void);
 
+/* ---- provoke_user.c: violations by user mode ---- */
+
+/* => done; false: there is none of this name. */
+bool provoke_user(const char *name);
+void provoke_user_names(void);
+
 #endif

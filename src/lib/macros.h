@@ -8,7 +8,12 @@
 #ifndef CAIRN_LIB_MACROS_H
 #define CAIRN_LIB_MACROS_H
 
+#include <stddef.h>
+
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+/* The struct that holds `member`, from a pointer to the member. */
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
 /* Stops the machine (kernel) or the process (host) with the text; never returns. */
 _Noreturn void assert_failed(const char *what, const char *file, int line);

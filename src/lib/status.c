@@ -15,6 +15,7 @@ const char *status_name(enum status s)
     case STATUS_CORRUPT: return "corrupt";
     case STATUS_SHARED: return "shared";
     case STATUS_CONFLICT: return "conflict";
+    case STATUS_NOT_GLOBAL: return "not a global address";
     case STATUS_UNSUPPORTED: return "not supported by this machine";
     case STATUS_NOT_YET: return "not yet";
     }

@@ -17,6 +17,7 @@ enum [[nodiscard]] status {
     STATUS_CORRUPT,     /* data that no correct code wrote (firmware tables, paging structures) */
     STATUS_SHARED,      /* others use it too, and the call would change it for them: make it private first */
     STATUS_CONFLICT,    /* against what holds for the same memory elsewhere (cache types) */
+    STATUS_NOT_GLOBAL,  /* the address means something else in another space: say where it shall be there */
     STATUS_UNSUPPORTED, /* this machine cannot */
     STATUS_NOT_YET,     /* this version cannot */
 };

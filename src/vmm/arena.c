@@ -6,20 +6,24 @@
  *
  * 2. Data. All nodes are on one list in address order and tile [base, end): a node's neighbours are its neighbours in
  *    the address space, which is all that merging needs. Two free neighbours are always merged. Free ranges are on
- *    lists by size class (section 3), cached ones on a stack for each class that is not large, used and cached ones in
- *    the index (section 4).
+ *    lists by size class (section 3), cached ones on a stack for each class up to 32 MiB, used and cached ones in the
+ *    index (section 4).
  *
- * 3. Allocation. A plain request that is not large takes the top of the stack of its class, if that has its size. Else
- *    a free range is chosen and cut. Sizes below 16 pages have a class each, above there are eight classes a power of
- *    two; a bit for each class, and one for each word of these, name the lists that are not empty. From a class on
- *    (`sure`) every range has a place for the request, whatever its address. Of those below, ARENA_LOOKS are looked at
- *    for a closer fit; then the first one from `sure` on is taken; then up to ARENA_LOOKS_MAX of those below are looked
- *    at. If nothing fits, what is cached is freed in earnest, and all is tried once more; then it is NOMEM.
+ * 3. Allocation. A plain request takes the top of the stack of its class, if that has its size (and, where it asks for
+ *    one, its alignment). Else a free range is chosen and cut. Sizes below 16 pages have a class each, above there are
+ *    eight classes a power of two; a bit for each class, and one for each word of these, name the lists that are not
+ *    empty. From a class on (`sure`) every range has a place for the request, whatever its address. Of those below,
+ *    ARENA_LOOKS are looked at for a closer fit; then the first one from `sure` on is taken; then up to ARENA_LOOKS_MAX
+ *    of those below are looked at. If nothing fits, what is cached is freed in earnest, and all is tried once more;
+ *    then it is NOMEM. A best fit, where it is asked for, is the smallest range that fits of the first ARENA_LOOKS_MAX
+ *    in order of class.
  *    Ranges are cut off the low end of a free one, large ones off the high end: the two kinds keep apart, so that
  *    small ranges that stay do not lie in the way of large ones. What is left keeps its node, and mostly its class.
  *    Freeing: the index leads to the node. If its stack has room it goes there; index and neighbours stay as they are.
  *    Else it leaves the index and is merged. A stack whose top has another size than the request (a class from 16
- *    pages on has several) loses it: so a size that is no longer used leaves the cache.
+ *    pages on has several) loses it: so a size that is no longer used leaves the cache. Of large ranges up to
+ *    32 MiB one a class is cached, enough for one that comes and goes: what is cached lies in the way of other sizes
+ *    until it is drained.
  *
  * 4. Look-up. The index is a trie over page numbers, six bits a level, at most six levels, with a bit for each word
  *    that is not 0. A word leads to the range itself as soon as only one is left below it, so few ranges make few
@@ -27,11 +31,21 @@
  *    highest bits. Free ranges are not in the index (each lies behind one that is), cached ones stay in it: a cut
  *    inserts one key, a merge removes one.
  *
- * 5. Memory. A cut takes two nodes at most (for the range, and for what lies behind it when something lies before it as
- *    well), and inserting one key takes at most one index node for each level below the root. So an allocation that
- *    cuts first sees to it that the reserve has 2 nodes and `index_below` index nodes (5 at most), asking `more` for
- *    one page of each kind at most; from there on it cannot fail, and neither can what its caller does next for want
- *    of a node of the arena. What is cached needs nothing. A free only gives nodes back. In all: at most 2 nodes of 64
+ * 5. Memory. What each operation takes at most:
+ *
+ *                                     nodes  index nodes
+ *      allocation from the cache          0  0
+ *      cut of a free range                2  index_below   the range, and what is free behind it if it is so before it
+ *      the same in a new span             4  index_below   its mark and its free range, then the cut
+ *      free                               0  0
+ *      free of the low end of a range     1  index_below   the free part; what stays moves to a base of its own
+ *      of its high end                    1  0             the free part
+ *      of its middle                      2  index_below   the free part, and the used one above it
+ *
+ *    Inserting one key takes at most an index node for each level below the root. So whatever cuts first sees to it
+ *    that the reserve has ARENA_CUT_NODES nodes and `index_below` index nodes (5 at most), asking `more` for one page
+ *    of each kind at most; from there on it cannot fail. Who must not fail later asks beforehand for the most that so
+ *    many operations can take (arena_reserve_for). Arenas may share a reserve. In all: at most 2 nodes of 64
  *    bytes for each range used or cached, and one; at most index_below index nodes of 536 bytes a range, but ranges
  *    that lie close share them: all that begin within 64 pages have the last one in common (measured: 83 bytes of
  *    index a range among 100,000). Pages are never given back to `more`.
@@ -40,7 +54,7 @@
  *    caller gets NOMEM.
  *
  * 7. What bounds each call: 6 levels; 5 words of class bits; ARENA_LOOKS. Where a request would fail without:
- *    ARENA_LOOKS_MAX, and the merging of what is cached, at most ARENA_CACHED_EACH ranges of 55 classes, each freed by
+ *    ARENA_LOOKS_MAX, and the merging of what is cached, at most ARENA_CACHED_EACH ranges of 88 classes, each freed by
  *    an earlier call. No step depends on the number of ranges.
  *
  * 8. Context. Thread only. `more` may allocate frames and map them; who is asked for memory then may hand ranges back,
@@ -58,22 +72,31 @@
 
 /* ---- The cache ---- */
 
-static inline struct arena_node *pop(struct arena_cache *cache)
+static inline struct arena_node *pop(struct arena *a, unsigned stack)
 {
-    struct arena_node *n = cache->top;
-    cache->top = n->peer;
-    cache->count--;
+    struct arena_node *n = a->cache[stack];
+    a->cache[stack] = n->peer;
+    a->room[stack]++;
     return n;
 }
 
 /* => a range that answers such a request as it is; null: none. */
 static inline struct arena_node *take_cached(struct arena *a, uint64_t pages, unsigned align_log2)
 {
-    if (pages - 1 >= ARENA_LARGE_PAGES - 1 || align_log2 != ARENA_ALIGN_PAGE) {
+    if (pages - 1 >= ARENA_CACHED_PAGES || align_log2 != ARENA_ALIGN_PAGE) {
         return NULL;
     }
-    struct arena_cache *cache = &a->cache[arena_size_class(pages)];
-    return cache->top != NULL && cache->top->pages.v == pages ? pop(cache) : NULL;
+    unsigned stack = arena_size_class(pages);
+    return a->cache[stack] != NULL && a->cache[stack]->pages.v == pages ? pop(a, stack) : NULL;
+}
+
+/* A range of the index, on no stack, is free; spans go back. */
+static inline void give(struct arena *a, struct arena_node *n)
+{
+    n = arena_merge(a, n);
+    if (a->spans.get != NULL) {
+        arena_retire(a, n);
+    }
 }
 
 /*
@@ -82,9 +105,9 @@ static inline struct arena_node *take_cached(struct arena *a, uint64_t pages, un
  */
 static void drop_other_size(struct arena *a, uint64_t pages)
 {
-    struct arena_cache *cache = &a->cache[arena_stack(pages)];
-    if (cache->top != NULL && cache->top->pages.v != pages) {
-        arena_merge(a, pop(cache));
+    unsigned stack = arena_stack(pages);
+    if (a->cache[stack] != NULL && a->cache[stack]->pages.v != pages) {
+        give(a, pop(a, stack));
     }
 }
 
@@ -92,28 +115,48 @@ static void drop_other_size(struct arena *a, uint64_t pages)
 static bool drain(struct arena *a)
 {
     bool any = false;
-    for (unsigned class = 1; class < ARENA_CACHED_CLASSES; class++) {
-        for (; a->cache[class].top != NULL; any = true) {
-            arena_merge(a, pop(&a->cache[class]));
+    for (unsigned stack = 1; stack < ARENA_CACHED_CLASSES; stack++) {
+        for (; a->cache[stack] != NULL; any = true) {
+            give(a, pop(a, stack));
         }
     }
     return any;
 }
 
 /* From `more`, else from what is cached. => false: memory is short. */
-static bool get_reserve(struct arena *a) { return arena_refill(a) || (drain(a) && arena_refill(a)); }
+static bool get_reserve_for(struct arena *a, size_t operations, size_t nodes)
+{
+    nodes *= operations;
+    const size_t indexes = operations * a->index_below;
+    return arena_refill(a->reserve, nodes, indexes) || (drain(a) && arena_refill(a->reserve, nodes, indexes));
+}
 
-/* One range that is cached becomes free. */
+static bool get_reserve(struct arena *a) { return get_reserve_for(a, 1, ARENA_CUT_NODES); }
+
+enum status arena_reserve_for(struct arena *a, unsigned operations)
+{
+    const size_t nodes = a->spans.get == NULL ? ARENA_CUT_NODES : ARENA_IMPORT_NODES + ARENA_CUT_NODES;
+    return get_reserve_for(a, operations, nodes) ? STATUS_OK : STATUS_NOMEM;
+}
+
+void arena_trim(struct arena *a)
+{
+    (void)drain(a);
+    if (a->kept != NULL) {
+        arena_give_up_kept(a);
+    }
+}
+
+/* One range that is cached becomes free; its span stays. */
 static void uncache(struct arena *a, struct arena_node *n)
 {
-    struct arena_cache *cache = &a->cache[n->stack];
-    struct arena_node **link = &cache->top;
+    struct arena_node **link = &a->cache[n->stack];
     while (*link != n) {
         link = &(*link)->peer;
     }
     *link = n->peer;
-    cache->count--;
-    arena_merge(a, n);
+    a->room[n->stack]++;
+    (void)arena_merge(a, n);
 }
 
 /* ---- Requests ---- */
@@ -133,20 +176,41 @@ static bool is_valid(const struct arena_request *r)
            r->align_log2 <= ARENA_ALIGN_MAX;
 }
 
-/* A valid request that the cache does not answer. */
+/* The top of its stack, when it has the size and happens to be aligned; null: not so. */
+static struct arena_node *take_aligned(struct arena *a, const struct arena_request *r)
+{
+    const unsigned stack = arena_stack(r->pages.v);
+    const struct arena_node *n = a->cache[stack];
+    if (n == NULL || r->best_fit || n->pages.v != r->pages.v ||
+        (vaddr_add_pages(n->base, r->lead.v).v & ((1ULL << r->align_log2) - 1)) != 0) {
+        return NULL;
+    }
+    return pop(a, stack);
+}
+
+/* A valid request that take_cached does not answer. */
 __attribute__((noinline)) static enum status request_cut(struct arena *a, const struct arena_request *r, vaddr_t *base)
 {
     if (r->pages.v > bytes_to_pages_down(a->end.v - a->base.v).v) {
         return STATUS_NOMEM;
+    }
+    struct arena_node *n = take_aligned(a, r);
+    if (n != NULL) {
+        hand_out(a, n, r->tag, r->kind);
+        *base = n->base;
+        return STATUS_OK;
     }
     if (!arena_has_reserve(a) && !get_reserve(a)) {
         return STATUS_NOMEM;
     }
     drop_other_size(a, r->pages.v);
     vaddr_t place;
-    struct arena_node *n = arena_choose(a, r, &place);
+    n = arena_choose(a, r, &place);
     if (n == NULL && drain(a)) {
         n = arena_choose(a, r, &place);
+    }
+    if (n == NULL && a->spans.get != NULL) {
+        n = arena_import(a, r, &place);
     }
     if (n == NULL) {
         return STATUS_NOMEM;
@@ -161,7 +225,7 @@ enum status arena_request(struct arena *a, const struct arena_request *r, vaddr_
     if (!is_valid(r)) {
         return STATUS_INVALID;
     }
-    struct arena_node *n = take_cached(a, r->pages.v, r->align_log2);
+    struct arena_node *n = r->best_fit ? NULL : take_cached(a, r->pages.v, r->align_log2);
     if (n == NULL) {
         return request_cut(a, r, base);
     }
@@ -188,26 +252,18 @@ enum status arena_alloc(struct arena *a, npages_t pages, unsigned align_log2, co
     return STATUS_OK;
 }
 
-/* The range of any state that holds `va`; null: it is outside. */
-static struct arena_node *find(const struct arena *a, vaddr_t va)
+/* May [n's base, end) be handed out? => OK; EXISTS; RANGE: it reaches over the end of a span. */
+static enum status look_at(const struct arena_node *n, uint64_t end)
 {
-    if (va.v < a->base.v || va.v >= a->end.v) {
-        return NULL;
-    }
-    struct arena_node *n = arena_index_find_below(a, va);
-    if (n == NULL) {
-        return a->first;
-    }
-    return va.v < node_end(n) ? n : n->next; /* behind it, up to the next one in the index, is one free range */
-}
-
-/* Is anything in use from `n` on, below `end`? */
-static bool is_used(const struct arena_node *n, uint64_t end)
-{
-    while (n != NULL && n->base.v < end && n->state != ARENA_USED) {
+    uint64_t at = n->base.v;
+    while (n != NULL && n->state != ARENA_USED && n->state != ARENA_SPAN && at < end) {
+        at = node_end(n);
         n = n->next;
     }
-    return n != NULL && n->base.v < end;
+    if (at >= end) {
+        return STATUS_OK;
+    }
+    return n != NULL && n->state == ARENA_USED ? STATUS_EXISTS : STATUS_RANGE;
 }
 
 enum status arena_alloc_at(struct arena *a, vaddr_t base, npages_t pages, const char *tag)
@@ -215,22 +271,24 @@ enum status arena_alloc_at(struct arena *a, vaddr_t base, npages_t pages, const 
     if (!is_page_aligned(base.v) || pages.v == 0 || tag == NULL) {
         return STATUS_INVALID;
     }
-    struct arena_node *n = find(a, base);
+    struct arena_node *n = arena_node_at(a, base);
     if (n == NULL || pages.v > bytes_to_pages_down(a->end.v - base.v).v) {
         return STATUS_RANGE;
     }
     uint64_t end = vaddr_add_pages(base, pages.v).v;
-    if (is_used(n, end)) {
-        return STATUS_EXISTS;
+    enum status s = look_at(n, end);
+    if (s == STATUS_OK && !arena_has_reserve(a)) {
+        if (!get_reserve(a)) {
+            return STATUS_NOMEM;
+        }
+        n = arena_node_at(a, base); /* the span may have gone */
+        s = n == NULL ? STATUS_RANGE : look_at(n, end);
     }
-    if (!arena_has_reserve(a) && !get_reserve(a)) {
-        return STATUS_NOMEM;
-    }
-    if (is_used(find(a, base), end)) {
-        return STATUS_EXISTS;
+    if (s != STATUS_OK) {
+        return s;
     }
     /* Only free and cached ranges are there: cached ones are freed until all is one free range. */
-    while ((n = find(a, base))->state == ARENA_CACHED || node_end(n) < end) {
+    while ((n = arena_node_at(a, base))->state == ARENA_CACHED || node_end(n) < end) {
         uncache(a, n->state == ARENA_CACHED ? n : n->next);
     }
     hand_out(a, arena_cut(a, n, base, pages), tag, 0);
@@ -239,7 +297,7 @@ enum status arena_alloc_at(struct arena *a, vaddr_t base, npages_t pages, const 
 
 __attribute__((noinline)) static enum status wrong_free(const struct arena *a, vaddr_t base)
 {
-    const struct arena_node *n = find(a, base);
+    const struct arena_node *n = arena_node_at(a, base);
     bool inside = n != NULL && n->state == ARENA_USED;
     if (inside) {
         return misuse("arena_free: no used range starts at %#lx, it is inside %s, %lu pages at %#lx", base.v, n->tag,
@@ -257,46 +315,42 @@ enum status arena_free(struct arena *a, vaddr_t base)
     }
     a->used.v -= n->pages.v;
     a->ranges--;
-    struct arena_cache *cache = &a->cache[n->stack];
-    if (cache->count == ARENA_CACHED_EACH) {
-        arena_merge(a, n);
+    if (a->room[n->stack] == 0) {
+        give(a, n);
         return STATUS_OK;
     }
     n->state = ARENA_CACHED;
-    n->peer = cache->top;
-    cache->top = n;
-    cache->count++;
+    n->peer = a->cache[n->stack];
+    a->cache[n->stack] = n;
+    a->room[n->stack]--;
     return STATUS_OK;
 }
 
-bool arena_find(const struct arena *a, vaddr_t va, struct arena_range *out)
-{
-    const struct arena_node *n = find(a, va);
-    if (n == NULL) {
-        return false;
-    }
-    *out = (struct arena_range){.base = n->base, .pages = n->pages};
-    if (n->state == ARENA_USED) {
-        out->tag = n->tag;
-        out->kind = n->kind;
-        return true;
-    }
-    for (const struct arena_node *p = n->prev; p != NULL && p->state != ARENA_USED; p = p->prev) {
-        out->base = p->base;
-        out->pages.v += p->pages.v;
-    }
-    for (n = n->next; n != NULL && n->state != ARENA_USED; n = n->next) {
-        out->pages.v += n->pages.v;
-    }
-    return true;
-}
+static bool is_part(const struct arena_node *n, npages_t pages) { return n != NULL && pages.v < n->pages.v; }
 
-void arena_visit(const struct arena *a, bool (*visit)(void *ctx, const struct arena_range *range), void *ctx)
+enum status arena_free_part(struct arena *a, vaddr_t base, npages_t pages)
 {
-    for (const struct arena_node *n = a->first; n != NULL; n = n->next) {
-        struct arena_range range = {.base = n->base, .pages = n->pages, .tag = n->tag, .kind = n->kind};
-        if (n->state == ARENA_USED && !visit(ctx, &range)) {
-            return;
-        }
+    if (!is_page_aligned(base.v) || pages.v == 0) {
+        return STATUS_INVALID;
     }
+    struct arena_node *n = arena_used_at(a, base, pages);
+    if (is_part(n, pages) && !arena_has_reserve(a)) {
+        if (!get_reserve(a)) {
+            return STATUS_NOMEM;
+        }
+        n = arena_used_at(a, base, pages);
+    }
+    if (n == NULL) {
+        return misuse("arena_free_part: the %lu pages at %#lx are not all in one used range", pages.v, base.v);
+    }
+    if (!is_part(n, pages)) {
+        return arena_free(a, base);
+    }
+    a->used.v -= pages.v;
+    a->ranges += base.v > n->base.v && vaddr_add_pages(base, pages.v).v < node_end(n);
+    n = arena_cut_out(a, n, base, pages);
+    if (a->spans.get != NULL) {
+        arena_retire(a, n);
+    }
+    return STATUS_OK;
 }

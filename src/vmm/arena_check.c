@@ -1,5 +1,5 @@
 /*
- * The arena's validator: ARENA-I1 to I7. The list in address order is the view that the others are held against: the
+ * The arena's validator: ARENA-I1 to I8. The list in address order is the view that the others are held against: the
  * index, the lists by size, the stacks of the cache, the counters.
  */
 #include "vmm/arena_node.h"
@@ -17,34 +17,90 @@ static enum status corrupt(struct sink *out, const char *invariant, uint64_t at,
 /* Counted along the list in address order. */
 struct found {
     uint64_t used_pages, used, cached, free;
+    bool kept; /* the span that is kept was met */
 };
+
+/* Where a tiling has come to: all of the arena, or a span. */
+struct tiling {
+    uint64_t at, end;
+};
+
+/* A mark: the span before it is tiled, and its own is one that the arena may have. */
+static enum status check_mark(const struct arena *a, const struct arena_node *n, struct sink *out, struct tiling *t)
+{
+    const npages_t pages = a->spans.get == NULL ? npages(0) : arena_span_pages(a, n);
+    if (t->at != t->end || n->pages.v != 0 || n->base.v < t->end) {
+        return corrupt(out, "ARENA-I1 nodes end at a span's end", n->base.v, t->at, t->end);
+    }
+    if (pages.v == 0 || (vaddr_page_number(n->base) & (a->spans.pages.v - 1)) != 0 || n->base.v < a->base.v ||
+        n->base.v >= a->end.v || pages.v > bytes_to_pages_down(a->end.v - n->base.v).v) {
+        return corrupt(out, "ARENA-I8 place and size of a span", n->base.v, pages.v, a->spans.pages.v);
+    }
+    *t = (struct tiling){n->base.v, vaddr_add_pages(n->base, pages.v).v};
+    return STATUS_OK;
+}
+
+/* A span that is wholly free is the one that is kept. */
+static enum status check_kept(const struct arena *a, const struct arena_node *n, struct sink *out, struct found *f)
+{
+    const struct arena_node *mark = n->prev;
+    if (n->state != ARENA_FREE || mark == NULL || mark->state != ARENA_SPAN ||
+        n->pages.v != arena_span_pages(a, mark).v) {
+        return STATUS_OK;
+    }
+    f->kept = true;
+    return mark == a->kept && n->pages.v == a->spans.pages.v
+               ? STATUS_OK
+               : corrupt(out, "ARENA-I8 a span that is free is the kept one", n->base.v, n->pages.v,
+                         a->kept == NULL ? 0 : a->kept->base.v);
+}
+
+static enum status check_node(const struct arena *a, const struct arena_node *n, struct sink *out, struct tiling *t,
+                              struct found *f)
+{
+    const struct arena_node *before = n->prev;
+    if (n->state == ARENA_SPAN) {
+        return check_mark(a, n, out, t);
+    }
+    if (n->base.v != t->at || n->pages.v == 0 || n->pages.v > bytes_to_pages_down(t->end - t->at).v) {
+        return corrupt(out, "ARENA-I1 nodes tile the arena", n->base.v, n->pages.v, t->at);
+    }
+    if (before != NULL && before->state == ARENA_FREE && n->state == ARENA_FREE) {
+        return corrupt(out, "ARENA-I2 no two free neighbours", n->base.v, n->pages.v, before->pages.v);
+    }
+    if (n->state == ARENA_USED && n->tag == NULL) {
+        return corrupt(out, "ARENA-I1 what is used has a tag", n->base.v, 0, 1);
+    }
+    if (n->state != ARENA_FREE && arena_index_find(a, n->base) != n) {
+        return corrupt(out, "ARENA-I4 the index has no such range", n->base.v,
+                       ptr_to_vaddr(arena_index_find(a, n->base)).v, ptr_to_vaddr(n).v);
+    }
+    f->used_pages += n->state == ARENA_USED ? n->pages.v : 0;
+    f->used += n->state == ARENA_USED;
+    f->cached += n->state == ARENA_CACHED;
+    f->free += n->state == ARENA_FREE;
+    t->at = node_end(n);
+    return check_kept(a, n, out, f);
+}
 
 static enum status check_list(const struct arena *a, struct sink *out, struct found *f)
 {
-    uint64_t at = a->base.v;
+    struct tiling t = {a->base.v, a->spans.get == NULL ? a->end.v : a->base.v};
     const struct arena_node *before = NULL;
     for (const struct arena_node *n = a->first; n != NULL; before = n, n = n->next) {
-        if (n->base.v != at || n->pages.v == 0 || n->pages.v > bytes_to_pages_down(a->end.v - at).v ||
-            n->prev != before) {
-            return corrupt(out, "ARENA-I1 nodes tile the arena", n->base.v, n->pages.v, at);
+        if (n->prev != before) {
+            return corrupt(out, "ARENA-I1 a node's way back", n->base.v, ptr_to_vaddr(n->prev).v,
+                           ptr_to_vaddr(before).v);
         }
-        if (before != NULL && before->state == ARENA_FREE && n->state == ARENA_FREE) {
-            return corrupt(out, "ARENA-I2 no two free neighbours", n->base.v, n->pages.v, before->pages.v);
+        enum status s = check_node(a, n, out, &t, f);
+        if (s != STATUS_OK) {
+            return s;
         }
-        if (n->state == ARENA_USED && n->tag == NULL) {
-            return corrupt(out, "ARENA-I1 what is used has a tag", n->base.v, 0, 1);
-        }
-        if (n->state != ARENA_FREE && arena_index_find(a, n->base) != n) {
-            return corrupt(out, "ARENA-I4 the index has no such range", n->base.v,
-                           ptr_to_vaddr(arena_index_find(a, n->base)).v, ptr_to_vaddr(n).v);
-        }
-        f->used_pages += n->state == ARENA_USED ? n->pages.v : 0;
-        f->used += n->state == ARENA_USED;
-        f->cached += n->state == ARENA_CACHED;
-        f->free += n->state == ARENA_FREE;
-        at = node_end(n);
     }
-    return at == a->end.v ? STATUS_OK : corrupt(out, "ARENA-I1 nodes end at the arena's end", a->end.v, at, a->end.v);
+    if (f->kept != (a->kept != NULL)) {
+        return corrupt(out, "ARENA-I8 the span that is kept is free", 0, f->kept, a->kept != NULL);
+    }
+    return t.at == t.end ? STATUS_OK : corrupt(out, "ARENA-I1 nodes end at the arena's end", a->end.v, t.at, t.end);
 }
 
 static enum status check_counters(const struct arena *a, struct sink *out, const struct found *f)
@@ -118,28 +174,30 @@ static enum status check_cache(const struct arena *a, struct sink *out, const st
 {
     uint64_t met = 0;
     for (unsigned class = 0; class < ARENA_CACHED_CLASSES; class++) {
-        uint64_t on_stack = class == 0 ? ARENA_CACHED_EACH : 0; /* the stack without room */
-        for (const struct arena_node *n = a->cache[class].top; n != NULL; n = n->peer) {
-            if (++on_stack > ARENA_CACHED_EACH || n->state != ARENA_CACHED || arena_stack(n->pages.v) != class ||
+        const unsigned most = arena_stack_room(class);
+        uint64_t on_stack = 0;
+        for (const struct arena_node *n = a->cache[class]; n != NULL; n = n->peer) {
+            if (++on_stack > most || n->state != ARENA_CACHED || arena_stack(n->pages.v) != class ||
                 n->stack != class) {
                 return corrupt(out, "ARENA-I6 a range on the stack of its class", n->base.v, n->pages.v, class);
             }
         }
-        if (on_stack != a->cache[class].count) {
-            return corrupt(out, "ARENA-I6 ranges on a stack", class, on_stack, a->cache[class].count);
+        if (on_stack + a->room[class] != most) {
+            return corrupt(out, "ARENA-I6 ranges on a stack", class, on_stack, a->room[class]);
         }
-        met += class == 0 ? 0 : on_stack;
+        met += on_stack;
     }
     return met == f->cached ? STATUS_OK : corrupt(out, "ARENA-I6 cached ranges on stacks", 0, met, f->cached);
 }
 
 static enum status check_reserve(const struct arena *a, struct sink *out)
 {
-    uint64_t nodes = 0, indexes = 0;
-    for (const struct arena_node *n = a->spare_nodes; n != NULL && nodes <= a->spare_node_count; n = n->next) {
+    const struct arena_reserve *r = a->reserve;
+    uint64_t nodes = (uint64_t)(r->fresh_end - r->fresh), indexes = 0;
+    for (const struct arena_node *n = r->nodes; n != NULL && nodes <= r->node_count; n = n->next) {
         nodes++;
     }
-    for (const struct arena_index *t = a->spare_indexes; t != NULL && indexes <= a->spare_index_count; t = t->parent) {
+    for (const struct arena_index *t = r->indexes; t != NULL && indexes <= r->index_count; t = t->parent) {
         for (unsigned i = 0; i < INDEX_SLOTS; i++) {
             if (t->word[i] != 0 || t->present != 0) {
                 return corrupt(out, "ARENA-I7 a spare index node is empty", i, t->word[i], 0);
@@ -147,12 +205,12 @@ static enum status check_reserve(const struct arena *a, struct sink *out)
         }
         indexes++;
     }
-    if (nodes != a->spare_node_count) {
-        return corrupt(out, "ARENA-I7 spare nodes", 0, nodes, a->spare_node_count);
+    if (nodes != r->node_count) {
+        return corrupt(out, "ARENA-I7 spare nodes", 0, nodes, r->node_count);
     }
-    return indexes == a->spare_index_count
+    return indexes == r->index_count
                ? STATUS_OK
-               : corrupt(out, "ARENA-I7 spare index nodes", 0, indexes, a->spare_index_count);
+               : corrupt(out, "ARENA-I7 spare index nodes", 0, indexes, r->index_count);
 }
 
 enum status arena_check(const struct arena *a, struct sink *out)

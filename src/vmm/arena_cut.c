@@ -70,8 +70,7 @@ static unsigned next_class(const struct arena *a, unsigned class)
 
 /* ---- Choosing ---- */
 
-/* The place for the request in free range `n`: the lowest, or the highest for a large one. */
-static bool fits(const struct arena_node *n, const struct arena_request *r, vaddr_t *place)
+bool arena_fits(const struct arena_node *n, const struct arena_request *r, vaddr_t *place)
 {
     if (n->pages.v < r->pages.v) {
         return false;
@@ -91,7 +90,7 @@ static struct arena_node *look(const struct arena *a, const struct arena_request
 {
     for (class = next_class(a, class); class < end; class = next_class(a, class + 1)) {
         for (struct arena_node *n = a->classes[class]; n != NULL; n = n->peer) {
-            if (fits(n, r, place)) {
+            if (arena_fits(n, r, place)) {
                 return n;
             }
             if (--looks == 0) {
@@ -102,8 +101,33 @@ static struct arena_node *look(const struct arena *a, const struct arena_request
     return NULL;
 }
 
+/* The smallest free range with a place for the request, of so many looked at; of two of its size the lower one. */
+static struct arena_node *look_for_smallest(const struct arena *a, const struct arena_request *r, vaddr_t *place)
+{
+    struct arena_node *best = NULL;
+    unsigned class = next_class(a, arena_size_class(r->pages.v)), looks = ARENA_LOOKS_MAX;
+    for (; best == NULL && looks > 0 && class < ARENA_CLASSES; class = next_class(a, class + 1)) {
+        for (struct arena_node *n = a->classes[class]; n != NULL && looks > 0; n = n->peer, looks--) {
+            vaddr_t there;
+            const bool is_better = best == NULL || n->pages.v < best->pages.v ||
+                                   (n->pages.v == best->pages.v && n->base.v < best->base.v);
+            if (is_better && arena_fits(n, r, &there)) {
+                best = n;
+                *place = there;
+            }
+        }
+    }
+    return best;
+}
+
 struct arena_node *arena_choose(const struct arena *a, const struct arena_request *r, vaddr_t *place)
 {
+    if (r->best_fit) {
+        struct arena_node *best = look_for_smallest(a, r, place);
+        if (best != NULL) {
+            return best;
+        }
+    }
     /* From `sure` on every range has a place, whatever its address. */
     uint64_t enough = r->pages.v + bytes_to_pages_down(1ULL << r->align_log2).v - 1;
     unsigned own = arena_size_class(r->pages.v), sure = arena_size_class(enough - 1) + 1;
@@ -114,18 +138,17 @@ struct arena_node *arena_choose(const struct arena *a, const struct arena_reques
     unsigned class = next_class(a, sure);
     if (class < ARENA_CLASSES) {
         n = a->classes[class];
-        return fits(n, r, place) ? n : NULL;
+        return arena_fits(n, r, place) ? n : NULL;
     }
     return own < sure ? look(a, r, own, sure, ARENA_LOOKS_MAX, place) : NULL;
 }
 
 /* ---- Cutting and merging ---- */
 
-/* A new node for [base, base + pages) between two neighbours, null at the ends. */
 static inline struct arena_node *insert_between(struct arena *a, struct arena_node *prev, struct arena_node *next,
                                                 vaddr_t base, uint64_t pages)
 {
-    struct arena_node *n = arena_take_node(a);
+    struct arena_node *n = arena_take_node(a->reserve);
     n->next = next;
     n->prev = prev;
     n->base = base;
@@ -143,13 +166,25 @@ static inline void drop(struct arena *a, struct arena_node *n)
         n->next->prev = n->prev;
     }
     *(n->prev != NULL ? &n->prev->next : &a->first) = n->next;
-    arena_spare_node(a, n);
+    arena_spare_node(a->reserve, n);
 }
+
+struct arena_node *arena_insert_between(struct arena *a, struct arena_node *prev, struct arena_node *next, vaddr_t base,
+                                        uint64_t pages)
+{
+    return insert_between(a, prev, next, base, pages);
+}
+
+void arena_drop(struct arena *a, struct arena_node *n) { drop(a, n); }
+void arena_unlist(struct arena *a, struct arena_node *n) { link_out(a, n, arena_size_class(n->pages.v)); }
 
 struct arena_node *arena_cut(struct arena *a, struct arena_node *n, vaddr_t base, npages_t pages)
 {
     uint64_t before = bytes_to_pages_down(base.v - n->base.v).v;
     uint64_t behind = n->pages.v - before - pages.v;
+    if (n->prev == a->kept) {
+        a->kept = NULL; /* something will be used in this span, if it is one */
+    }
     if (before > 0) {
         resize(a, n, before);
         if (behind > 0) {
@@ -174,9 +209,9 @@ void arena_add_free(struct arena *a, struct arena_node *n)
     link_in(a, n, arena_size_class(n->pages.v));
 }
 
-void arena_merge(struct arena *a, struct arena_node *n)
+/* A node in no state becomes free, with its neighbours. => the free range. */
+static inline struct arena_node *join(struct arena *a, struct arena_node *n)
 {
-    arena_index_remove(a, n);
     struct arena_node *prev = n->prev, *next = n->next;
     bool joins_next = next != NULL && next->state == ARENA_FREE;
     if (prev != NULL && prev->state == ARENA_FREE) {
@@ -188,11 +223,50 @@ void arena_merge(struct arena *a, struct arena_node *n)
             drop(a, next);
         }
         resize(a, prev, pages);
-    } else if (joins_next) {
+        return prev;
+    }
+    if (joins_next) {
         next->base = n->base;
         resize(a, next, next->pages.v + n->pages.v);
         drop(a, n);
-    } else {
-        arena_add_free(a, n);
+        return next;
     }
+    arena_add_free(a, n);
+    return n;
+}
+
+struct arena_node *arena_merge(struct arena *a, struct arena_node *n)
+{
+    arena_index_remove(a, n);
+    return join(a, n);
+}
+
+static void set_pages(struct arena_node *n, uint64_t pages)
+{
+    n->pages.v = pages;
+    n->stack = (uint8_t)arena_stack(pages);
+}
+
+struct arena_node *arena_cut_out(struct arena *a, struct arena_node *n, vaddr_t base, npages_t pages)
+{
+    const uint64_t before = bytes_to_pages_down(base.v - n->base.v).v, behind = n->pages.v - before - pages.v;
+    struct arena_node *above = n;
+    if (before > 0) {
+        set_pages(n, before);
+        above = n->next;
+        if (behind > 0) {
+            above = insert_between(a, n, n->next, vaddr_add_pages(base, pages.v), behind);
+            above->tag = n->tag;
+            above->kind = n->kind;
+            above->state = ARENA_USED;
+        }
+    } else {
+        arena_index_remove(a, n); /* it moves to a base of its own */
+        n->base = vaddr_add_pages(base, pages.v);
+    }
+    if (behind > 0) {
+        set_pages(above, behind);
+        arena_index_insert(a, above);
+    }
+    return join(a, insert_between(a, before > 0 ? n : n->prev, above, base, pages.v));
 }

@@ -48,7 +48,7 @@ static void tell_apart(struct arena *a, struct arena_index *t, uint64_t key, str
                        struct arena_node *other)
 {
     do {
-        struct arena_index *below = arena_take_index(a);
+        struct arena_index *below = arena_take_index(a->reserve);
         below->parent = t;
         below->parent_slot = (uint16_t)index_digit(key);
         below->depth = (uint16_t)(t->depth + 1);
@@ -98,6 +98,6 @@ void arena_index_remove(struct arena *a, const struct arena_node *n)
         slot = gone->parent_slot;
         t->word[slot] = 0;
         t->present &= ~(1ULL << slot);
-        arena_spare_index(a, gone);
+        arena_spare_index(a->reserve, gone);
     }
 }

@@ -4,14 +4,15 @@
 
 #include "vmm/arena.h"
 
-enum arena_state { ARENA_FREE, ARENA_USED, ARENA_CACHED };
+/* ARENA_SPAN: no range but the mark that a span begins here; its length is `kind`, in spans of the least size. */
+enum arena_state { ARENA_FREE, ARENA_USED, ARENA_CACHED, ARENA_SPAN };
 
 /* A range. 64 bytes: a cache line, 64 a page. */
 struct arena_node {
     struct arena_node *next, *prev; /* in address order; `next` also links the reserve */
     struct arena_node *peer, *back; /* free: the list of its class; cached: `peer` is the one below on the stack */
     vaddr_t base;
-    npages_t pages;                 /* > 0 */
+    npages_t pages;                 /* > 0; of a mark 0 */
     const char *tag;                /* of what is used */
     unsigned kind;
     uint8_t state;                  /* enum arena_state */
@@ -37,45 +38,55 @@ static_assert(INDEX_SLOTS == 8 * sizeof(uint64_t), "a bit of `present` for each 
 
 /* ---- arena_reserve.c ---- */
 
-enum { ARENA_CUT_NODES = 2 }; /* that a cut takes at most */
+enum {
+    ARENA_CUT_NODES = 2,    /* that a cut takes at most, of free range or used one */
+    ARENA_IMPORT_NODES = 2, /* that a new span takes: the mark, and its free range */
+};
 
-/* All that one allocation may need is in the reserve (arena.c, section 5). */
+/* All that one allocation from what is free, or one partial free, may need is in the reserve (arena.c, section 5). */
 static inline bool arena_has_reserve(const struct arena *a)
 {
-    return a->spare_node_count >= ARENA_CUT_NODES && a->spare_index_count >= a->index_below;
+    const struct arena_reserve *r = a->reserve;
+    return r->node_count >= ARENA_CUT_NODES && r->index_count >= a->index_below;
 }
 
-/* Ask `more` for what is not; it may use the arena: what was found in it before is not. => false: memory is short. */
-bool arena_refill(struct arena *a);
+/*
+ * Ask `more` until the reserve has so many nodes and indexes; it may use the arena: what was found in it before is not.
+ * => false: memory is short.
+ */
+bool arena_refill(struct arena_reserve *r, size_t nodes, size_t indexes);
 
-static inline struct arena_node *arena_take_node(struct arena *a)
+static inline struct arena_node *arena_take_node(struct arena_reserve *r)
 {
-    struct arena_node *n = a->spare_nodes;
-    a->spare_nodes = n->next;
-    a->spare_node_count--;
+    struct arena_node *n = r->nodes;
+    r->node_count--;
+    if (n == NULL) {
+        return r->fresh++;
+    }
+    r->nodes = n->next;
     return n;
 }
 
-static inline void arena_spare_node(struct arena *a, struct arena_node *n)
+static inline void arena_spare_node(struct arena_reserve *r, struct arena_node *n)
 {
-    n->next = a->spare_nodes;
-    a->spare_nodes = n;
-    a->spare_node_count++;
+    n->next = r->nodes;
+    r->nodes = n;
+    r->node_count++;
 }
 
-static inline struct arena_index *arena_take_index(struct arena *a)
+static inline struct arena_index *arena_take_index(struct arena_reserve *r)
 {
-    struct arena_index *t = a->spare_indexes;
-    a->spare_indexes = t->parent;
-    a->spare_index_count--;
+    struct arena_index *t = r->indexes;
+    r->indexes = t->parent;
+    r->index_count--;
     return t;
 }
 
-static inline void arena_spare_index(struct arena *a, struct arena_index *t)
+static inline void arena_spare_index(struct arena_reserve *r, struct arena_index *t)
 {
-    t->parent = a->spare_indexes;
-    a->spare_indexes = t;
-    a->spare_index_count++;
+    t->parent = r->indexes;
+    r->indexes = t;
+    r->index_count++;
 }
 
 /* ---- arena_index.c: used and cached ranges by their bases ---- */
@@ -112,6 +123,13 @@ struct arena_node *arena_index_find_below(const struct arena *a, vaddr_t va);
 void arena_index_insert(struct arena *a, struct arena_node *n);
 void arena_index_remove(struct arena *a, const struct arena_node *n);
 
+/* ---- arena_find.c ---- */
+
+/* The range of any state that holds `va`; null: it is outside. */
+struct arena_node *arena_node_at(const struct arena *a, vaddr_t va);
+/* The used range that holds all of [base, base + pages); null: none. */
+struct arena_node *arena_used_at(const struct arena *a, vaddr_t base, npages_t pages);
+
 /* ---- arena_cut.c: free ranges by size ---- */
 
 /* => 1 ... ARENA_CLASSES - 1 for 1 ... 2^36 pages; it does not fall when `pages` grow. */
@@ -125,8 +143,14 @@ static inline unsigned arena_size_class(uint64_t pages)
     return coarse * steps + (unsigned)(pages >> coarse);
 }
 
-/* The stack of the cache for ranges of so many pages: 0, which has no room, for large ones. */
-static inline unsigned arena_stack(uint64_t pages) { return pages < ARENA_LARGE_PAGES ? arena_size_class(pages) : 0; }
+/* The stack of the cache for ranges of so many pages: 0, which has no room, for those that are not cached. */
+static inline unsigned arena_stack(uint64_t pages) { return pages <= ARENA_CACHED_PAGES ? arena_size_class(pages) : 0; }
+/* Ranges that a stack takes at most. */
+static inline unsigned arena_stack_room(unsigned stack)
+{
+    return stack == 0 ? 0 : stack < arena_size_class(ARENA_LARGE_PAGES) ? ARENA_CACHED_EACH : ARENA_CACHED_LARGE_EACH;
+}
+static_assert(ARENA_CACHED_CLASSES - 1 <= UINT8_MAX, "a stack's number is a byte of a node");
 
 /* A free range for the request, and the place in it; null: none. The request is valid, its pages fit the arena. */
 struct arena_node *arena_choose(const struct arena *a, const struct arena_request *r, vaddr_t *place);
@@ -137,7 +161,30 @@ struct arena_node *arena_choose(const struct arena *a, const struct arena_reques
 struct arena_node *arena_cut(struct arena *a, struct arena_node *n, vaddr_t base, npages_t pages);
 /* A node whose neighbours are not free is free from now on. */
 void arena_add_free(struct arena *a, struct arena_node *n);
-/* A range of the index, on no stack, is free from now on, merged with its neighbours. */
-void arena_merge(struct arena *a, struct arena_node *n);
+/* A range of the index, on no stack, is free from now on, merged with its neighbours. => the free range. */
+struct arena_node *arena_merge(struct arena *a, struct arena_node *n);
+/*
+ * [base, base + pages), a part of used range `n` but not all of it, is free from now on; what lies above it is a used
+ * range like `n`. The reserve is there. => the free range.
+ */
+struct arena_node *arena_cut_out(struct arena *a, struct arena_node *n, vaddr_t base, npages_t pages);
+/* The place for the request in free range `n`: the lowest, or the highest for a large one. */
+bool arena_fits(const struct arena_node *n, const struct arena_request *r, vaddr_t *place);
+/* A new node for [base, base + pages) between two neighbours, null at the ends; and back to the reserve. */
+struct arena_node *arena_insert_between(struct arena *a, struct arena_node *prev, struct arena_node *next, vaddr_t base,
+                                        uint64_t pages);
+void arena_drop(struct arena *a, struct arena_node *n);
+/* Free range `n` is on no list from now on. */
+void arena_unlist(struct arena *a, struct arena_node *n);
+
+/* ---- arena_spans.c ---- */
+
+/* A span with a place for the request. => its free range; null: there is none, or no memory for nodes. */
+struct arena_node *arena_import(struct arena *a, const struct arena_request *r, vaddr_t *place);
+/* `n`, free, was merged: if it is a whole span, it goes back, or is kept when none is. */
+void arena_retire(struct arena *a, struct arena_node *n);
+/* The span that is kept goes back. */
+void arena_give_up_kept(struct arena *a);
+npages_t arena_span_pages(const struct arena *a, const struct arena_node *mark);
 
 #endif

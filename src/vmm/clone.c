@@ -11,12 +11,14 @@
 #include "vmm/large.h"
 #include "vmm/map.h"
 
-enum { BATCH = 32 };
+enum { BATCH = 40 }; /* 64 MiB wherever it begins, and some more */
 
 struct unit {
     vaddr_t va;
     unsigned level; /* of the entry that names the table */
+    bool is_open;   /* the entry is the space's own to close: nobody shared it before */
     pte_t entry;
+    uint64_t pages, tables; /* behind it, that the space's figures have so far */
 };
 
 struct clone {
@@ -27,7 +29,7 @@ struct clone {
     unsigned count;
     bool scans;                       /* look into PDs */
     uint64_t cuts;                    /* tables that cutting the large pages met takes */
-    bool marks;                       /* close the entries that are met, leave what is behind them out of the figures */
+    bool is_all;                      /* the units at hand are all there are, and nothing has changed since the look */
     uint64_t made[PAGING_LEVELS + 1]; /* by level: the part for which a missing table was counted last, and one */
 };
 
@@ -63,18 +65,6 @@ static enum status scan_directory(struct clone *k, struct cursor *c, uint64_t *p
     return STATUS_OK;
 }
 
-/* The entry that names the unit's table: others see what is behind it from now on. */
-static void close_entry(struct clone *k, struct cursor *c, unsigned level, uint64_t pages, uint64_t tables)
-{
-    pte_t e = c->entry[level];
-    trust_no_more(c->vmm, e);
-    window_store(c->vmm, c->window, c->at[level], level, entry_with_count((pte_t){e.v & ~PTE_W}, COUNT_SEVERAL));
-    /* The pages behind it, and the window pages that show its tables: these have lost W too. */
-    gather_all(c->vmm, c->va, (struct vmm_cpus){c->cpus.mask | c->space->reached.mask});
-    from_of(k)->pages.v -= pages;
-    from_of(k)->tables.v -= tables;
-}
-
 /* The unit is (in) a large page that is to be cut. */
 static void count_cut(struct clone *k, const struct cursor *c, unsigned level)
 {
@@ -96,38 +86,51 @@ static enum status add_unit(struct clone *k, struct cursor *c, unsigned level)
     } else if (level == 3 && k->scans) {
         s = scan_directory(k, c, &pages, &tables);
     }
-    if (s == STATUS_OK && k->marks && (c->closed == 0 || c->closed < level)) {
-        close_entry(k, c, level, pages, tables);
-    }
-    k->unit[k->count++] = (struct unit){c->va, level, has_table ? c->entry[level] : (pte_t){0}};
+    const bool is_open = c->closed == 0 || c->closed < level;
+    k->unit[k->count++] =
+        (struct unit){c->va, level, is_open, has_table ? c->entry[level] : (pte_t){0}, pages, tables};
     return s;
 }
 
-/* The next units, at most BATCH. => OK, none: the end; SHARED; CORRUPT */
+/* What the cursor has found. *level: of the entry that was looked at. => OK; SHARED */
+static enum status look_at(struct clone *k, struct cursor *c, unsigned *level)
+{
+    const uint64_t whole = level_span_pages(3);
+    const bool is_large = cursor_is_large(c);
+    const bool is_whole = pages_to_span_end(c->va, 3) == whole && whole <= k->pages - k->done;
+    *level = c->level > 1 && !is_large ? c->level : 2;
+    if (is_whole && (c->level <= 2 || is_large)) {
+        *level = 3;
+        return add_unit(k, c, 3);
+    }
+    return is_large || (c->level == 1 && cursor_count(c) > 0) ? add_unit(k, c, 2) : STATUS_OK;
+}
+
+/*
+ * The next units, at most BATCH. One cursor goes from PT to PT; behind a PD that is a unit it starts anew. => OK, none:
+ * the end; SHARED; CORRUPT
+ */
 static enum status collect(struct clone *k)
 {
     enum status s = STATUS_OK;
+    struct cursor c;
+    bool goes_on = false;
     k->count = 0;
     pair_show(&k->pair, from_of(k));
     while (s == STATUS_OK && k->done < k->pages && k->count < BATCH) {
-        const vaddr_t at = vaddr_add_pages(k->va, k->done);
-        struct cursor c;
-        cursor_start(&c, CURSOR_READ, k->pair.vmm, from_of(k), at, 1);
+        if (!goes_on) {
+            cursor_start(&c, CURSOR_LOOK, k->pair.vmm, from_of(k), vaddr_add_pages(k->va, k->done),
+                         k->pages - k->done);
+        }
         (void)cursor_next(&c);
         if (c.is_corrupt) {
             return STATUS_CORRUPT;
         }
-        const uint64_t whole = level_span_pages(3);
-        const bool is_large = cursor_is_large(&c), is_whole = pages_to_span_end(at, 3) == whole &&
-                                                              whole <= k->pages - k->done;
-        unsigned level = c.level > 1 && !is_large ? c.level : 2;
-        if (is_whole && (c.level <= 2 || is_large)) {
-            level = 3;
-            s = add_unit(k, &c, level);
-        } else if (is_large || (c.level == 1 && cursor_count(&c) > 0)) {
-            s = add_unit(k, &c, level);
-        }
-        k->done += pages_to_span_end(at, level);
+        unsigned level;
+        s = look_at(k, &c, &level);
+        const uint64_t rest = pages_to_span_end(c.va, level);
+        goes_on = c.pages == rest;
+        k->done += rest;
     }
     return s;
 }
@@ -138,6 +141,18 @@ static enum status collect_from_start(struct clone *k)
     return collect(k);
 }
 
+/* After the look: those at hand, if they are all; else the first ones again, and the next. => false: no more */
+static bool first_batch(struct clone *k, enum status *s)
+{
+    *s = k->is_all ? STATUS_OK : collect_from_start(k);
+    return *s == STATUS_OK && k->count > 0;
+}
+static bool next_batch(struct clone *k, enum status *s)
+{
+    *s = k->is_all ? STATUS_OK : collect(k);
+    return !k->is_all && *s == STATUS_OK && k->count > 0;
+}
+
 /* Nothing may be mapped in the other space. => OK; EXISTS; SHARED; CORRUPT */
 static enum status check_free(const struct clone *k)
 {
@@ -146,7 +161,7 @@ static enum status check_free(const struct clone *k)
     if (to_of(k)->keeps_tables) {
         free_empty_tables(k->pair.vmm, to_of(k), k->va, k->pages);
     }
-    cursor_start(&c, CURSOR_READ, k->pair.vmm, to_of(k), k->va, k->pages);
+    cursor_start(&c, CURSOR_LOOK, k->pair.vmm, to_of(k), k->va, k->pages);
     while (cursor_next(&c)) {
         if (c.is_corrupt) {
             return STATUS_CORRUPT;
@@ -161,17 +176,26 @@ static enum status check_free(const struct clone *k)
     return STATUS_OK;
 }
 
+static bool is_same_part(vaddr_t a, vaddr_t b, unsigned level)
+{
+    return vaddr_page_number(a) >> level_span_log2(level) == vaddr_page_number(b) >> level_span_log2(level);
+}
+
 /* Tables that the batch needs in the other space and that are not counted yet. */
 static uint64_t count_missing(struct clone *k)
 {
     uint64_t tables = 0;
     pair_show(&k->pair, to_of(k));
     for (unsigned i = 0; i < k->count; i++) {
+        const struct unit *u = &k->unit[i];
         struct cursor c;
-        cursor_start(&c, CURSOR_READ, k->pair.vmm, to_of(k), k->unit[i].va, 1);
+        if (i > 0 && u->level == u[-1].level && is_same_part(u->va, u[-1].va, u->level + 1)) {
+            continue; /* in the same table as the one before */
+        }
+        cursor_start(&c, CURSOR_LOOK, k->pair.vmm, to_of(k), u->va, 1);
         (void)cursor_next(&c);
-        for (unsigned level = c.level; level > k->unit[i].level; level--) {
-            const uint64_t part = vaddr_page_number(k->unit[i].va) >> level_span_log2(level);
+        for (unsigned level = c.level; level > u->level; level--) {
+            const uint64_t part = vaddr_page_number(u->va) >> level_span_log2(level);
             tables += k->made[level] != part + 1;
             k->made[level] = part + 1;
         }
@@ -188,12 +212,12 @@ static enum status look(struct clone *k, npages_t *tables)
         k->made[level] = 0;
     }
     k->scans = true;
-    k->marks = false;
     k->cuts = 0;
-    s = s == STATUS_OK ? collect_from_start(k) : s;
-    while (s == STATUS_OK && k->count > 0) {
+    k->is_all = false;
+    bool more = s == STATUS_OK && first_batch(k, &s);
+    k->is_all = more && k->done == k->pages;
+    for (; more; more = next_batch(k, &s)) {
         tables->v += count_missing(k);
-        s = collect(k);
     }
     tables->v += k->cuts;
     return s;
@@ -225,7 +249,7 @@ static void cut_large_pages(struct clone *k)
     for (uint64_t done = 0; done < k->pages;) {
         const vaddr_t at = vaddr_add_pages(k->va, done);
         struct cursor c;
-        cursor_start(&c, CURSOR_READ, k->pair.vmm, from_of(k), at, 1);
+        cursor_start(&c, CURSOR_LOOK, k->pair.vmm, from_of(k), at, 1);
         (void)cursor_next(&c);
         if (cursor_is_large(&c)) {
             large_split(&c);
@@ -243,8 +267,8 @@ static enum status change_references(struct clone *k, uint64_t *n, bool retains)
     struct pmm *pmm = k->pair.vmm->pmm;
     uint64_t changed = 0;
     k->scans = false;
-    enum status s = collect_from_start(k);
-    while (s == STATUS_OK && k->count > 0) {
+    enum status s;
+    for (bool more = first_batch(k, &s); more; more = next_batch(k, &s)) {
         for (unsigned i = 0; i < k->count; i++, changed++) {
             const pfn_t table = pte_pfn(k->unit[i].entry);
             if (!retains && changed == *n) {
@@ -256,33 +280,71 @@ static enum status change_references(struct clone *k, uint64_t *n, bool retains)
                 return s;
             }
         }
-        s = collect(k);
     }
     *n = changed;
     return s;
 }
 
+/* Others see what is behind the units' entries from now on. */
+static void close_batch(struct clone *k)
+{
+    struct vmm *vmm = k->pair.vmm;
+    struct space *from = from_of(k);
+    bool closes = false;
+    pair_show(&k->pair, from);
+    for (unsigned i = 0; i < k->count; i++) {
+        const struct unit *u = &k->unit[i];
+        if (!u->is_open) {
+            continue;
+        }
+        const enum window w = window_for(vmm, from, u->va);
+        const pte_t closed = entry_with_count((pte_t){u->entry.v & ~PTE_W}, COUNT_SEVERAL);
+        trust_no_more(vmm, u->entry);
+        window_store(vmm, w, window_entry(w, u->va, u->level), u->level, closed);
+        from->pages.v -= u->pages;
+        from->tables.v -= u->tables;
+        closes = true;
+    }
+    if (closes) { /* the pages behind them, and the window pages that show their tables: these have lost W too */
+        gather_all(vmm, k->va, (struct vmm_cpus){from->cpus.mask | from->reached.mask});
+    }
+}
+
+/* The other space names them too: a cursor to the first in a table, and the count of that when it is left. */
+static void link_batch(struct clone *k)
+{
+    struct vmm *vmm = k->pair.vmm;
+    struct cursor c;
+    pair_show(&k->pair, to_of(k));
+    for (unsigned i = 0; i < k->count; i++) {
+        const struct unit *u = &k->unit[i];
+        const pte_t e = entry_with_count(pte_make(pte_pfn(u->entry), PTE_P | PTE_U), COUNT_SEVERAL);
+        if (i > 0 && u->level == u[-1].level && is_same_part(u->va, u[-1].va, u->level + 1)) {
+            window_store(vmm, c.window, window_entry(c.window, u->va, u->level), u->level, e);
+            cursor_count_at(&c, u->level + 1, 1);
+            continue;
+        }
+        if (i > 0) {
+            (void)cursor_next(&c);
+        }
+        cursor_start(&c, CURSOR_LOOK, vmm, to_of(k), u->va, 1);
+        (void)cursor_next(&c);
+        cursor_make_tables_to(&c, u->level);
+        cursor_link(&c, u->level, e);
+    }
+    (void)cursor_next(&c);
+}
+
 /* Cannot fail: all is promised and retained. */
 static void link_all(struct clone *k)
 {
-    struct vmm *vmm = k->pair.vmm;
-    k->scans = k->marks = true;
-    enum status s = collect_from_start(k);
-    while (s == STATUS_OK && k->count > 0) {
-        pair_show(&k->pair, to_of(k));
-        for (unsigned i = 0; i < k->count; i++) {
-            const struct unit *u = &k->unit[i];
-            struct cursor c;
-            cursor_start(&c, CURSOR_READ, vmm, to_of(k), u->va, 1);
-            (void)cursor_next(&c);
-            cursor_make_tables_to(&c, u->level);
-            const pte_t e = pte_make(pte_pfn(u->entry), PTE_P | PTE_U);
-            cursor_link(&c, u->level, entry_with_count(e, COUNT_SEVERAL));
-            (void)cursor_next(&c);
-        }
-        s = collect(k);
+    enum status s;
+    k->scans = true;
+    for (bool more = first_batch(k, &s); more; more = next_batch(k, &s)) {
+        close_batch(k);
+        link_batch(k);
     }
-    gather_flush(vmm);
+    gather_flush(k->pair.vmm);
 }
 
 static enum status clone_range(struct clone *k)
@@ -296,6 +358,7 @@ static enum status clone_range(struct clone *k)
     if (k->cuts > 0) {
         cut_large_pages(k);
         tables.v -= k->cuts;
+        k->is_all = false;
     }
     uint64_t retained = 0;
     s = change_references(k, &retained, true);
@@ -312,8 +375,11 @@ static enum status clone_range(struct clone *k)
 
 enum status vmm_clone(struct vmm *vmm, struct space *from, struct space *to, vaddr_t va, npages_t pages)
 {
-    enum status s = request_check(vmm, from, va, pages, "vmm_clone");
-    s = s == STATUS_OK ? request_check(vmm, to, va, pages, "vmm_clone") : s;
+    /* The first part begins with addresses that are never mapped: it is shared with them. */
+    const uint64_t skip = va.v == 0 && pages.v >= level_span_pages(2) ? vaddr_page_number(vaddr(LAYOUT_USER_FIRST)) : 0;
+    const vaddr_t first = vaddr_add_pages(va, skip);
+    enum status s = request_check(vmm, from, first, npages(pages.v - skip), "vmm_clone");
+    s = s == STATUS_OK ? request_check(vmm, to, first, npages(pages.v - skip), "vmm_clone") : s;
     if (s != STATUS_OK || is_kernel_half(va)) {
         return s == STATUS_OK ? STATUS_RANGE : s;
     }

@@ -47,7 +47,9 @@ static pte_t copied_leaf(pte_t leaf, pte_t link)
     if ((leaf.v & PTE_OWNED) != 0) {
         v = (v & ~PTE_W) | PTE_COW | ((leaf.v & PTE_W) != 0 ? PTE_COW_WRITE : 0);
     }
-    return (pte_t){narrows ? v & ~(PTE_W | PTE_COW_WRITE) : v};
+    v = narrows ? v & ~(PTE_W | PTE_COW_WRITE) : v;
+    const bool both = (v & PTE_XD) == 0 && (v & (PTE_W | PTE_COW_WRITE)) != 0;
+    return (pte_t){both ? v : v & ~PTE_WX};
 }
 
 /* The entry of a copy of level 1 or 2 is no more. */
@@ -249,7 +251,7 @@ static enum status count_tables(struct vmm *vmm, struct space *space, vaddr_t va
     struct cursor c;
     uint64_t directory = 0;
     tables->v = 0;
-    cursor_start(&c, CURSOR_READ, vmm, space, va, pages.v);
+    cursor_start(&c, CURSOR_LOOK, vmm, space, va, pages.v);
     while (cursor_next(&c)) {
         if (c.is_corrupt) {
             return STATUS_CORRUPT;
@@ -268,7 +270,7 @@ static enum status own_range(struct vmm *vmm, struct space *space, vaddr_t va, n
     while (done < pages.v) {
         const vaddr_t at = vaddr_add_pages(va, done);
         struct cursor c;
-        cursor_start(&c, CURSOR_READ, vmm, space, at, 1);
+        cursor_start(&c, CURSOR_LOOK, vmm, space, at, 1);
         (void)cursor_next(&c);
         if (c.is_corrupt) {
             return STATUS_CORRUPT;

@@ -79,7 +79,7 @@ static inline bool entry_is_corrupt(pte_t e, unsigned level)
         return true;
     }
     if (entry_is_large(e, level)) { /* the frame must be aligned; bit 12 is the PAT bit, which we leave 0 */
-        return (e.v & PTE_FRAME_MASK & (level_span_bytes(level) - 1)) != 0 || (e.v & LEAF_UNUSED_MASK) != 0;
+        return (e.v & PTE_FRAME_MASK & (level_span_bytes(level) - 1)) != 0 || (e.v & LEAF_UNUSED_MASK & ~PTE_WX) != 0;
     }
     bool is_odd = (e.v & ENTRY_BORROWED) != 0 && (!entry_is_shared(e) || level == PAGING_LEVELS);
     return (e.v & TABLE_UNUSED_MASK) != 0 || is_odd;

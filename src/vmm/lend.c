@@ -202,6 +202,7 @@ static enum status link_loan(const struct pair *p, struct vmm_loan *loan, npages
     (void)cursor_next(&c);
     loan->next = loan->lender->loans;
     loan->lender->loans = loan;
+    loan->borrower->borrowed++;
     return STATUS_OK;
 }
 
@@ -262,6 +263,7 @@ static void forget(struct vmm_loan *loan)
         at = &(*at)->next;
     }
     *at = loan->next;
+    loan->borrower->borrowed--;
     loan->lender = loan->borrower = NULL;
     loan->next = NULL;
 }
@@ -384,7 +386,8 @@ enum status loans_end_all(struct vmm *vmm, struct space *borrower)
 {
     enum status s = STATUS_OK, all = STATUS_OK;
     struct vmm_loan *loan;
-    while (s == STATUS_OK && (loan = loan_find(vmm, borrower, vaddr(0), HALF_PAGES)) != NULL) {
+    while (s == STATUS_OK && borrower->borrowed > 0 &&
+           (loan = loan_find(vmm, borrower, vaddr(0), HALF_PAGES)) != NULL) {
         s = withdraw(vmm, loan, "space_destroy");
         if (s == STATUS_CORRUPT) {
             all = s;

@@ -192,19 +192,6 @@ enum status map_fresh(struct vmm *vmm, struct space *space, vaddr_t va, npages_t
     return s;
 }
 
-enum status vmm_map(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights)
-{
-    if ((rights & MAP_FLAGS) != 0) {
-        return map_fresh_flagged(vmm, space, va, pages, rights, true);
-    }
-    enum status s = request_check(vmm, space, va, pages, "vmm_map");
-    if (s != STATUS_OK) {
-        return s;
-    }
-    s = request_check_rights(va, rights);
-    return s == STATUS_OK ? map_fresh(vmm, space, va, pages, rights, true) : s;
-}
-
 static void release_all(struct vmm *vmm, pfn_t first, uint64_t frames)
 {
     for (uint64_t i = 0; i < frames; i++) {
@@ -214,9 +201,13 @@ static void release_all(struct vmm *vmm, pfn_t first, uint64_t frames)
     }
 }
 
-/* One reference for each of [first, first + pages), all or none. */
-static enum status retain_all(struct vmm *vmm, pfn_t first, uint64_t pages)
+/* One reference for each of [first, first + pages), all or none; the zero frame only for copy on write. */
+static enum status retain_all(struct vmm *vmm, pfn_t first, uint64_t pages, uint64_t bits)
 {
+    pfn_t zero; /* everybody's: protect could make it writable */
+    if ((bits & PTE_COW) == 0 && pmm_zero_frame(vmm->pmm, &zero) == STATUS_OK && zero.v - first.v < pages) {
+        return STATUS_INVALID;
+    }
     for (uint64_t i = 0; i < pages; i++) {
         enum status s = pmm_retain(vmm->pmm, pfn_add(first, i));
         if (s != STATUS_OK) {
@@ -234,7 +225,7 @@ static enum status retain_all(struct vmm *vmm, pfn_t first, uint64_t pages)
 static inline struct typed_leaves claim_frames(struct vmm *vmm, pfn_t first, uint64_t pages, uint64_t bits)
 {
     if ((bits & PTE_OWNED) != 0) {
-        return (struct typed_leaves){retain_all(vmm, first, pages), bits};
+        return (struct typed_leaves){retain_all(vmm, first, pages, bits), bits};
     }
     return device_leaves_come(vmm, first, pages, bits);
 }
@@ -298,12 +289,38 @@ __attribute__((noinline)) static enum status map_foreign(struct vmm *vmm, struct
     return map_through(vmm, space, WINDOW_FOREIGN, (struct given){va, first, pages, bits, NULL});
 }
 
+enum status map_given(struct vmm *vmm, struct space *space, enum window w, struct given g)
+{
+    if (!is_one_pt(g.va, npages(g.pages))) {
+        return map_range(vmm, space, g, (struct spot){.level = 0});
+    }
+    return map_through(vmm, space, w, g);
+}
+
+enum status vmm_map(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights)
+{
+    if ((rights & MAP_FLAGS) != 0) {
+        return map_fresh_flagged(vmm, space, va, pages, rights, true);
+    }
+    enum status s = request_check(vmm, space, va, pages, "vmm_map");
+    if (s != STATUS_OK) {
+        return s;
+    }
+    s = request_check_rights(va, rights);
+    if (s != STATUS_OK) {
+        return s;
+    }
+    pfn_t frame;
+    return pages.v == 1 ? map_page(vmm, space, va, rights, &frame) : map_fresh(vmm, space, va, pages, rights, true);
+}
+
 enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages,
                            unsigned rights, bool own)
 {
-    if ((rights & MAP_FLAGS) != 0) {
+    if ((rights & MAP_NOT_PLAIN) != 0) {
         return map_frames_flagged(vmm, space, va, first, pages, rights, own);
     }
+    rights &= ~(unsigned)VMM_WRITE_EXECUTE; /* it is not there: what is only done for it is left out */
     enum window w = WINDOW_OWN;
     enum status s = map_check_given(vmm, space, va, first, pages, rights);
     if (s == STATUS_OK) {

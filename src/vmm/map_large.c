@@ -197,6 +197,9 @@ enum status map_frames_flagged(struct vmm *vmm, struct space *space, vaddr_t va,
                                unsigned flags, bool own)
 {
     const unsigned sizes = flags & VMM_SIZES, rights = flags & ~(unsigned)MAP_FLAGS;
+    if ((flags & VMM_COPY) != 0) {
+        return map_copies(vmm, space, va, first, pages, flags & ~(unsigned)VMM_COPY, own);
+    }
     const uint64_t within = (vaddr_page_number(va) | first.v) & (PAGES_PER_2M - 1);
     const bool is_one = (flags & MAP_FLAGS) == VMM_2M && pages.v == PAGES_PER_2M && within == 0 && !own;
     enum status s = map_check_given(vmm, space, va, first, pages, rights);

@@ -41,6 +41,9 @@ struct given {
 /* Any range, to the end of the edit. `spot`: what is read already, where its level is not 0. */
 enum status map_range(struct vmm *vmm, struct space *space, struct given g, struct spot spot);
 
+/* The same in an edit that has begun, by the short way where the range is behind one PT that is known. */
+enum status map_given(struct vmm *vmm, struct space *space, enum window w, struct given g);
+
 /* Arguments of vmm_map_frames, flags left out of `rights`. => OK; as vmm.h says. */
 static inline enum status map_check_given(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages,
                                           unsigned rights)
@@ -53,9 +56,17 @@ static inline enum status map_check_given(struct vmm *vmm, struct space *space, 
     return s != STATUS_OK || fits ? s : STATUS_RANGE;
 }
 
+/* ---- map_page.c ---- */
+
+/* One fresh page, all arguments being good; to the end of the edit. => as vmm_map */
+enum status map_page(struct vmm *vmm, struct space *space, vaddr_t va, unsigned rights, pfn_t *frame);
+/* vmm_map_frames with VMM_COPY, which is left out of `rights`. */
+enum status map_copies(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages, unsigned rights,
+                       bool own);
+
 /* ---- map_large.c: the two calls with flags beside the rights: page sizes, cache types, global ---- */
 
-enum { MAP_FLAGS = VMM_SIZES | REQUEST_FLAGS };
+enum { MAP_FLAGS = VMM_SIZES | REQUEST_FLAGS, MAP_NOT_PLAIN = MAP_FLAGS | VMM_COPY | VMM_WRITE_EXECUTE };
 
 /* `zeroed`: as map_fresh */
 enum status map_fresh_flagged(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned flags,

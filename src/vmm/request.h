@@ -26,11 +26,13 @@ static inline enum status request_check(struct vmm *vmm, struct space *space, va
     return is_simple ? STATUS_OK : request_check_all(vmm, space, va, pages, call);
 }
 
-/* May pages at `va` (checked) have these rights? => OK; INVALID. */
+/* May pages at `va` (checked) have these rights, or VMM_WRITE_EXECUTE beside them? => OK; INVALID. */
 static inline enum status request_check_rights(vaddr_t va, unsigned rights)
 {
-    const unsigned known = VMM_READ | VMM_WRITE | VMM_EXECUTE | VMM_USER, both = VMM_WRITE | VMM_EXECUTE;
-    bool ok = (rights & ~known) == 0 && (rights & both) != both && !((rights & VMM_USER) != 0 && is_kernel_half(va));
+    const unsigned known = VMM_READ | VMM_WRITE | VMM_EXECUTE | VMM_USER | VMM_WRITE_EXECUTE,
+                   both = VMM_WRITE | VMM_EXECUTE;
+    bool ok = (rights & ~known) == 0 && (rights & (both | VMM_WRITE_EXECUTE)) != both &&
+              !((rights & VMM_USER) != 0 && is_kernel_half(va));
     return ok ? STATUS_OK : STATUS_INVALID;
 }
 
@@ -41,11 +43,15 @@ enum { REQUEST_FLAGS = VMM_WRITE_COMBINING | VMM_UNCACHED | VMM_GLOBAL };
 uint64_t request_flags_to_bits(vaddr_t va, unsigned flags, bool own);
 
 /* The bits of a leaf with these rights, and back: the rights that one entry allows (VMM_*), to be ANDed over a walk. */
-#define RIGHTS_BITS (PTE_W | PTE_U | PTE_XD)
+#define RIGHTS_BITS (PTE_W | PTE_U | PTE_XD | PTE_WX)
 static inline uint64_t rights_to_bits(unsigned rights)
 {
-    return ((rights & VMM_WRITE) != 0 ? PTE_W : 0) | ((rights & VMM_USER) != 0 ? PTE_U : 0) |
-           ((rights & VMM_EXECUTE) != 0 ? 0 : PTE_XD);
+    const unsigned by_name = VMM_WRITE | VMM_EXECUTE | VMM_WRITE_EXECUTE;
+    const uint64_t bits = ((rights & VMM_WRITE) != 0 ? PTE_W : 0) | ((rights & VMM_USER) != 0 ? PTE_U : 0) |
+                          ((rights & VMM_EXECUTE) != 0 ? 0 : PTE_XD);
+    /* Rare: a branch not taken is two instructions, the bit computed would be five. */
+    return __builtin_expect((rights & VMM_WRITE_EXECUTE) != 0, 0) && (rights & by_name) == by_name ? bits | PTE_WX
+                                                                                                  : bits;
 }
 unsigned bits_to_rights(pte_t e);
 

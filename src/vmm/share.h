@@ -45,6 +45,12 @@ static inline pte_t cow_leaf_with(pte_t old, uint64_t bits)
     return (pte_t){(old.v & ~(RIGHTS_BITS | PTE_COW_WRITE)) | (bits & ~PTE_W) | write};
 }
 
+/* Any leaf with other rights. */
+static inline pte_t with_rights(pte_t leaf, uint64_t bits)
+{
+    return (leaf.v & PTE_COW) != 0 ? cow_leaf_with(leaf, bits) : (pte_t){(leaf.v & ~RIGHTS_BITS) | bits};
+}
+
 /*
  * The space dies: the stretch is behind a table that it shares for copy on write. This parent goes, and the stretch is
  * all that the entry covered.

@@ -50,13 +50,15 @@ static enum status adopt_tables(struct vmm *vmm)
     return STATUS_OK;
 }
 
-enum status vmm_init(struct vmm *vmm, struct pmm *pmm) { return vmm_init_with(vmm, pmm, vaddr_to_ptr); }
+enum status vmm_init(struct vmm *vmm, struct pmm *pmm) { return vmm_init_with(vmm, pmm, vaddr_to_ptr, ptr_to_vaddr); }
 
-enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vaddr_t page))
+enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vaddr_t page),
+                          vaddr_t (*address)(const void *pointer))
 {
     *vmm = (struct vmm){
         .pmm = pmm,
         .pointer = pointer,
+        .address = address,
         .frames_end = arch_frames_end(),
         .space_count = 1,
         .next_id = 1,
@@ -111,7 +113,8 @@ enum status space_create(struct vmm *vmm, struct space *space)
     if (space == NULL) {
         return misuse("space_create: no struct to make a space of");
     }
-    if (space == &vmm->kernel || find_before(vmm, space) != NULL) {
+    /* One that lives says so: only then is it looked for. */
+    if (space == &vmm->kernel || (space->vmm == vmm && find_before(vmm, space) != NULL)) {
         return misuse("space_create: the struct at %p is space %u, which was not destroyed", (void *)space, space->id);
     }
     pfn_t root;

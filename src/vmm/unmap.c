@@ -291,11 +291,6 @@ enum status vmm_unmap(struct vmm *vmm, struct space *space, vaddr_t va, npages_t
     return s;
 }
 
-static inline pte_t with_rights(pte_t leaf, uint64_t bits)
-{
-    return (leaf.v & PTE_COW) != 0 ? cow_leaf_with(leaf, bits) : (pte_t){(leaf.v & ~RIGHTS_BITS) | bits};
-}
-
 /* A walker has set accessed or dirty since the leaf was loaded, and may set the other: what it sets stays (R19). */
 __attribute__((noinline)) static void replace_again(vaddr_t entry, pte_t now, uint64_t bits)
 {

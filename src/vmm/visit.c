@@ -1,5 +1,6 @@
 /* Questions: the walk to one address, and all mappings of a stretch. */
 #include "vmm/edit.h"
+#include "vmm/large.h"
 #include "vmm/request.h"
 #include "vmm/walk.h"
 
@@ -51,6 +52,97 @@ enum status vmm_translate(struct vmm *vmm, struct space *space, vaddr_t va, stru
         out->address = paddr(leaf_address(last, c.level) | (va.v & (out->page_bytes - 1)));
     }
     return s;
+}
+
+/*
+ * What a CPU would find, entry by entry: tables with all rights, present, no large page. No more is asked of an entry
+ * here: nothing is written. => false: something else is on the way.
+ */
+__attribute__((always_inline)) static inline bool peek_leaf(struct vmm *vmm, enum window w, vaddr_t va, pte_t *leaf)
+{
+    const uint64_t mask = TABLE_BITS_USER | PTE_XD | PTE_PS | ENTRY_BORROWED | TABLE_UNUSED_MASK;
+    const vaddr_t first = window_entry(w, va, 1), second = window_above(first), third = window_above(second),
+                  top = window_above(third);
+    unsigned loads = 1;
+    window_use(vmm, w, top, PAGING_LEVELS);
+    if ((arch_table_load(top).v & mask) == TABLE_BITS_USER) {
+        loads = 2;
+        window_use(vmm, w, third, 3);
+        if ((arch_table_load(third).v & mask) == TABLE_BITS_USER) {
+            loads = 3;
+            window_use(vmm, w, second, 2);
+            if ((arch_table_load(second).v & mask) == TABLE_BITS_USER) {
+                loads = PAGING_LEVELS;
+                window_use(vmm, w, first, 1);
+                *leaf = arch_table_load(first);
+            }
+        }
+    }
+    vmm->counters.table_loads += loads;
+    return loads == PAGING_LEVELS;
+}
+
+/* A shared table, a large page, nothing, an odd entry: what the cursor finds, with the rights on the way. */
+static enum status leaf_behind(struct vmm *vmm, struct space *space, vaddr_t va, pte_t *leaf)
+{
+    struct cursor c;
+    cursor_start(&c, CURSOR_READ, vmm, space, va, 1);
+    if (!cursor_next(&c) || c.is_corrupt) {
+        return STATUS_CORRUPT;
+    }
+    pte_t e = c.level == 1 ? window_load(vmm, c.window, c.at[1], 1) : c.entry[c.level];
+    for (unsigned level = c.level; level > 1 && pte_is_present(e); level--) {
+        e = large_part(e, level, table_index(va, level - 1));
+    }
+    unsigned rights = ALL_RIGHTS;
+    for (unsigned level = PAGING_LEVELS; level > c.level; level--) {
+        rights &= bits_to_rights(c.entry[level]);
+    }
+    if (pte_is_present(e)) {
+        e.v &= (rights & VMM_WRITE) != 0 ? ~0ULL : ~PTE_W;
+        e.v |= (rights & VMM_EXECUTE) != 0 ? 0 : PTE_XD;
+        *leaf = e;
+    }
+    return STATUS_OK;
+}
+
+/* Nobody edits: one CPU runs, or else the locks say so. */
+static inline bool is_alone(const struct vmm *vmm, const struct space *space)
+{
+    return vmm->editing == NULL && !space->table_lock.shared;
+}
+
+/* Any way but the shortest. */
+__attribute__((noinline)) static enum status find_leaf(struct vmm *vmm, struct space *space, vaddr_t va, pte_t *leaf)
+{
+    if (space == vmm->foreign.space && is_alone(vmm, space) && peek_leaf(vmm, WINDOW_FOREIGN, va, leaf)) {
+        return STATUS_OK;
+    }
+    va = vaddr_page(va);
+    enum status s = question_begin(vmm, space, va, "vmm_leaf");
+    if (s != STATUS_OK) {
+        return s;
+    }
+    *leaf = (pte_t){0};
+    const bool found = window_for(vmm, space, va) == WINDOW_OWN ? peek_leaf(vmm, WINDOW_OWN, va, leaf)
+                                                                : peek_leaf(vmm, WINDOW_FOREIGN, va, leaf);
+    s = found ? STATUS_OK : leaf_behind(vmm, space, va, leaf);
+    question_end(vmm, space, va);
+    return s;
+}
+
+enum status vmm_leaf(struct vmm *vmm, struct space *space, vaddr_t va, pte_t *leaf)
+{
+    if (space == NULL || space->vmm != vmm) {
+        return request_check_space(vmm, space, "vmm_leaf");
+    }
+    if (va.v - LAYOUT_USER_FIRST >= LAYOUT_USER_END - LAYOUT_USER_FIRST) {
+        return STATUS_RANGE;
+    }
+    if (space == vmm->current && is_alone(vmm, space) && peek_leaf(vmm, WINDOW_OWN, va, leaf)) {
+        return STATUS_OK;
+    }
+    return find_leaf(vmm, space, va, leaf);
 }
 
 struct visitor {

@@ -14,9 +14,11 @@
  *           entries; others carry none; only PTs of a space that keeps tables are empty
  *   VMM-I2  slot 511 of every PML4 names itself; slot 510 is 0 in every PML4 but where it is open
  *   VMM-I3  the kernel slots of every PML4 are the same four entries
- *   VMM-I4  every table frame and every frame of an owned leaf is in use in the PMM
- *   VMM-I5  no leaf is both writable and executable; entries that name tables take no right away, unless they share
- *           them, and let user mode only into the user half; leaves marked for copy on write are not writable
+ *   VMM-I4  every table frame and every frame of an owned leaf is in use in the PMM; the zero frame only behind leaves
+ *           marked for copy on write
+ *   VMM-I5  no leaf is both writable and executable, but those marked as asked for so; entries that name tables take no
+ *           right away, unless they share them, and let user mode only into the user half; leaves marked for copy on
+ *           write are not writable
  *   VMM-I6  each space's page and table counts are the numbers of its present leaves, in pages of 4 KiB, and of its
  *           tables
  *   VMM-I7  temporary slots in use are never neighbours, and are exactly those of the stack
@@ -48,7 +50,7 @@
 enum vmm_rights { /* reading is always included in a mapping */
     VMM_READ = 1 << 0,
     VMM_WRITE = 1 << 1,
-    VMM_EXECUTE = 1 << 2, /* never together with VMM_WRITE */
+    VMM_EXECUTE = 1 << 2, /* together with VMM_WRITE only where VMM_WRITE_EXECUTE asks for it */
     VMM_USER = 1 << 3,
 };
 
@@ -95,6 +97,7 @@ struct space {
     struct space *next;   /* all spaces, in order of id */
     unsigned waiting;     /* edits of it that wait for memory: it must not go */
     struct vmm_loan *loans; /* of tables that it lends (vmm_share.h) */
+    unsigned borrowed;    /* loans of others' tables to it */
 };
 
 #include "vmm/vmm_types.h"
@@ -110,9 +113,10 @@ struct space {
 enum status vmm_init(struct vmm *vmm, struct pmm *pmm);
 /*
  * The same where a kernel page is not a pointer of the same value (a simulated machine): `pointer` gives the C
- * pointer to a mapped page.
+ * pointer to a mapped page, `address` the way back from a pointer into a page that it was asked for.
  */
-enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vaddr_t page));
+enum status vmm_init_with(struct vmm *vmm, struct pmm *pmm, void *(*pointer)(vaddr_t page),
+                          vaddr_t (*address)(const void *pointer));
 
 /* ---- Spaces ---- */
 
@@ -140,8 +144,8 @@ struct space *space_find(struct vmm *vmm, unsigned id);
  * For all of these: `va` canonical and page-aligned, pages > 0, the range inside the user part (LAYOUT_USER_FIRST..END
  * without the hole) of `space`, or for space 0 also the kernel arena (LAYOUT_ARENA_BASE..LAYOUT_KERNEL_END).
  *
- *   INVALID  unaligned, empty, overflowing, unknown rights, write and execute together, VMM_USER in the kernel half
- *            (the user half goes with and without it)
+ *   INVALID  unaligned, empty, overflowing, unknown rights, write and execute together without VMM_WRITE_EXECUTE,
+ *            VMM_USER in the kernel half (the user half goes with and without it)
  *   RANGE    non-canonical, a window, any other kernel address, the kernel half of a space but 0
  *   MISUSE   (reported) not a space of this VMM; called by a visitor
  *   SHARED   an edit behind a table that is borrowed, or shared for copy on write; or a large page where such a table,
@@ -166,6 +170,11 @@ struct space *space_find(struct vmm *vmm, unsigned id);
  * large pages in one call. VMM_LARGE takes small pages where no run of frames is to be had.
  */
 enum status vmm_map(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights);
+/*
+ * vmm_map of one page, *frame being what is there then: what a fault that wants a fresh page needs. No promise, one
+ * look where the PT is there.
+ */
+enum status vmm_map_page(struct vmm *vmm, struct space *space, vaddr_t va, unsigned rights, pfn_t *frame);
 /* Beside the rights, for vmm_map_frames and, where it is said, vmm_map. */
 enum vmm_map_flags {
     VMM_WRITE_COMBINING = 1 << 8, /* stores may be gathered and reordered (framebuffers). No RAM of the PMM */
@@ -173,6 +182,10 @@ enum vmm_map_flags {
     VMM_LARGE = 1 << 10,          /* pages of 2 MiB and 1 GiB where they fit (vmm_large.h); vmm_map too */
     VMM_2M = 1 << 11,             /* pages of 2 MiB throughout: address, length and frame aligned; vmm_map too */
     VMM_1G = VMM_2M << 1,         /* of 1 GiB; vmm_map too */
+    VMM_COPY = 1 << 14,           /* for copy on write: not writable, a right to write waits for vmm_own_page(). Owned
+                                     frames, the zero frame too, in 4 KiB pages of the user half */
+    VMM_WRITE_EXECUTE = 1 << 15,  /* VMM_WRITE and VMM_EXECUTE together are meant; allowed with any rights. vmm_map and
+                                     vmm_protect too */
     VMM_GLOBAL = 1 << 13,         /* kept over CR3 loads: the kernel half only; vmm_map too */
 };
 
@@ -180,9 +193,9 @@ enum vmm_map_flags {
  * The frames [first, first + pages). `own`: retain each (PMM frames in use), release at unmap; else they are just
  * mapped (MMIO, ROM).
  * => as vmm_map; RANGE also for frames that the CPU has no address for; MISUSE and LIMIT as pmm_retain; INVALID also
- * for flags that exclude each other, and a cache type for owned frames; CONFLICT: another cache type than RAM has, or
- * than one of the frames is mapped with; LIMIT (noted): VMM_CACHE_RANGES. N + P1 stores (+ 1 a table made), no INVLPG
- * in our own tables.
+ * for flags that exclude each other, a cache type for owned frames, and the zero frame owned without VMM_COPY;
+ * CONFLICT: another cache type than RAM has, or than one of the frames is mapped with; LIMIT (noted):
+ * VMM_CACHE_RANGES. N + P1 stores (+ 1 a table made), no INVLPG in our own tables.
  */
 enum status vmm_map_frames(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t first, npages_t pages,
                            unsigned rights, bool own);
@@ -199,6 +212,17 @@ enum status vmm_unmap(struct vmm *vmm, struct space *space, vaddr_t va, npages_t
  * frame may have other users through copies waits for vmm_own_page().
  */
 enum status vmm_protect(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights);
+
+/*
+ * The same for what is mapped of the range; pages that are not are left out, and none need be there. To unmap all that
+ * an entry covers whose table is shared for copy on write, this parent goes (no copy, no memory). So who gets SHARED
+ * from an unmap makes the first and the last page's tables the space's own (vmm_unshare), no more. => OK; NOMEM: a
+ * large page lies over an end; SHARED as vmm_unmap: of tables that the range covers in part, or that are protected, or
+ * borrowed, and only where something is mapped there. O(tables + entries of present tables); nothing for what is
+ * absent.
+ */
+enum status vmm_unmap_present(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages);
+enum status vmm_protect_present(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights);
 
 /* ---- Questions ---- */
 
@@ -218,6 +242,13 @@ struct vmm_walk {
  * space of this VMM. At most 4 loads. The window addresses are good until another space is named in a call.
  */
 enum status vmm_translate(struct vmm *vmm, struct space *space, vaddr_t va, struct vmm_walk *out);
+
+/*
+ * The leaf that maps `va` (anywhere in the user half), as one of a 4 KiB page: of a large page its part; with PTE_W and
+ * PTE_XD as the whole walk leaves them. 0: nothing is mapped. Upper entries are believed as a CPU believes them, the
+ * PMM is not asked. => OK, *leaf is set; RANGE, MISUSE, CORRUPT as vmm_translate. 4 loads where a table is there.
+ */
+enum status vmm_leaf(struct vmm *vmm, struct space *space, vaddr_t va, pte_t *leaf);
 
 struct vmm_mapping {
     vaddr_t base;

@@ -86,8 +86,9 @@ static void check_frames(struct checker *k, pte_t e, vaddr_t va, unsigned level)
         const enum pmm_state state = pmm_query(k->vmm->pmm, frame).state;
         if (state == PMM_STATE_RUN && frames - i >= PAGES_PER_2M && frame.v % PAGES_PER_2M == 0) {
             i += PAGES_PER_2M - 1;
-        } else if (state != PMM_STATE_USED && state != PMM_STATE_RUN) {
-            complain(k, "VMM-I4: %#lx owns frame %#lx, which is %s", va.v, frame.v, pmm_state_name(state));
+        } else if (state == PMM_STATE_ZERO ? (e.v & PTE_COW) == 0 : state != PMM_STATE_USED && state != PMM_STATE_RUN) {
+            complain(k, "VMM-I4: %#lx owns frame %#lx, which is %s, by the entry %#lx", va.v, frame.v,
+                     pmm_state_name(state), e.v);
         }
     }
 }
@@ -105,15 +106,19 @@ static void check_cache(struct checker *k, const struct found_table *t, pte_t e,
 static void check_leaf(struct checker *k, const struct found_table *t, pte_t e, vaddr_t va)
 {
     const unsigned rights = t->rights & bits_to_rights(e);
-    if ((rights & VMM_WRITE) != 0 && (rights & VMM_EXECUTE) != 0) {
+    const bool is_both = (e.v & PTE_XD) == 0 && (e.v & (PTE_W | PTE_COW_WRITE)) != 0;
+    if ((rights & VMM_WRITE) != 0 && (rights & VMM_EXECUTE) != 0 && (e.v & PTE_WX) == 0) {
         complain(k, "VMM-I5: %#lx is writable and executable, entry %#lx", va.v, e.v);
+    }
+    if ((e.v & PTE_WX) != 0 && !is_both) {
+        complain(k, "VMM-I5: the entry %#lx of %#lx says writable and executable, and is not both", e.v, va.v);
     }
     const uint64_t cow = e.v & (PTE_COW | PTE_COW_WRITE | PTE_W);
     if ((cow & PTE_COW) != 0 ? (cow & PTE_W) != 0 : (cow & PTE_COW_WRITE) != 0) {
         complain(k, "VMM-I5: the entry %#lx of %#lx is marked for copy on write, and is writable or not marked", e.v,
                  va.v);
     }
-    if ((e.v & LEAF_UNUSED_MASK & ~PTE_COW_WRITE) != 0) {
+    if ((e.v & LEAF_UNUSED_MASK & ~(PTE_COW_WRITE | PTE_WX)) != 0) {
         complain(k, "VMM-I5: the entry %#lx of %#lx has bits that are no rights", e.v, va.v);
     }
     if ((e.v & PTE_OWNED) != 0) {

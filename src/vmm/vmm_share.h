@@ -53,8 +53,9 @@ enum status vmm_withdraw(struct vmm *vmm, struct vmm_loan *loan);
 
 /*
  * Share the tables for [va, va + pages) of `from` with `to`, at the same address, for copy on write: whole parts of the
- * highest level (1 GiB, 2 MiB) for which there is a table. va and pages are multiples of 2 MiB; what is not mapped
- * stays so; large pages in it are demoted first. Three stores a table, and one flush of `from`.
+ * highest level (1 GiB, 2 MiB) for which there is a table. va and pages are multiples of 2 MiB (va 0 too, though the
+ * first 64 KiB are never mapped); what is not mapped stays so; large pages in it are demoted first. Three stores a
+ * table, and one flush of `from`.
  * => OK; EXISTS: something is mapped in `to`; SHARED: a part is lent or borrowed; NOMEM: nothing changed; LIMIT as
  * pmm_retain: nothing changed but large pages; INVALID also one space twice; RANGE, MISUSE, CORRUPT as vmm_map.
  */

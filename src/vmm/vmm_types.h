@@ -83,6 +83,7 @@ struct vmm {
     unsigned temp_count;                  /* temporary slots in use: [0, temp_count) */
     struct arena arena;                   /* the kernel's addresses */
     void *(*pointer)(vaddr_t page);       /* to a mapped kernel page */
+    vaddr_t (*address)(const void *pointer); /* and back */
     pfn_t frames_end;                     /* no frame has this number or a higher one: an entry could not name it */
     npages_t node_pages;                  /* frames of the arena's nodes, and of their tables */
     vaddr_t node_next;                    /* where the next one will be */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "bench/arena_play.h"
+#include "bench/arena_spaces.h"
 #include "bench/bed.h"
 #include "bench/bench.h"
 #include "vmm/arena_node.h"
@@ -32,7 +33,9 @@ enum {
     LEVELS = (ARENA_PAGES_LOG2_MAX + INDEX_DIGIT - 1) / INDEX_DIGIT,
     LIST = 3,  /* into or out of the list of a class: the head, and the nodes on both sides */
     WORDS = 3, /* of the class maps that two lists have, and the one over them */
-    PAGES = PAGE_BYTES / sizeof(struct arena_node) + PAGE_BYTES / sizeof(struct arena_index) + LEVELS, /* one each */
+    /* A page of index nodes with the nodes in its rest, and one of nodes, which stays as it is but for the last. */
+    PAGES = PAGE_BYTES / sizeof(struct arena_index) +
+            PAGE_BYTES % sizeof(struct arena_index) / sizeof(struct arena_node) + 2 + LEVELS,
     MERGE = LEVELS + 3 + 3 * LIST + WORDS, /* out of the index; the range and its neighbours, out of and into lists */
     CHOOSE = 2 * (ARENA_LOOKS + 1) + ARENA_CLASS_WORDS + 1,
     CUT = 2 * LEVELS + 4 + 3 * LIST + WORDS,
@@ -41,7 +44,9 @@ enum {
     STEPS_FREE = 1 + MERGE,
     STEPS_FIND = 2 * LEVELS + 2,
     /* All that is cached merged, and the looks before that and after it. */
-    STEPS_LAST_RESORT = STEPS_ALLOC + ARENA_CACHED_CLASSES * ARENA_CACHED_EACH * MERGE + 2 * ARENA_LOOKS_MAX,
+    SMALL_CLASSES = (ARENA_LARGE_PAGES_LOG2 - ARENA_STEPS_LOG2 + 1) << ARENA_STEPS_LOG2,
+    CACHED = SMALL_CLASSES * ARENA_CACHED_EACH + (ARENA_CACHED_CLASSES - SMALL_CLASSES) * ARENA_CACHED_LARGE_EACH,
+    STEPS_LAST_RESORT = STEPS_ALLOC + ARENA_CACHED_CLASSES + CACHED * MERGE + 2 * ARENA_LOOKS_MAX,
 };
 
 static bool add(const char *subject, const char *workload, const char *unit, double value, uint64_t gate)
@@ -155,4 +160,5 @@ void bench_arena(const struct bench_options *options)
             run_workload(&workloads[i], options);
         }
     }
+    arena_spaces(options);
 }

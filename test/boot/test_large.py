@@ -9,7 +9,7 @@ PAGES_2M, PAGES_1G = 512, 512 * 512
 
 def commands(space):
     return [
-        "space new",
+        "space new tables",
         f"map {space} 0x40000000 {2 * PAGES_2M} rw 2m",
         f"pt {space}",
         f"query 0x40234567 {space}",
@@ -31,7 +31,7 @@ def sizes(text):
 
 @pytest.mark.cairn(labels="qemu", seconds=60)
 def test_large_pages_are_mapped_cut_and_taken_away_by_the_monitor():
-    first = ["space new", "space free 1", "mem -j"]  # the heap keeps the page that the struct was in
+    first = ["space new tables", "space free 1", "mem -j"]  # the heap keeps the page that the struct was in
     ended = run_cairn("--memory", "256M", "--exec", "; ".join([*first, *commands(2), "mem -j"])).need_success()
     whole, cut = (sizes(part) for part in ended.log.split("result pt 2: ok")[:2])
     assert whole["0000000040000000"] == "2 MiB" and "0000000040201000" not in whole
@@ -45,7 +45,8 @@ def test_large_pages_are_mapped_cut_and_taken_away_by_the_monitor():
 def test_a_cpu_without_1_gib_pages_says_so_and_does_with_2_mib():
     for cpu, can in (("max", True), ("max,-pdpe1gb", False)):
         ended = run_cairn(
-            "--memory", "3G", "--cpu", cpu, "--exec", f"space new; map 1 0x8000000000 {PAGES_1G} rw 1g; pt 1; check"
+            "--memory", "3G", "--cpu", cpu,
+            "--exec", f"space new tables; map 1 0x8000000000 {PAGES_1G} rw 1g; pt 1; check",
         )
         told = f"result map 1 0x8000000000 {PAGES_1G} rw 1g: " + ("ok" if can else "failed")
         assert told in ended.log.splitlines(), ended.log[-2000:]

@@ -73,6 +73,10 @@ FAULTS = {
         r"walk: PML4E \[  0\] = 0{16}  stops here: not present",
     ],
     "user-page": [r"walk: PTE .*leaf, 4 KiB\nwalk: a user page: SMAP keeps the kernel from it", r"r--, user, to 0x"],
+    "user-untouched": [
+        r"cannot read 0x0000000000600000: nothing is mapped there \(kernel mode\)",
+        r"place: the private user part\nplace: in a range of space 1, 16 pages at 0x600000",
+    ],
     "reserved-bit": [r"a reserved bit is set in an entry", r"walk: PTE .*  stops here: a reserved bit is set"],
     "self-window": [r"place: the self window: the PTE of 0xffff807ffffff000, whose table is not there"],
     "heap-overflow": [

@@ -90,7 +90,7 @@ def test_pt_merges_what_continues_and_parts_what_differs(monitor):
         (USER + 2 * PAGE_BYTES, frame + 2 * PAGE_BYTES, 3),
     ]
     # The global user part, and an address of the kernel's by hand.
-    monitor.ask("map 1 0x400000000000 1 r")
+    assert monitor.ask("map 1 global 1 r")[0].startswith("mapped: space 1, 0000400000000000, 1 pages")
     monitor.ask(f"map 0 {ARENA:#x} 2")
     listed = rows(monitor.ask("pt 1"), below=1 << 64)
     assert [(va, pages, rights, owner) for va, _, pages, rights, owner in listed if va in (0x400000000000, ARENA)] == [
@@ -176,6 +176,8 @@ def test_query_and_who_tell_what_is_behind_an_address(monitor):
     frame = row[1] + PAGE_BYTES
     assert monitor.ask(f"query {USER + PAGE_BYTES + 5:#x} 1") == [
         f"{USER + PAGE_BYTES + 5:016x} in space 1: r-xu",
+        f"  mapping {USER:016x}, 3 pages, 12 KiB, r-xu of rwxu, by hand: private",
+        f"  sharers 1, frame 0x{frame:x}",
         f"  range   {USER:016x}, 3 pages, 12 KiB, mapped in pages of 4 KiB",
         "  object  private, anonymous: its own frames",
         "  cache   WB",
@@ -238,7 +240,7 @@ def test_who_knows_addresses_that_no_page_can_have_and_frames_that_are_not_there
 def test_spaces_are_listed_made_entered_and_taken_away(monitor):
     (kernel,) = monitor.json("spaces -j")["spaces"]
     assert kernel["id"] == 0 and kernel["current"] and kernel["root"] % PAGE_BYTES == 0
-    assert monitor.ask("space new")[0].startswith("space 1: root 0x")
+    assert monitor.ask("space new tables")[0].startswith("space 1: root 0x")
     monitor.ask(f"map 1 {USER:#x} 600 r")
     monitor.ask("map 1 0x7f0000000000 1")
     first, second = monitor.json("spaces -j")["spaces"]
@@ -272,7 +274,7 @@ def test_spaces_are_listed_made_entered_and_taken_away(monitor):
 def test_counters_count_from_the_last_reset(monitor):
     names = {"boot_ticks", "frames_allocated", "frames_freed", "table_loads", "table_stores", "invlpg", "cr3_loads"}
     names |= {"ipis", "faults"}
-    monitor.ask("space new")
+    monitor.ask("space new tables")
     for _ in range(20):  # idle time zeroes frames until its pool is full: that counts, and ends
         monitor.ask("counters reset")
         zero = monitor.json("counters -j")
@@ -289,6 +291,7 @@ def test_counters_count_from_the_last_reset(monitor):
     assert dict(line.split() for line in monitor.ask("counters")) == {k: str(v) for k, v in after.items()}
 
 
+NO_MEMORY = "map 1 0x50000000 1000000"
 REFUSED = [
     # not canonical
     ("map 1 0x800000000000 1", "map: outside the range served: 0000800000000000, 1 pages: not canonical"),
@@ -331,7 +334,7 @@ REFUSED = [
     ("unmap 1 0x40003000 1", "unmap: nothing there"),
     ("unmap 1 0x40002000 2", "unmap: nothing there"),
     ("protect 1 0x40002000 2 r", "protect: nothing there"),
-    ("map 1 0x50000000 1000000", "map: out of memory"),
+    (NO_MEMORY, "map: out of memory"),
     # spaces, numbers, usage
     ("map 7 0x40010000 1", "there is no space 7"),
     ("pt 9", "there is no space 9"),
@@ -356,8 +359,9 @@ REFUSED = [
 
 def test_what_is_refused_is_said_in_words_and_changes_nothing(monitor):
     """One machine for all: its spaces, its memory and its tables are the same after each."""
-    monitor.ask("space new")
+    monitor.ask("space new tables")
     monitor.ask(f"map 1 {USER:#x} 3")
+    assert monitor.ask(NO_MEMORY)[-1] == "failed"  # what caches keep goes when memory is short: now, once
 
     def state():
         return monitor.json("spaces -j"), monitor.json("mem -j"), rows(monitor.ask("pt 1"), below=1 << 64)

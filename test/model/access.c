@@ -294,8 +294,22 @@ static char *access_slowly(struct model *m, vaddr_t va, enum model_kind kind, pf
     return model_frame(m, *frame);
 }
 
+static char *access_plainly(struct model *m, vaddr_t va, enum model_kind kind, pfn_t *frame)
+{
+    const struct model_walk now = walk_memory(m, va);
+    if (!permits(m, va, kind, &now)) {
+        return NULL;
+    }
+    mark_walk(m, va, &now, kind);
+    *frame = pte_pfn(now.leaf);
+    return model_frame(m, *frame);
+}
+
 static char *access_page(struct model *m, vaddr_t va, bool write, pfn_t *frame)
 {
+    if (m->is_plain) {
+        return access_plainly(m, va, write ? MODEL_WRITE : MODEL_READ, frame);
+    }
     const struct model_hit *h = find_hit(m, va, write);
     if (h != NULL) {
         *frame = h->frame;

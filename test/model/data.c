@@ -14,6 +14,22 @@ static pfn_t frame_of(const struct model *m, const void *at)
     return pfn(bytes_to_pages_down((uint64_t)((const char *)at - m->memory_base)).v);
 }
 
+void *model_pointer(vaddr_t page)
+{
+    struct model *m = model_machine;
+    void *at = model_access(m, page, true);
+    if (at != NULL) {
+        m->shown[frame_of(m, at).v] = vaddr_page(page);
+    }
+    return at;
+}
+
+vaddr_t model_address(const void *pointer)
+{
+    const struct model *m = model_machine;
+    return vaddr_add(m->shown[frame_of(m, pointer).v], page_offset_bytes(ptr_to_vaddr(pointer).v));
+}
+
 void model_write64(struct model *m, vaddr_t va, uint64_t value)
 {
     const void *at = model_access(m, va, true);

@@ -4,15 +4,13 @@
 #include "model/model.h"
 #include "unit/test.h"
 
-static void *pointer(vaddr_t page) { return model_access(model_machine, page, true); }
-
 struct vmm *test_vmm(void)
 {
     static struct vmm vmm;
     struct model *m = model_start(64 * MIB);
     model_global_pages(m, true);
-    return test_expect(vmm_init_with(&vmm, &m->pmm, pointer) == STATUS_OK,
-                       "vmm_init_with(&vmm, &m->pmm, pointer) == STATUS_OK", __FILE__, __LINE__)
+    return test_expect(vmm_init_with(&vmm, &m->pmm, model_pointer, model_address) == STATUS_OK,
+                       "vmm_init_with(&vmm, &m->pmm, model_pointer, model_address) == STATUS_OK", __FILE__, __LINE__)
                ? &vmm
                : NULL;
 }

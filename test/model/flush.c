@@ -235,6 +235,9 @@ paddr_t model_root(const struct model *m)
 static void drop_page(struct model *m, unsigned pcid, vaddr_t va, bool globals_too, uint64_t upper)
 {
     struct model_cpu *cpu = current(m);
+    if (m->is_plain) {
+        return; /* nothing is held */
+    }
     m->clock++;
     page_flushed(m, cpu, va, pcid);
     if (globals_too && keeps_globals(m, cpu)) {

@@ -186,7 +186,7 @@ static struct model_table *make_table(struct model *m, pfn_t frame)
 
 void history_add_role(struct model *m, pfn_t frame, unsigned level)
 {
-    if (frame.v >= m->ram.v) {
+    if (frame.v >= m->ram.v || m->is_plain) {
         return; /* nothing to be read there; rules.c complains */
     }
     struct model_table *t = make_table(m, frame);

@@ -140,6 +140,7 @@ struct model *model_start(uint64_t ram_bytes)
     m->ram = bytes_to_pages_down(ram_bytes);
     m->memory_base = test_port_pages(m->ram.v);
     m->touched = host_memory(m, m->ram.v * sizeof *m->touched);
+    m->shown = host_memory(m, m->ram.v * sizeof *m->shown);
     m->variant = model_intel;
     m->random = ram_bytes;
     m->clock = 1;
@@ -168,6 +169,13 @@ void model_end(void)
     }
     free(m);
     model_machine = NULL;
+}
+
+void model_be_plain(struct model *m)
+{
+    history_end(m);
+    history_start(m);
+    m->is_plain = true;
 }
 
 void model_want_violations(struct model *m) { m->violations_wanted = true; }

@@ -110,6 +110,7 @@ struct model {
     npages_t ram;      /* frames [0, ram) */
     char *memory_base; /* host memory behind all of it, reserved, not used */
     bool *touched;     /* by frame: used; before that it is garbage */
+    vaddr_t *shown;    /* by frame: the page that model_pointer was asked for last */
     struct model_variant variant;
     struct model_history *history;
     struct model_cpu *cpu; /* MODEL_CPUS */
@@ -120,6 +121,7 @@ struct model {
     bool is_zeroing;          /* ... the frame `zeroing` for the PMM's pool: nobody's, but touched */
     pfn_t zeroing;
     bool pmm_stands;          /* frames' states are checked from then on */
+    bool is_plain;            /* nothing is remembered or judged: model_be_plain */
     unsigned temporary_cpu;   /* whose temporary mappings are in use: others may hold translations, never used */
     bool windows_handed_over; /* the foreign slot may pass from CPU to CPU (R17 is not judged) */
     pfn_t boot_root, image_pt;
@@ -153,6 +155,12 @@ extern struct model *model_machine;
 struct model *model_start(uint64_t ram_bytes);
 void model_end(void);
 
+/*
+ * From here on the MMU is a plain one: memory says what an access finds, at once. For machines that are too large to be
+ * judged: with n spaces each change of a kernel table may be held by way of n roots. Nothing is said of invalidations.
+ */
+void model_be_plain(struct model *m);
+
 /* From here on violations are counted, not failures of the test. */
 void model_want_violations(struct model *m);
 
@@ -179,6 +187,9 @@ void model_use_cpu(struct model *m, unsigned cpu);
  */
 void *model_access(struct model *m, vaddr_t va, bool write);
 uint64_t model_read64(struct model *m, vaddr_t va);
+/* For vmm_init_with: a kernel page as the host has it, and the way back for a pointer into such a page. */
+void *model_pointer(vaddr_t page);
+vaddr_t model_address(const void *pointer);
 void model_write64(struct model *m, vaddr_t va, uint64_t value);
 /* Compare and exchange, in one: what walkers set meanwhile is not lost. => stored; else *old is what is there. */
 bool model_replace64(struct model *m, vaddr_t va, uint64_t *old, uint64_t value);

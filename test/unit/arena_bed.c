@@ -41,6 +41,20 @@ void arena_bed_give(struct arena_bed *bed, uint64_t page)
     EXPECT_EQ(arena_free(&bed->arena, arena_bed_page(bed, page)), STATUS_OK);
 }
 
+uint64_t arena_bed_cached(const struct arena_bed *bed, uint64_t pages)
+{
+    const unsigned stack = arena_stack(pages);
+    return arena_stack_room(stack) - bed->arena.room[stack];
+}
+
+struct arena_reserve arena_bed_hide_nodes(struct arena *a)
+{
+    const struct arena_reserve whole = *a->reserve;
+    a->reserve->nodes = a->reserve->fresh = a->reserve->fresh_end = NULL;
+    a->reserve->node_count = 0;
+    return whole;
+}
+
 bool arena_bed_is_sound(const struct arena_bed *bed)
 {
     static char text[256];
@@ -51,4 +65,16 @@ bool arena_bed_is_sound(const struct arena_bed *bed)
         test_note("%s", text);
     }
     return sound;
+}
+
+void arena_bed_expect_broken(const struct arena *a, const char *invariant)
+{
+    static char text[256];
+    struct buffer_sink b;
+    buffer_sink_init(&b, text, sizeof text);
+    EXPECT_EQ(arena_check(a, &b.sink), STATUS_CORRUPT);
+    if (!EXPECT(strncmp(text, invariant, strlen(invariant)) == 0)) {
+        test_note("expected %s, got: %s", invariant, text);
+    }
+    EXPECT_EQ(arena_check(a, NULL), STATUS_CORRUPT);
 }

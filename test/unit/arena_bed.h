@@ -31,7 +31,13 @@ static inline vaddr_t arena_bed_page(const struct arena_bed *bed, uint64_t page)
 uint64_t arena_bed_take(struct arena_bed *bed, uint64_t pages);
 void arena_bed_take_at(struct arena_bed *bed, uint64_t page, uint64_t pages);
 void arena_bed_give(struct arena_bed *bed, uint64_t page);
+/* Ranges that are cached beside one of `pages`. */
+uint64_t arena_bed_cached(const struct arena_bed *bed, uint64_t pages);
+/* The reserve as if all nodes were in use. => what it was. */
+struct arena_reserve arena_bed_hide_nodes(struct arena *a);
 /* arena_check; what it says is a note of the test. */
 bool arena_bed_is_sound(const struct arena_bed *bed);
+/* arena_check finds this invariant broken. */
+void arena_bed_expect_broken(const struct arena *a, const char *invariant);
 
 #endif

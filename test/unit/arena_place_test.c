@@ -79,7 +79,7 @@ TEST(arena, a_fixed_range_over_anything_used_is_refused)
             EXPECT_EQ(arena_alloc_at(&bed.arena, arena_bed_page(&bed, at), npages(pages), "over"), STATUS_EXISTS);
         }
     }
-    EXPECT(bed.arena.ranges == 2 && bed.arena.cache[2].count == 1); /* a refusal takes nothing from the cache */
+    EXPECT(bed.arena.ranges == 2 && arena_bed_cached(&bed, 2) == 1); /* a refusal takes nothing from the cache */
     arena_bed_is_sound(&bed);
     arena_bed_take_at(&bed, 44, 6);
     EXPECT(is_taken(&bed, 49, 44, 6) && is_free(&bed, 43, 43, 1));
@@ -99,7 +99,7 @@ TEST(arena, a_fixed_range_takes_in_everything_cached)
         arena_bed_give(&bed, base[i * 7 % RANGES]);
     }
     for (unsigned size = 1; size <= SIZES; size++) {
-        EXPECT_EQ(bed.arena.cache[size].count, ARENA_CACHED_EACH);
+        EXPECT_EQ(arena_bed_cached(&bed, size), ARENA_CACHED_EACH);
     }
     EXPECT(is_free(&bed, all / 2, 0, all));
     arena_bed_is_sound(&bed);
@@ -216,29 +216,132 @@ TEST(arena, a_close_fit_is_taken_before_a_large_free_range)
     arena_bed_is_sound(&bed);
 }
 
+/* => the first page; the test fails where none is found. */
+static uint64_t take_best(struct arena_bed *bed, uint64_t pages, unsigned align_log2)
+{
+    const struct arena_request r = {
+        .pages = npages(pages), .align_log2 = ARENA_ALIGN_PAGE + align_log2, .tag = "best", .best_fit = true};
+    vaddr_t base = bed->base;
+    EXPECT_EQ(arena_request(&bed->arena, &r, &base), STATUS_OK);
+    EXPECT_EQ(vaddr_page_number(base) % (1ULL << align_log2), 0);
+    return bytes_to_pages_down(base.v - bed->base.v).v;
+}
+
+/* Many free ranges of one class: a plain request looks at a few, the best fit at all of them. */
+TEST(arena, the_best_fit_is_the_smallest_of_all_and_the_lowest_of_two)
+{
+    enum { CLASS = 256, STEPS = 32, EACH = 5, PAGES = 400 * 1000 }; /* 256 to 287 pages are a class */
+    struct arena_bed bed;
+    REQUIRE(arena_bed_open(&bed, PAGES, 40));
+    static uint64_t place[STEPS][EACH];
+    uint64_t at = 0;
+    for (uint64_t i = 0; i < STEPS * EACH; i++) {
+        const uint64_t step = i * 7 % STEPS;
+        place[step][i / STEPS] = at;
+        arena_bed_take_at(&bed, at + CLASS + step, 1);
+        at += CLASS + step + 1;
+    }
+    for (uint64_t i = 0; i < EACH; i++) {
+        for (uint64_t step = 0; step < STEPS; step++) {
+            EXPECT_EQ(take_best(&bed, CLASS + step, 0), place[step][i]);
+        }
+        REQUIRE(arena_bed_is_sound(&bed));
+    }
+    EXPECT(take_best(&bed, CLASS, 0) >= at); /* none is left */
+}
+
+TEST(arena, the_best_fit_looks_past_the_smallest_that_do_not_fit)
+{
+    enum { ALL = 4000 };
+    struct arena_bed bed;
+    REQUIRE(arena_bed_open(&bed, ALL, NODE_PAGES));
+    arena_bed_take_at(&bed, 0, 1);     /* behind it 20 pages: 64 is not among them */
+    arena_bed_take_at(&bed, 21, 33);   /* behind it 30: 64 to 83 are */
+    arena_bed_take_at(&bed, 84, ALL - 84 - 40);
+    EXPECT_EQ(take_best(&bed, 20, 6), 64);
+    EXPECT_EQ(take_best(&bed, 20, 0), 1);
+    EXPECT_EQ(take_best(&bed, 10, 0), 54);
+    EXPECT_EQ(take_best(&bed, 40, 0), ALL - 40);
+    arena_bed_give(&bed, 1); /* cached: it is no candidate, but */
+    EXPECT_EQ(take_best(&bed, 20, 0), 1); /* before it fails all is free */
+    arena_bed_is_sound(&bed);
+}
+
 /* ---- The cache ---- */
+
+TEST(arena, of_large_ranges_few_are_cached_and_of_the_largest_none)
+{
+    struct arena_bed bed;
+    REQUIRE(arena_bed_open(&bed, 1ULL << 30, NODE_PAGES));
+    static const struct {
+        uint64_t pages, most;
+    } sizes[] = {{ARENA_LARGE_PAGES - 1, ARENA_CACHED_EACH},        {ARENA_LARGE_PAGES, ARENA_CACHED_LARGE_EACH},
+                 {ARENA_CACHED_PAGES, ARENA_CACHED_LARGE_EACH},     {ARENA_CACHED_PAGES + 1, 0},
+                 {2 * ARENA_CACHED_PAGES, 0}};
+    for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
+        uint64_t at[ARENA_CACHED_EACH + 2];
+        for (unsigned k = 0; k < ARRAY_LEN(at); k++) {
+            at[k] = arena_bed_take(&bed, sizes[i].pages);
+        }
+        for (unsigned k = 0; k < ARRAY_LEN(at); k++) {
+            arena_bed_give(&bed, at[k]);
+            EXPECT_EQ(arena_bed_cached(&bed, sizes[i].pages), k < sizes[i].most ? k + 1 : sizes[i].most);
+        }
+        arena_bed_is_sound(&bed);
+    }
+    arena_trim(&bed.arena);
+    EXPECT(is_free(&bed, 0, 0, 1ULL << 30));
+}
+
+/* An aligned request, with a page in front of it or not, takes what is cached when it lies right. */
+TEST(arena, what_is_cached_serves_an_aligned_request_when_it_is_aligned)
+{
+    enum { ALIGN_LOG2 = 9 };
+    struct arena_bed bed;
+    REQUIRE(arena_bed_open(&bed, 64 * ARENA_LARGE_PAGES, NODE_PAGES));
+    for (unsigned lead = 0; lead < 2; lead++) {
+        const struct arena_request r = {.pages = npages(ARENA_LARGE_PAGES + lead),
+                                        .align_log2 = ARENA_ALIGN_PAGE + ALIGN_LOG2,
+                                        .lead = npages(lead),
+                                        .tag = "t"};
+        vaddr_t first, second;
+        EXPECT_EQ(arena_request(&bed.arena, &r, &first), STATUS_OK);
+        EXPECT_EQ(arena_free(&bed.arena, first), STATUS_OK);
+        const uint64_t below = arena_bed_take(&bed, 1); /* the lowest place is gone */
+        EXPECT_EQ(arena_request(&bed.arena, &r, &second), STATUS_OK);
+        EXPECT(second.v == first.v && arena_bed_cached(&bed, r.pages.v) == 0);
+        const uint64_t crooked = bytes_to_pages_down(second.v - bed.base.v).v - 3 - r.pages.v;
+        arena_bed_take_at(&bed, crooked, r.pages.v);
+        arena_bed_give(&bed, crooked);
+        EXPECT_EQ(arena_request(&bed.arena, &r, &first), STATUS_OK); /* right size, wrong place */
+        EXPECT_EQ((vaddr_page_number(first) + lead) % (1ULL << ALIGN_LOG2), 0);
+        EXPECT_EQ(arena_bed_cached(&bed, r.pages.v), 1);
+        EXPECT_EQ(arena_free(&bed.arena, first), STATUS_OK);
+        EXPECT_EQ(arena_free(&bed.arena, second), STATUS_OK);
+        arena_bed_give(&bed, below);
+        arena_trim(&bed.arena);
+        arena_bed_is_sound(&bed);
+    }
+}
 
 TEST(arena, what_was_freed_last_is_handed_out_first_to_its_size)
 {
     static const uint64_t sizes[] = {1, 15, 16, 300, ARENA_LARGE_PAGES - 1};
     for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
         struct arena_bed bed;
-        REQUIRE(arena_bed_open(&bed, 100000, NODE_PAGES));
+        REQUIRE(arena_bed_open(&bed, 8 * ARENA_CACHED_PAGES, NODE_PAGES));
         uint64_t first = arena_bed_take(&bed, sizes[i]), second = arena_bed_take(&bed, sizes[i]);
         arena_bed_take(&bed, sizes[i]);
         arena_bed_give(&bed, first);
         arena_bed_give(&bed, second);
         uint64_t other = arena_bed_take(&bed, 2 * sizes[i]);
         EXPECT(other != first && other != second);
-        struct arena whole = bed.arena;
         bed.left = 0; /* no node is needed */
-        bed.arena.spare_nodes = NULL;
-        bed.arena.spare_node_count = 0;
+        struct arena_reserve whole = arena_bed_hide_nodes(&bed.arena);
         EXPECT_EQ(arena_bed_take(&bed, sizes[i]), second);
         EXPECT_EQ(arena_bed_take(&bed, sizes[i]), first);
         arena_bed_give(&bed, second);
-        bed.arena.spare_nodes = whole.spare_nodes;
-        bed.arena.spare_node_count = whole.spare_node_count;
+        *bed.arena.reserve = whole;
         arena_bed_is_sound(&bed);
     }
 }
@@ -254,7 +357,7 @@ TEST(arena, a_stack_holds_so_many_and_the_rest_is_merged)
     for (uint64_t i = 0; i < TAKEN; i++) {
         arena_bed_give(&bed, 2 * i);
     }
-    EXPECT_EQ(bed.arena.cache[2].count, ARENA_CACHED_EACH);
+    EXPECT_EQ(arena_bed_cached(&bed, 2), ARENA_CACHED_EACH);
     EXPECT(bed.arena.used.v == 0 && is_free(&bed, 5, 0, 1000));
     arena_bed_is_sound(&bed);
     EXPECT_EQ(arena_bed_take(&bed, 1000), 0); /* what is cached is in the way of nobody */
@@ -268,7 +371,7 @@ TEST(arena, a_size_that_is_no_longer_used_leaves_the_cache)
     struct arena_bed bed;
     REQUIRE(arena_bed_open(&bed, 100000, NODE_PAGES));
     EXPECT_EQ(arena_size_class(OLD), arena_size_class(NEW));
-    struct arena_cache *cache = &bed.arena.cache[arena_size_class(OLD)];
+    struct arena_node **cache = &bed.arena.cache[arena_size_class(OLD)];
     uint64_t at[ARENA_CACHED_EACH];
     for (unsigned i = 0; i < ARENA_CACHED_EACH; i++) {
         at[i] = arena_bed_take(&bed, OLD);
@@ -276,7 +379,7 @@ TEST(arena, a_size_that_is_no_longer_used_leaves_the_cache)
     for (unsigned i = 0; i < ARENA_CACHED_EACH; i++) {
         arena_bed_give(&bed, at[i]);
     }
-    EXPECT_EQ(cache->count, ARENA_CACHED_EACH);
+    EXPECT_EQ(arena_bed_cached(&bed, OLD), ARENA_CACHED_EACH);
     for (unsigned i = 0; i < 2 * ARENA_CACHED_EACH; i++) {
         at[0] = arena_bed_take(&bed, NEW);
         at[1] = arena_bed_take(&bed, NEW);
@@ -284,8 +387,8 @@ TEST(arena, a_size_that_is_no_longer_used_leaves_the_cache)
         arena_bed_give(&bed, at[1]);
         arena_bed_is_sound(&bed);
     }
-    for (struct arena_node *n = cache->top; n != NULL; n = n->peer) {
-        EXPECT(n->pages.v == NEW || cache->count > 2);
+    for (struct arena_node *n = *cache; n != NULL; n = n->peer) {
+        EXPECT(n->pages.v == NEW || arena_bed_cached(&bed, OLD) > 2);
     }
-    EXPECT(cache->top->pages.v == NEW && cache->top->peer->pages.v == NEW);
+    EXPECT((*cache)->pages.v == NEW && (*cache)->peer->pages.v == NEW);
 }

@@ -19,17 +19,32 @@ static bool record_is_free(const struct record *r, uint64_t first, uint64_t page
     return true;
 }
 
-/* Is there a place? `first`: the number of the arena's first page, by which alignment goes. */
-static bool record_has_room(const struct record *r, uint64_t first, uint64_t pages, uint64_t align, uint64_t lead)
+/* Pages of the free range that holds page `at`. */
+static uint64_t record_free_around(const struct record *r, uint64_t at)
 {
-    uint64_t run = 0; /* free pages that end with page i */
+    uint64_t first = at, end = at;
+    for (; first > 0 && r->owner[first - 1] == 0; first--) {
+    }
+    for (; end < r->pages && r->owner[end] == 0; end++) {
+    }
+    return end - first;
+}
+
+/*
+ * The smallest free range that has a place; 0: none has. `first`: the number of the arena's first page, by which
+ * alignment goes.
+ */
+static uint64_t record_find_room(const struct record *r, uint64_t first, uint64_t pages, uint64_t align, uint64_t lead)
+{
+    uint64_t run = 0, least = 0; /* free pages that end with page i */
     for (uint64_t i = 0; i < r->pages; i++) {
         run = r->owner[i] == 0 ? run + 1 : 0;
         if (run >= pages && (first + i + 1 - pages + lead) % align == 0) {
-            return true;
+            const uint64_t around = record_free_around(r, i);
+            least = least == 0 || around < least ? around : least;
         }
     }
-    return false;
+    return least;
 }
 
 static void record_set(struct record *r, uint64_t first, uint64_t pages, unsigned owner)
@@ -76,16 +91,21 @@ static void random_alloc(struct arena_bed *bed, struct record *r, struct rng *rn
     uint64_t pages = random_size(rng), lead = rng_below(rng, pages < 3 ? pages : 3);
     unsigned align_log2 = rng_below(rng, 2) == 0 ? 0 : (unsigned)rng_below(rng, 7);
     struct arena_request q = {
-        .pages = npages(pages), .align_log2 = ARENA_ALIGN_PAGE + align_log2, .lead = npages(lead), .tag = "random"};
+        .pages = npages(pages), .align_log2 = ARENA_ALIGN_PAGE + align_log2, .lead = npages(lead), .tag = "random",
+        .best_fit = rng_below(rng, 4) == 0};
+    if (q.best_fit) {
+        arena_trim(&bed->arena); /* nothing is cached: free ranges are as long as the record says */
+    }
     vaddr_t base = vaddr(0);
     enum status s = arena_request(&bed->arena, &q, &base);
-    bool room = record_has_room(r, vaddr_page_number(bed->base), pages, 1ULL << align_log2, lead);
-    EXPECT_EQ(s, room ? STATUS_OK : STATUS_NOMEM);
+    const uint64_t least = record_find_room(r, vaddr_page_number(bed->base), pages, 1ULL << align_log2, lead);
+    EXPECT_EQ(s, least != 0 ? STATUS_OK : STATUS_NOMEM);
     if (s != STATUS_OK) {
         EXPECT_EQ(base.v, 0);
         return;
     }
     uint64_t first = bytes_to_pages_down(base.v - bed->base.v).v;
+    EXPECT(!q.best_fit || record_free_around(r, first) == least);
     EXPECT(base.v >= bed->base.v && first + pages <= r->pages && record_is_free(r, first, pages));
     EXPECT_EQ((vaddr_page_number(base) + lead) % (1ULL << align_log2), 0);
     if (first + pages <= r->pages) {
@@ -109,6 +129,23 @@ static void random_free(struct arena_bed *bed, struct record *r, struct rng *rng
     }
 }
 
+/* A part of a range: what is left above it is a range of its own. */
+static void random_free_part(struct arena_bed *bed, struct record *r, struct rng *rng, unsigned number)
+{
+    uint64_t at = rng_below(rng, r->pages), end = at + 1;
+    const unsigned owner = r->owner[at];
+    if (owner == 0) {
+        return;
+    }
+    while (end < r->pages && r->owner[end] == owner) {
+        end++;
+    }
+    const uint64_t pages = 1 + rng_below(rng, end - at);
+    EXPECT_EQ(arena_free_part(&bed->arena, arena_bed_page(bed, at), npages(pages)), STATUS_OK);
+    record_set(r, at, pages, 0);
+    record_set(r, at + pages, end - at - pages, number);
+}
+
 static void play(uint64_t pages, struct rng *rng)
 {
     enum { NODE_PAGES = 64, CHECK_EACH = 16 };
@@ -117,13 +154,15 @@ static void play(uint64_t pages, struct rng *rng)
     r = (struct record){.pages = pages};
     REQUIRE(arena_bed_open_at(&bed, vaddr_add_pages(vaddr(ARENA_BED_BASE), rng_below(rng, 600)), pages, NODE_PAGES));
     for (unsigned i = 1; i <= 1000 * test_effort(); i++) {
-        uint64_t what = rng_below(rng, 20);
+        uint64_t what = rng_below(rng, 23);
         if (what < 8) {
             random_alloc(&bed, &r, rng, i);
         } else if (what < 11) {
             random_alloc_at(&bed, &r, rng, i);
-        } else {
+        } else if (what < 20) {
             random_free(&bed, &r, rng);
+        } else {
+            random_free_part(&bed, &r, rng, i);
         }
         record_agrees(&bed, &r, rng_below(rng, pages));
         if (i % CHECK_EACH == 0) {

@@ -73,7 +73,7 @@ TEST(arena, each_refusal_of_nodes_changes_nothing)
         arena_bed_is_sound(&bed);
         for (unsigned i = 0; i < made; i += 2) { /* and these are cached: nor do they */
             vaddr_t base;
-            if (bed.arena.cache[1].count > 0) {
+            if (arena_bed_cached(&bed, 1) > 0) {
                 EXPECT_EQ(arena_alloc(&bed.arena, npages(1), ARENA_ALIGN_PAGE, "t", &base), STATUS_OK);
             }
         }
@@ -103,7 +103,7 @@ TEST(arena, what_is_cached_gives_its_nodes_before_an_allocation_fails)
     for (uint64_t i = 0; i < CACHED; i++) {
         arena_bed_give(&bed, i);
     }
-    EXPECT_EQ(bed.arena.cache[1].count, CACHED);
+    EXPECT_EQ(arena_bed_cached(&bed, 1), CACHED);
     EXPECT_EQ(arena_bed_take(&bed, 3), 0);
     arena_bed_take_at(&bed, at, 1);
     arena_bed_is_sound(&bed);
@@ -160,9 +160,9 @@ TEST(arena, who_is_asked_for_nodes_may_use_the_arena)
     enum { PAGES_LOG2 = 34, ROUNDS = 40 };
     static struct greedy g;
     REQUIRE(arena_bed_open(&g.bed, 1ULL << PAGES_LOG2, 40));
-    g.source = g.bed.arena.source;
+    g.source = g.bed.arena.reserve->source;
     g.next = 1ULL << 33;
-    g.bed.arena.source = (struct arena_source){&g, more_and_take};
+    g.bed.arena.reserve->source = (struct arena_source){&g, more_and_take};
     uint64_t taken = 0;
     for (uint64_t i = 0; i < ROUNDS; i++) {
         g.takes = 6;

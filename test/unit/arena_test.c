@@ -37,7 +37,7 @@ TEST(arena, wrong_bounds_and_a_dry_source_make_no_arena)
 {
     struct arena_bed bed;
     REQUIRE(arena_bed_open(&bed, ARENA_PAGES, 1));
-    struct arena_source source = bed.arena.source, none = {0};
+    struct arena_source source = bed.arena.reserve->source, none = {0};
     struct arena other;
     vaddr_t one = arena_bed_page(&bed, 1), two = arena_bed_page(&bed, 2);
     EXPECT_EQ(arena_init(&other, one, one, source), STATUS_INVALID);

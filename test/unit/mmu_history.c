@@ -2,6 +2,7 @@
 #include "model/shrink.h"
 #include "unit/mmu_play_large.h"
 #include "unit/mmu_play_low.h"
+#include "unit/mmu_play_some.h"
 #include "unit/mmu_play_share.h"
 #include "unit/test.h"
 #include "vmm/vmm.h"
@@ -73,6 +74,16 @@ static struct play_op draw_beside(struct play_drawing *d)
     return op;
 }
 
+/* Memory is short for the next operation, and who is asked for some does the one behind it. */
+static struct play_op draw_low(struct play_drawing *d)
+{
+    if (d->low > 0) {
+        return d->low-- > 1 ? draw_needy(d) : draw_beside(d);
+    }
+    d->low = 2;
+    return (struct play_op){.kind = PLAY_LOW, .pages = (uint16_t)rng_below(&d->rng, 4)};
+}
+
 struct play_op play_draw(struct play_drawing *d)
 {
     static const uint8_t kinds[] = {PLAY_MAP,   PLAY_MAP,     PLAY_MAP,        PLAY_MAP,        PLAY_UNMAP, PLAY_UNMAP,
@@ -80,12 +91,11 @@ struct play_op play_draw(struct play_drawing *d)
                                     PLAY_USE,   PLAY_PROTECT, PLAY_PROTECT,    PLAY_KERNEL,     PLAY_USE,   PLAY_USE};
     struct rng *rng = &d->rng;
     struct play_op op = d->last;
-    if (d->low > 0) {
-        return d->low-- > 1 ? draw_needy(d) : draw_beside(d);
+    if (d->low > 0 || (d->has_large && rng_below(rng, 16) == 0)) {
+        return draw_low(d);
     }
-    if (d->has_large && rng_below(rng, 16) == 0) {
-        d->low = 2;
-        return (struct play_op){.kind = PLAY_LOW, .pages = (uint16_t)rng_below(rng, 4)};
+    if (d->shares && rng_below(rng, 10) == 0) {
+        return play_some_draw(rng, d->current);
     }
     if (d->shares && rng_below(rng, 2) == 0) {
         return play_share_draw(d);
@@ -228,7 +238,8 @@ void play_print(const struct play_op *ops, unsigned n, const struct play_result 
         const unsigned kind = ops[i].kind;
         const char *name = kind < PLAY_LARGE         ? names[kind]
                            : kind <= PLAY_LARGE_LAST ? play_large_name(kind)
-                                                     : play_share_name(kind);
+                           : kind < PLAY_SOME_UNMAP  ? play_share_name(kind)
+                                                     : play_some_name(kind);
         test_note("    {%s, %u, %u, %#x, %u, %u},", name, ops[i].space, ops[i].part, ops[i].rights, ops[i].first,
                   ops[i].pages);
     }

@@ -7,6 +7,7 @@
 #include "unit/mmu_play_kinds.h"
 #include "unit/mmu_play_large.h"
 #include "unit/mmu_play_low.h"
+#include "unit/mmu_play_some.h"
 #include "unit/test.h"
 
 enum { KERNEL_PLACES = 4, CHECK_EVERY = 1024, USED_PAGES = 4 };
@@ -108,11 +109,11 @@ static void run_change(struct play *p, const struct play_op *op, struct page_rec
     expect_status(p, s, mapped ? STATUS_OK : STATUS_ABSENT);
     count_change(p, s);
     for (unsigned i = 0; mapped && i < op->pages; i++) {
-        if (unmaps) {
-            play_device_unmapped(&page[i]);
-        }
-        page[i] = unmaps ? (struct page_record){0} : page[i];
-        page[i].rights = unmaps ? 0 : op->rights;
+        play_change_page(op, &page[i]);
+    }
+    if (!mapped && op->first % 2 == 0) {
+        expect_right(p, play_present(&p->vmm, space, address(op), op, page));
+        p->result.changes++;
     }
 }
 
@@ -153,6 +154,7 @@ static void run_use(struct play *p, const struct play_op *op, struct page_record
         vaddr_t va = vaddr_add_pages(address(op), i);
         struct vmm_walk w;
         expect_status(p, vmm_translate(&p->vmm, space, va, &w), STATUS_OK);
+        expect_right(p, play_leaf(&p->vmm, space, va, &w));
         if (w.present != page[i].mapped || w.rights != (page[i].mapped ? page[i].rights : 0U)) {
             fail(p, "%#lx: present %d, rights %#x, not %d, %#x", va.v, w.present, w.rights, page[i].mapped,
                  page[i].rights);
@@ -312,7 +314,7 @@ static void run_op(struct play *p, const struct play_op *op)
     case PLAY_OTHER_SWITCH: run_other_switch(p, op); break;
     case PLAY_OTHER_USE: run_other_use(p, op); break;
     case PLAY_MARKS: expect_right(p, play_marks(&p->vmm, &p->space[op->space], address(op), op, page)); break;
-    default: p->result.changes += play_share_run(op) > 0; break;
+    default: p->result.changes += (op->kind >= PLAY_SOME_UNMAP ? play_some_run : play_share_run)(op) > 0; break;
     }
 }
 
@@ -338,8 +340,6 @@ static void judge(struct play *p)
     }
 }
 
-static void *pointer(vaddr_t page) { return model_access(model_machine, page, true); }
-
 static bool start(struct play *p, const struct play_machine *machine, bool two_cpus)
 {
     memset(p, 0, sizeof *p);
@@ -347,7 +347,7 @@ static bool start(struct play *p, const struct play_machine *machine, bool two_c
     struct model *m = model_start(64 * MIB);
     model_global_pages(m, true);
     model_want_violations(m);
-    expect_status(p, vmm_init_with(&p->vmm, &m->pmm, pointer), STATUS_OK);
+    expect_status(p, vmm_init_with(&p->vmm, &m->pmm, model_pointer, model_address), STATUS_OK);
     watch_locks(&p->vmm.kernel);
     m->is_locked = is_locked;
     model_before_lock = check_lock_order;

@@ -43,6 +43,9 @@ enum play_kind {
     PLAY_SHARE_PROMOTE, /* the part */
     PLAY_SHARE_DEMOTE,
     PLAY_SHARE_MARKS,  /* count accessed and dirty, clear them or not */
+    PLAY_SOME_UNMAP, /* from here on mmu_play_some.c: what is there of a range of these pages */
+    PLAY_SOME_PROTECT,
+    PLAY_SOME_COPY, /* map one for copy on write */
     PLAY_KINDS,
 };
 

@@ -1,5 +1,6 @@
 /* Places, mappings and objects of histories that share tables; reading and writing them. */
 #include "unit/mmu_play_pages.h"
+#include "unit/mmu_play_some.h"
 
 #include "arch/arch.h"
 #include "lib/string.h"
@@ -83,6 +84,10 @@ struct vmm_walk play_walk_of(const struct place *at, unsigned page)
     struct vmm_walk w = {0};
     if (vmm_translate(play_shared.vmm, space_at(at), play_page_address(at, page), &w) != STATUS_OK) {
         play_fail("%#lx is not translated", address_of(at, page));
+    }
+    const char *wrong = play_leaf(play_shared.vmm, space_at(at), play_page_address(at, page), &w);
+    if (wrong != NULL) {
+        play_fail("%#lx: %s", address_of(at, page), wrong);
     }
     return w;
 }

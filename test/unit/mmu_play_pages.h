@@ -12,7 +12,7 @@ enum {
     LOANS = 6,
     OBJECTS = 1 << 16,
     PART_PAGES = PAGES_PER_2M,
-    PLAY_SHARE_KINDS = PLAY_KINDS - PLAY_SHARE_MAP,
+    PLAY_SHARE_KINDS = PLAY_SOME_UNMAP - PLAY_SHARE_MAP,
     DRAWN = PAGES * 3 * 4 * 2, /* values of `first`: a page, another space, another place, how much */
 };
 

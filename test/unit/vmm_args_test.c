@@ -43,6 +43,8 @@ static void expect_refused(struct vmm_bed *bed, struct space *space, const struc
     EXPECT_EQ(vmm_map_frames(bed->vmm, space, va, pfn(1), pages, RW, false), r->expected);
     EXPECT_EQ(vmm_unmap(bed->vmm, space, va, pages), r->expected);
     EXPECT_EQ(vmm_protect(bed->vmm, space, va, pages, RW), r->expected);
+    EXPECT_EQ(vmm_unmap_present(bed->vmm, space, va, pages), r->expected);
+    EXPECT_EQ(vmm_protect_present(bed->vmm, space, va, pages, RW), r->expected);
 }
 
 TEST(vmm, bad_ranges_are_refused_in_every_space)
@@ -70,6 +72,7 @@ TEST(vmm, bad_rights_are_refused)
         EXPECT_EQ(vmm_map(bed.vmm, &bed.a, vaddr(VA_PRIVATE), npages(1), bad[i]), STATUS_INVALID);
         EXPECT_EQ(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_PRIVATE), pfn(1), npages(1), bad[i], false), STATUS_INVALID);
         EXPECT_EQ(vmm_protect(bed.vmm, &bed.a, vaddr(VA_GLOBAL), npages(1), bad[i]), STATUS_INVALID);
+        EXPECT_EQ(vmm_protect_present(bed.vmm, &bed.a, vaddr(VA_GLOBAL), npages(1), bad[i]), STATUS_INVALID);
     }
     struct space *kernel = space_find(bed.vmm, 0);
     EXPECT_EQ(vmm_map(bed.vmm, kernel, vaddr(LAYOUT_KERNEL_END - PAGE_BYTES), npages(1), RW | VMM_USER),

@@ -10,8 +10,6 @@
 
 enum { RW = VMM_READ | VMM_WRITE };
 
-static void *pointer(vaddr_t page) { return model_access(model_machine, page, true); }
-
 /* RAM is 0-640 KiB and 1-64 MiB. */
 TEST_HOST(vmm_cache, ram_is_what_the_pmms_runs_say)
 {
@@ -58,7 +56,7 @@ TEST_HOST(vmm_cache, frames_that_the_cpu_cannot_address_are_refused)
         static struct vmm vmm;
         struct model *m = model_start(64 * MIB);
         m->variant.physical_bits = widths[i];
-        REQUIRE(vmm_init_with(&vmm, &m->pmm, pointer) == STATUS_OK);
+        REQUIRE(vmm_init_with(&vmm, &m->pmm, model_pointer, model_address) == STATUS_OK);
         const pfn_t end = paddr_to_pfn(paddr(1ULL << widths[i]));
         const vaddr_t va = vaddr(VA_PRIVATE);
         vaddr_t page;

@@ -1,7 +1,7 @@
 /* The validator and the walks on broken tables: broken through the model's physical memory, so on the host only. */
 #include "arch/layout.h"
 #include "model/model.h"
-#include "unit/vmm_bed.h"
+#include "unit/vmm_share_bed.h"
 
 enum { RW = VMM_READ | VMM_WRITE };
 
@@ -80,6 +80,29 @@ TEST_HOST(vmm_check, sees_each_invariant_broken)
     expect_seen(&bed, "VMM-I7", entry_of(a, temp.v, 1), 0);
     expect_seen(&bed, "VMM-I7", paddr(entry_of(a, temp.v, 1).v + ENTRY_BYTES), word_at(entry_of(a, temp.v, 1)));
     EXPECT_OK(temp_unmap(bed.vmm, temp));
+    finish(&bed, kernel_page);
+}
+
+/* Writable and executable is what the mark says, no more and no less; the zero frame is for copy on write only. */
+TEST_HOST(vmm_check, sees_marks_that_do_not_fit_the_rights)
+{
+    struct vmm_bed bed;
+    vaddr_t kernel_page;
+    REQUIRE(start(&bed, &kernel_page));
+    const unsigned named = RW | VMM_EXECUTE | VMM_WRITE_EXECUTE;
+    const pfn_t zero = zero_frame_of(&bed);
+    EXPECT_OK(vmm_map(bed.vmm, &bed.a, vaddr(VA_PRIVATE + 2 * PAGE_BYTES), npages(1), named));
+    EXPECT_OK(vmm_map_frames(bed.vmm, &bed.a, vaddr(VA_PRIVATE + 3 * PAGE_BYTES), zero, npages(1), named | VMM_COPY,
+                             true));
+    const paddr_t plain = entry_of(&bed.a, VA_PRIVATE, 1), both = paddr(plain.v + 2ULL * ENTRY_BYTES),
+                  copy = paddr(plain.v + 3ULL * ENTRY_BYTES);
+    expect_seen(&bed, "VMM-I5", both, word_at(both) & ~PTE_WX);
+    expect_seen(&bed, "VMM-I5", both, word_at(both) & ~PTE_W);
+    expect_seen(&bed, "VMM-I5", both, word_at(both) | PTE_XD);
+    expect_seen(&bed, "VMM-I5", plain, word_at(plain) | PTE_WX);
+    expect_seen(&bed, "VMM-I5", copy, word_at(copy) & ~PTE_COW_WRITE);
+    expect_seen(&bed, "VMM-I5", copy, word_at(copy) | PTE_W);
+    expect_seen(&bed, "VMM-I4", copy, word_at(copy) & ~(PTE_COW | PTE_COW_WRITE | PTE_WX));
     finish(&bed, kernel_page);
 }
 

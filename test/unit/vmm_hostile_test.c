@@ -132,6 +132,9 @@ static void expect_no_change(struct vmm_bed *bed, unsigned level, unsigned bit)
         vmm_unmap(vmm, &bed->a, va, npages(1)),
         vmm_unmap(vmm, &bed->a, va, npages(3)),
         vmm_protect(vmm, &bed->a, va, npages(3), VMM_READ),
+        vmm_unmap_present(vmm, &bed->a, va, npages(2)),
+        vmm_unmap_present(vmm, &bed->a, va, npages(600)),
+        vmm_protect_present(vmm, &bed->a, va, npages(9), VMM_READ),
         space_clear(vmm, &bed->a, va, 8),
         space_peek(vmm, &bed->a, va, &word, 8),
     };

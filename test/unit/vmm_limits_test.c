@@ -3,6 +3,7 @@
 #include "arch/arch.h"
 #include "arch/layout.h"
 #include "model/model.h"
+#include "unit/arena_bed.h"
 #include "unit/vmm_bed.h"
 
 enum { RW = VMM_READ | VMM_WRITE };
@@ -105,8 +106,6 @@ TEST_HOST(vmm_limits, a_table_that_holds_more_than_it_counts_is_corrupt)
     vmm_bed_close(&bed);
 }
 
-static void *pointer(vaddr_t page) { return model_access(model_machine, page, true); }
-
 /* What the boot code left in the slot for zeroing is gone after the start (VMM-I7). */
 TEST_HOST(vmm_limits, the_slot_for_zeroing_is_empty_between_calls)
 {
@@ -116,7 +115,7 @@ TEST_HOST(vmm_limits, the_slot_for_zeroing_is_empty_between_calls)
     model_phys_write64(m, slot, pte_make(m->image_pt, PTE_P | PTE_W | PTE_XD).v);
     model_root_load(m, pfn_to_paddr(m->boot_root));
     (void)arch_read64(vaddr(LAYOUT_TEMP_BASE)); /* as the boot code does: the CPU remembers it */
-    EXPECT_OK(vmm_init_with(&vmm, &m->pmm, pointer));
+    EXPECT_OK(vmm_init_with(&vmm, &m->pmm, model_pointer, model_address));
     EXPECT_EQ(model_phys_read64(m, slot), 0);
 }
 
@@ -281,8 +280,7 @@ TEST_HOST(vmm_limits, kernel_pages_without_a_node_are_refused)
     const struct arena arena = vmm->arena;
     const vaddr_t node_next = vmm->node_next, none = vaddr(1);
     const uint64_t used = pmm_stats(vmm->pmm).used.v;
-    vmm->arena.spare_nodes = NULL;
-    vmm->arena.spare_node_count = 0;
+    arena_bed_hide_nodes(&vmm->arena);
     vmm->node_next = vaddr(LAYOUT_ARENA_BASE);
     vaddr_t base = none;
     EXPECT_EQ(kpages_alloc(vmm, npages(1), ARENA_ALIGN_PAGE, KPAGES_GUARDED, "none", &base), STATUS_NOMEM);

@@ -5,6 +5,7 @@
 #include "arch/arch.h"
 #include "arch/layout.h"
 #include "pmm/pmm_pressure.h"
+#include "unit/arena_bed.h"
 #include "unit/vmm_bed.h"
 #include "vmm/vmm_large.h"
 #include "vmm/vmm_share.h"
@@ -143,8 +144,7 @@ TEST_HOST(vmm_pressure, who_gives_memory_for_nodes_may_take_kernel_pages)
     static struct giver g;
     REQUIRE(start(&g, &bed, take_kernel_pages));
     struct vmm *vmm = bed.vmm;
-    vmm->arena.spare_nodes = NULL; /* as if all were in use; some are wanted by who gives */
-    vmm->arena.spare_node_count = 0;
+    arena_bed_hide_nodes(&vmm->arena); /* some are wanted by who gives */
     npages_t taken = vmm_bed_limit(&bed, 0);
     vaddr_t base = vaddr(1);
     EXPECT_OK(kpages_alloc(vmm, npages(2), ARENA_ALIGN_PAGE, KPAGES_ZEROED, "outer", &base));

@@ -18,6 +18,18 @@ uint64_t word_of(struct vmm_bed *bed, struct space *space, vaddr_t va)
     return word;
 }
 
+pfn_t zero_frame_of(struct vmm_bed *bed)
+{
+    pfn_t frame = {0};
+    if (pmm_zero_frame(bed->vmm->pmm, &frame) != STATUS_OK) {
+        EXPECT_OK(pmm_alloc(bed->vmm->pmm, PMM_KERNEL, &frame));
+        EXPECT_OK(frame_zero(bed->vmm, frame));
+        EXPECT_OK(pmm_zero_frame_set(bed->vmm->pmm, frame));
+        bed->frames++;
+    }
+    return frame;
+}
+
 void write_word(struct vmm_bed *bed, struct space *space, vaddr_t va, uint64_t word)
 {
     struct space *was = bed->vmm->current;

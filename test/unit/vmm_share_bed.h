@@ -9,5 +9,7 @@ unsigned rights_of(struct vmm_bed *bed, struct space *space, vaddr_t va);
 uint64_t word_of(struct vmm_bed *bed, struct space *space, vaddr_t va);
 /* As a write fault would: the page is owned, then written to. */
 void write_word(struct vmm_bed *bed, struct space *space, vaddr_t va, uint64_t word);
+/* The PMM's zero frame, which is made if there is none: it stays. */
+pfn_t zero_frame_of(struct vmm_bed *bed);
 
 #endif

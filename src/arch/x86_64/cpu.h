@@ -49,9 +49,13 @@ static inline uint64_t read_msr(uint32_t msr)
 enum {
     CR4_MCE = 1 << 6,
     CR4_PGE = 1 << 7,
+    CR4_OSFXSR = 1 << 9,
+    CR4_OSXMMEXCPT = 1 << 10,
     CR4_UMIP = 1 << 11,
+    CR4_OSXSAVE = 1 << 18,
     CR4_SMEP = 1 << 20,
     CR4_SMAP = 1 << 21,
+    MSR_SYSENTER_CS = 0x174,
     MSR_ARCH_CAPABILITIES = 0x10A,
     MSR_PAT = 0x277,
 };

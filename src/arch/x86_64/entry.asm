@@ -2,7 +2,7 @@
 
 %include "layout.inc"
 
-extern kernel_boot, interrupt_dispatch
+extern kernel_boot, interrupt_dispatch, features_smap
 
 BOOT_STACK_BYTES equ 16384
 PML4_WINDOW equ (0xFFFF << 48) | (LAYOUT_SLOT_SELF * ((1 << 39) | (1 << 30) | (1 << 21) | (1 << 12)))
@@ -95,6 +95,11 @@ interrupt_common:
     push rbx
     push rax
     cld
+    ; Delivery leaves AC as it was: user mode may set it, and a copy that faults has it set. Here SMAP holds.
+    cmp byte [features_smap], 0
+    je .smap
+    clac
+.smap:
     mov rdi, rsp
     mov rbp, rsp
     and rsp, -16                ; the C calling convention's alignment, whatever the interrupted code had

@@ -3,7 +3,7 @@
 #include "arch/x86_64/cpu.h"
 #include "lib/string.h"
 
-static bool smap_on;
+bool features_smap;
 
 static void read_names(struct cpu_features *f, uint32_t max_extended)
 {
@@ -84,8 +84,14 @@ void features_enable(const struct cpu_features *f)
     uint32_t mce = cpuid(1, 0).edx >> 7 & 1;
     write_cr4(read_cr4() | (mce != 0 ? CR4_MCE : 0) | (f->pge ? CR4_PGE : 0));
     write_cr4(read_cr4() | (f->smep ? CR4_SMEP : 0) | (f->smap ? CR4_SMAP : 0) | (f->umip ? CR4_UMIP : 0));
+    /*
+     * x87 and SSE for user mode. XSAVE stays off: so FXSAVE's image is all that user mode can have there (user.asm).
+     * SYSENTER has no target, whatever the firmware left; SYSCALL is off in EFER.
+     */
+    write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
+    if ((cpuid(1, 0).edx >> 11 & 1) != 0) {
+        write_msr(MSR_SYSENTER_CS, 0);
+    }
     write_cr3(read_cr3());
-    smap_on = f->smap;
+    features_smap = f->smap;
 }
-
-bool smap_is_on(void) { return smap_on; }

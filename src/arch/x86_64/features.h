@@ -26,7 +26,10 @@ void features_read(struct cpu_features *f);
 /* CR4 and PAT. Call once on each CPU, after the boot tables are in use. */
 void features_enable(const struct cpu_features *f);
 
-/* Has features_enable switched SMAP on? Then supervisor access to user pages needs a bracket (port.c). */
-bool smap_is_on(void);
+/*
+ * Has features_enable switched SMAP on? Then the supervisor's access to user pages needs a bracket (port.c, user.asm),
+ * and user mode's AC flag has to be cleared when the kernel is entered (entry.asm). Read-only.
+ */
+extern bool features_smap;
 
 #endif

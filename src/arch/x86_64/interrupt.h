@@ -4,6 +4,8 @@
 #ifndef CAIRN_ARCH_X86_64_INTERRUPT_H
 #define CAIRN_ARCH_X86_64_INTERRUPT_H
 
+#include <stdbool.h>
+
 #include "lib/units.h"
 
 /* As entry.asm leaves it on the stack, lowest address first. */
@@ -23,6 +25,12 @@ enum exception {
     EXCEPTION_MACHINE_CHECK = 18,
     EXCEPTIONS = 32,
 };
+
+/* The one vector that user mode may raise by INT n; any other is a general protection fault there. */
+enum { INTERRUPT_FROM_USER = 0x80 };
+
+/* Came it from user mode? */
+static inline bool interrupt_is_from_user(const struct interrupt_frame *f) { return (f->cs & 3) == 3; }
 
 /* Stacks that the CPU switches to by itself; the numbers are IST indices (SDM 3A 6.14.5). */
 enum interrupt_stack { IST_NONE, IST_DOUBLE_FAULT, IST_NMI, IST_MACHINE_CHECK, IST_COUNT };

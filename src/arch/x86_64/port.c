@@ -67,14 +67,14 @@ void arch_page_copy(vaddr_t to_page, vaddr_t from_page)
 /* EFLAGS.AC lets the supervisor touch user pages under SMAP; only between these two. */
 static inline void allow_user_pages(void)
 {
-    if (smap_is_on()) {
+    if (features_smap) {
         __asm__ volatile("stac" : : : "memory", "cc");
     }
 }
 
 static inline void forbid_user_pages(void)
 {
-    if (smap_is_on()) {
+    if (features_smap) {
         __asm__ volatile("clac" : : : "memory", "cc");
     }
 }

@@ -24,7 +24,7 @@ enum { ADDRESSES_COUNTS = 0 };
 #define ADDRESSES(name_) addresses_##name_
 #endif
 
-enum { ADDRESSES_SUBJECTS = 8, ADDRESSES_ALIGN_LOG2_MAX = 18 };
+enum { ADDRESSES_SUBJECTS = 10, ADDRESSES_ALIGN_LOG2_MAX = 18 };
 
 /* What the state of each subject begins with. */
 struct addresses {
@@ -61,7 +61,7 @@ struct addresses_subject {
 extern const struct addresses_subject *const addresses_subjects[ADDRESSES_SUBJECTS];
 extern const struct addresses_subject *const addresses_counted_subjects[ADDRESSES_SUBJECTS];
 extern const struct addresses_subject ADDRESSES(cairn), ADDRESSES(buddy2), ADDRESSES(buddy4), ADDRESSES(segments),
-    ADDRESSES(chunks), ADDRESSES(list), ADDRESSES(tree), ADDRESSES(vmem);
+    ADDRESSES(chunks), ADDRESSES(list), ADDRESSES(tree), ADDRESSES(vmem), ADDRESSES(bestfit), ADDRESSES(imports);
 
 /* The state of which `a_` is the first member, `head`. */
 #define ADDRESSES_STATE(type_, a_) ((struct type_ *)(void *)(a_))

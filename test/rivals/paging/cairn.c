@@ -7,12 +7,10 @@ static struct space spaces[PAGING_SPACES]; /* [0] is not used: the kernel's own 
 
 static struct space *find(unsigned space) { return space == 0 ? &vmm.kernel : &spaces[space]; }
 
-static void *pointer(vaddr_t page) { return model_access(model_machine, page, true); }
-
 static enum status start(const struct paging_subject *s)
 {
     (void)s;
-    return vmm_init_with(&vmm, &model_machine->pmm, pointer);
+    return vmm_init_with(&vmm, &model_machine->pmm, model_pointer, model_address);
 }
 
 static enum status create(const struct paging_subject *s, unsigned space)

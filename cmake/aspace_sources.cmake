@@ -1,0 +1,64 @@
+# Spaces: the part of sources.cmake that is theirs.
+set(CAIRN_ASPACE_SOURCES
+    src/aspace/addresses.c
+    src/aspace/adopt.c
+    src/aspace/aspace.c
+    src/aspace/aspace_check.c
+    src/aspace/clone.c
+    src/aspace/family.c
+    src/aspace/fault.c
+    src/aspace/gifts.c
+    src/aspace/gifts_pass.c
+    src/aspace/loans.c
+    src/aspace/low.c
+    src/aspace/map.c
+    src/aspace/mapping.c
+    src/aspace/object.c
+    src/aspace/object_pages.c
+    src/aspace/page_index.c
+    src/aspace/pool.c
+    src/aspace/protect.c
+    src/aspace/query.c
+    src/aspace/request.c
+    src/aspace/reserve.c
+    src/aspace/reverse.c
+    src/aspace/share.c
+    src/aspace/stock.c
+    src/aspace/tables.c
+    src/aspace/tables_check.c
+    src/aspace/unmap.c)
+
+# Its unit tests: on the host, and in the debug kernel.
+set(CAIRN_ASPACE_TEST_SOURCES
+    test/unit/aspace_args_test.c
+    test/unit/aspace_bed.c
+    test/unit/aspace_check_test.c
+    test/unit/aspace_clone_test.c
+    test/unit/aspace_fault_test.c
+    test/unit/aspace_gifts_test.c
+    test/unit/aspace_hygiene_test.c
+    test/unit/aspace_loans_test.c
+    test/unit/aspace_map_test.c
+    test/unit/aspace_nomem_test.c
+    test/unit/aspace_object_test.c
+    test/unit/aspace_protect_test.c
+    test/unit/aspace_share_test.c
+    test/unit/aspace_size_test.c
+    test/unit/aspace_touch.c
+    test/unit/aspace_users_test.c
+    test/unit/aspace_withdraw_test.c)
+
+# On the host only.
+set(CAIRN_ASPACE_HOST_TEST_SOURCES
+    test/unit/aspace_many_test.c
+    test/unit/aspace_play.c
+    test/unit/aspace_play_draw.c
+    test/unit/aspace_play_edit.c
+    test/unit/aspace_play_gifts.c
+    test/unit/aspace_play_map.c
+    test/unit/aspace_play_objects.c
+    test/unit/aspace_play_share.c
+    test/unit/aspace_play_spaces.c
+    test/unit/aspace_play_sweep.c
+    test/unit/aspace_play_touch.c
+    test/unit/aspace_random_test.c)

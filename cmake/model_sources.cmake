@@ -1,0 +1,23 @@
+# The host's port: the model MMU, and the runner's memory.
+set(CAIRN_HOST_SOURCES
+    test/model/access.c
+    test/model/cpu.c
+    test/model/data.c
+    test/model/env.c
+    test/model/flush.c
+    test/model/held.c
+    test/model/history.c
+    test/model/machine.c
+    test/model/marks.c
+    test/model/memory.c
+    test/model/overheard.c
+    test/model/port.c
+    test/model/port_more.c
+    test/model/possible.c
+    test/model/report.c
+    test/model/rules.c
+    test/model/shrink.c
+    test/model/times.c
+    test/model/types.c
+    test/model/walk.c
+    test/unit/host.c)

@@ -1,0 +1,55 @@
+/* The structs behind aspace.h. Read-only but for src/aspace/. */
+#ifndef CAIRN_ASPACE_ASPACE_TYPES_H
+#define CAIRN_ASPACE_ASPACE_TYPES_H
+
+#include "aspace/page_index.h"
+#include "aspace/stock.h"
+#include "lib/avl.h"
+#include "vmm/vmm_share.h"
+
+/* Spaces that descend from one by cloning: private pages are at the same address in all that have them. */
+struct aspace_family {
+    unsigned id;
+    unsigned members;
+    struct aspace *first;
+};
+
+struct aspace {
+    struct space tables;              /* its page tables: what the CPU sees */
+    struct aspaces *system;           /* null: destroyed */
+    struct avl_tree mappings;         /* by address */
+    struct arena *arena;              /* addresses of the private part; null: none was wanted yet */
+    struct aspace_limits limits;
+    npages_t pages;                   /* in mappings */
+    size_t ranges;                    /* mappings */
+    struct aspace_family *family;
+    struct aspace *relative;          /* the next one of the family */
+    struct aspace *next, *previous;   /* all of the system */
+    struct avl_tree lent, borrowed;   /* its loans (struct aspace_loan), by address here: as lender, as borrower */
+    bool gives;                       /* it has shared something, once */
+    bool ends;                        /* aspace_destroy is under way */
+    /* Of a withdrawal under way (gifts.c): null and 0 between calls. */
+    struct aspace *next_giver;
+    unsigned marks;
+};
+
+struct aspaces {
+    struct vmm *vmm;
+    struct aspace *first;             /* all spaces, the newest first */
+    struct arena global;              /* addresses of the global part */
+    struct arena_reserve nodes;       /* of this and of the spaces' arenas */
+    struct page_index node_pages;     /* their pages, numbered, by address */
+    struct stock stock;               /* memory for all below */
+    size_t reserved;                  /* pages of it that the call under way relies on: not to be trimmed */
+    pfn_t recent;                     /* that object_page_get gave last: not to be dropped in the same call */
+    struct pool mappings, objects, families, loans;
+    struct page_index object_of;      /* object by its id */
+    struct page_index family_of;      /* family by its id */
+    struct page_index used_for;       /* reverse index: by frame number; reverse.h */
+    unsigned next_object, next_family;
+    unsigned reclaim_next;            /* object at which the search for clean pages goes on */
+    pfn_t zero;                       /* the zero frame */
+    bool busy;                        /* a call is in the middle of a change: a callback must not begin another */
+};
+
+#endif

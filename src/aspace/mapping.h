@@ -1,0 +1,276 @@
+/* Mappings and objects from inside. Private to src/aspace/ and the tests that break them. */
+#ifndef CAIRN_ASPACE_MAPPING_H
+#define CAIRN_ASPACE_MAPPING_H
+
+#include "aspace/object.h"
+#include "lib/macros.h"
+
+/* A right of one space to a range of pages. */
+struct mapping {
+    struct avl_node by_address; /* in its space's tree */
+    struct avl_node by_page;    /* in its object's tree, by `first`; object null: in none */
+    uint64_t reach;             /* in the object's tree: the greatest page end of the subtree */
+    struct aspace *space;
+    uint64_t first;             /* the object's page at `base` */
+    uint32_t giver;             /* id (space.id) of the space that shared it; 0: nobody */
+    vaddr_t base;
+    npages_t pages;
+    /* As in struct aspace_query: a question copies it whole. */
+    unsigned rights, allowed;   /* VMM_* */
+    unsigned flags;             /* ASPACE_* */
+    bool sealed;
+    const char *tag;
+    struct object *object;      /* null: private anonymous */
+};
+/* Rights, flags and tag. */
+#define MAPPING_SAID_BYTES (offsetof(struct aspace_query, object) - offsetof(struct aspace_query, rights))
+#define MAPPING_IS_AS_SAID(field)                                  \
+    (offsetof(struct mapping, field) - offsetof(struct mapping, rights) == \
+     offsetof(struct aspace_query, field) - offsetof(struct aspace_query, rights))
+static_assert(MAPPING_IS_AS_SAID(allowed) && MAPPING_IS_AS_SAID(flags) && MAPPING_IS_AS_SAID(sealed) &&
+                  MAPPING_IS_AS_SAID(tag) && MAPPING_IS_AS_SAID(object),
+              "what a question copies whole");
+
+enum { OBJECT_FEW = 8 };
+
+struct object {
+    struct aspaces *system;
+    struct avl_tree mappings;   /* by first page, with `reach` */
+    /* Frames of resident pages (OBJECT_ANONYMOUS, OBJECT_PAGED); 0: none. The first ones here, so that a message takes
+     * no page of an index; the others there, by their numbers. */
+    pfn_t few[OBJECT_FEW];
+    struct page_index frames;
+    unsigned id;
+    enum object_kind kind;
+    npages_t pages;
+    unsigned holders, mapping_count;
+    vaddr_t global;             /* address of page 0 in the global part; 0: none */
+    bool is_written;            /* a mapping, not private, had the right to write, or could get it */
+    npages_t global_pages;      /* that had addresses there when it was placed */
+    unsigned guards;            /* ASPACE_GUARD_*: the page beside them that is theirs too */
+    bool keeps_addresses;       /* of pages that nobody maps: there was no node to cut them out */
+    pfn_t first;                /* physical */
+    unsigned cache;             /* VMM_UNCACHED, VMM_WRITE_COMBINING, 0: physical */
+    struct pager pager;
+};
+
+static inline struct mapping *mapping_by_address(struct avl_node *n)
+{
+    return n == NULL ? NULL : CONTAINER_OF(n, struct mapping, by_address);
+}
+static inline struct mapping *mapping_by_page(struct avl_node *n)
+{
+    return n == NULL ? NULL : CONTAINER_OF(n, struct mapping, by_page);
+}
+static inline uint64_t mapping_end(const struct mapping *m) { return m->base.v + pages_to_bytes(m->pages); }
+static inline uint64_t mapping_page(const struct mapping *m, vaddr_t va)
+{
+    return m->first + bytes_to_pages_down(va.v - m->base.v).v;
+}
+static inline bool mapping_is_private(const struct mapping *m)
+{
+    return m->object == NULL || (m->flags & ASPACE_PRIVATE) != 0;
+}
+
+/* ---- mapping.c ---- */
+
+/* The last mapping that begins at or below `va`, or `none`. O(log mappings): one comparison a level. */
+static inline const struct mapping *mapping_below_or(const struct aspace *space, vaddr_t va, const struct mapping *none)
+{
+    static_assert(offsetof(struct mapping, by_address) == 0, "a node is its mapping: nothing to take off");
+    const struct mapping *best = none;
+    for (const struct avl_node *n = space->mappings.root; n != NULL;) {
+        const struct mapping *m = (const void *)n;
+        if (va.v < m->base.v) {
+            n = n->child[AVL_LEFT];
+        } else {
+            best = m;
+            n = n->child[AVL_RIGHT];
+        }
+    }
+    return best;
+}
+/* The mapping that holds `va`; null: none. O(log mappings). */
+struct mapping *mapping_at(const struct aspace *space, vaddr_t va);
+/* The first mapping that ends above `va`; null: none. */
+struct mapping *mapping_from(const struct aspace *space, vaddr_t va);
+struct mapping *mapping_next(const struct mapping *m);
+struct mapping *mapping_previous(const struct mapping *m);
+/* Is all of [va, va + pages) in mappings? */
+bool mapping_covers(const struct aspace *space, vaddr_t va, npages_t pages);
+/* Is none of it? */
+bool mapping_is_clear(const struct aspace *space, vaddr_t va, npages_t pages);
+
+/*
+ * Changes of the trees and of what is counted for the space, and of nothing else: no table, no page, no address. They
+ * cannot fail; where a record is needed, the pool has it (aspaces_reserve). O(log mappings).
+ */
+/* A new one of space, with what `values` says beside the trees. One record. */
+struct mapping *mapping_add(struct aspace *space, const struct mapping *values);
+/* It is no more. The object stays, even if nobody has it now: see object_release_uncovered. */
+void mapping_remove(struct mapping *m);
+/* In two, at a page inside. => the upper part. One record. Guards stay where they are. */
+struct mapping *mapping_split(struct mapping *m, vaddr_t at);
+/* Without [va, va + pages), which lies in it. A record only if pages stay on both sides. `m` may be gone. */
+void mapping_cut(struct mapping *m, vaddr_t va, npages_t pages);
+/* One with those neighbours that it could be one with. => the one that has its pages now. */
+struct mapping *mapping_merge(struct mapping *m);
+/* Could they be one? `high` begins where `low` ends, and all else goes on. */
+bool mapping_joins(const struct mapping *low, const struct mapping *high);
+
+/* ---- reserve.c: before a change ---- */
+
+/* A call of a living space that changes something begins. => OK; MISUSE (reported): none, or inside another call. */
+enum status aspace_begin(struct aspace *space, const char *call);
+enum status aspaces_begin(struct aspaces *system, const char *call);
+/* It is over, whatever came of it. */
+void aspaces_done(struct aspaces *system);
+
+/* What a change takes at most. */
+struct aspace_needs {
+    size_t mappings, objects, families, loans; /* records */
+    unsigned object_id;             /* goes into object_of; 0: none does */
+    uint64_t frames;                /* that are noted in the reverse index */
+    const struct page_index *index; /* of which [first, first + pages) are set; null: none */
+    uint64_t first, pages;
+    size_t stock;                   /* pages beside */
+    struct arena *arena;            /* of which so many allocations and partial frees are made; null: none */
+    unsigned operations;
+};
+/*
+ * From now on all of it is there, beside what was reserved in this call before. Low-memory callbacks may have run: they
+ * give back pages of objects and stock, but change no mapping, and leave alone the page that object_page_get gave last.
+ * => OK; NOMEM.
+ */
+enum status aspaces_reserve(struct aspaces *system, const struct aspace_needs *needs);
+
+/* ---- addresses.c ---- */
+
+/* The private arena is there, for so many allocations and partial frees. May call callbacks. => OK; NOMEM. */
+enum status addresses_ready(struct aspace *space, unsigned operations);
+/* Addresses of the private part for a request, guards too. Ready for one. => OK, *va the first page; as aspace_map */
+enum status addresses_take(struct aspace *space, const struct aspace_request *request, vaddr_t *va);
+/* Partial frees that giving back exactly [va, va + pages) of the private part takes: 0 to 2. */
+unsigned addresses_cuts(const struct aspace *space, vaddr_t va, npages_t pages);
+/* Addresses of the private part go, all of them taken before. Ready for so many cuts. */
+void addresses_give(struct aspace *space, vaddr_t va, npages_t pages);
+
+/* An object of no address gets a place in the global part; `request`: guards, alignment, fit, tag. => OK; NOMEM. */
+enum status addresses_place(struct object *object, const struct aspace_request *request);
+/* Has the object (still) its addresses for these pages? */
+bool addresses_are_there(const struct object *object, uint64_t first, npages_t pages);
+/* The addresses of these pages go; where that takes a node and none is to be had, the object keeps them to its end. */
+void addresses_give_pages(struct object *object, uint64_t first, npages_t pages);
+/* All that it has go. */
+void addresses_give_all(struct object *object);
+
+/* ---- tables.c: page tables, all or nothing ---- */
+
+/* Rights of leaves: those that the tables can say. Rights 0: pages stay, for the kernel to read. */
+static inline unsigned leaf_rights(unsigned rights)
+{
+    const unsigned both = VMM_WRITE | VMM_EXECUTE;
+    return rights == 0 ? (unsigned)VMM_READ : rights | ((rights & both) == both ? (unsigned)VMM_WRITE_EXECUTE : 0);
+}
+/* Nothing of [va, va + pages) is mapped any more; loans that touch it are over. => OK; NOMEM; CORRUPT. */
+enum status tables_drop(struct aspace *space, vaddr_t va, npages_t pages);
+/* What is mapped has these leaf rights; loans are over. => as tables_drop */
+enum status tables_protect(struct aspace *space, vaddr_t va, npages_t pages, unsigned rights);
+/* The tables of the range are the space's own, if need be by copies; loans are over. => as tables_drop, LIMIT */
+enum status tables_own(struct aspace *space, vaddr_t va, npages_t pages);
+/* All pages of a mapping now, where none of it is in the tables. => as aspace_fault; nothing mapped but for OK. */
+enum status tables_populate(struct mapping *m);
+/* A physical object's pages. => as vmm_map_frames */
+enum status tables_map_physical(struct aspace *space, const struct object *object, uint64_t first, vaddr_t va,
+                                npages_t pages, unsigned rights);
+
+/* ---- object.c, object_pages.c ---- */
+
+/* One more, held by nobody; reserved: a record, and the place of its id (object_next_id). */
+struct object *object_new(struct aspaces *system, enum object_kind kind, npages_t pages);
+unsigned object_next_id(const struct aspaces *system);
+/* The frame of a page, made resident if it is not; the object keeps its reference. => as object_populate */
+enum status object_page_get(struct object *object, uint64_t page, pfn_t *frame);
+/*
+ * Of [first, first + pages), the parts that no mapping covers any more: their pages go, frame and address, if the
+ * object is not held. One that nobody holds or maps is no more afterwards. Tables have been cleared and flushed.
+ */
+void object_release_uncovered(struct object *object, uint64_t first, npages_t pages);
+/* The frame of a resident page; number 0: it is not. Not of physical objects. */
+static inline pfn_t object_resident(const struct object *object, uint64_t page)
+{
+    return page < OBJECT_FEW ? object->few[page] : pfn(page_index_get(&object->frames, page));
+}
+/* The page is in this frame from now on, whose reference is the object's; 0: in none. The index has room. */
+void object_set_resident(struct object *object, uint64_t page, pfn_t frame);
+/* The first resident page in [from, end), or `end`. */
+uint64_t object_next_resident(const struct object *object, uint64_t from, uint64_t end);
+/* Resident pages. */
+npages_t object_count_resident(const struct object *object);
+/* The first mapping, by its first page, that has pages of [first, end); and the one after `m`. Null: none. */
+struct mapping *object_overlap_first(const struct object *object, uint64_t first, uint64_t end);
+struct mapping *object_overlap_next(const struct mapping *m, uint64_t first, uint64_t end);
+/* The next stretch of [*from, end) that no mapping covers: [*from, *to). => false: there is none. */
+bool object_gap(const struct object *object, uint64_t *from, uint64_t end, uint64_t *to);
+/* Frames of [first, first + pages) go from the object. */
+void object_drop_pages(struct object *object, uint64_t first, npages_t pages);
+
+/* ---- request.c: arguments ---- */
+
+/* => OK; INVALID; RANGE. A range of one part of the user half. */
+enum status range_check(vaddr_t va, npages_t pages);
+/* *rights with what they include. => OK; INVALID. */
+enum status rights_check(unsigned *rights);
+bool va_is_global(vaddr_t va);
+
+/* ---- reverse.c: the reverse index ---- */
+
+/*
+ * A word for each frame: what it was used for last. A hint: who asks compares, so nothing is cleared when a frame goes.
+ * Private pages: by family and page number of the address; pages of objects: by object and page.
+ */
+void reverse_note_object(struct aspaces *system, pfn_t frame, const struct object *object, uint64_t page);
+void reverse_note_private(struct aspaces *system, pfn_t frame, const struct aspace *space, vaddr_t va);
+/* Pages of stock that noting `frames` frames takes at most, whichever they are. O(1). */
+size_t reverse_missing(const struct aspaces *system, uint64_t frames);
+/* Is the frame known as this page? */
+bool reverse_is_object(const struct aspaces *system, pfn_t frame, const struct object *object, uint64_t page);
+bool reverse_is_private(const struct aspaces *system, pfn_t frame, const struct aspace *space, vaddr_t va);
+
+/* ---- loans.c: parts of 2 MiB and 1 GiB whose tables are lent ---- */
+
+/* A record of the pool `loans`. */
+struct aspace_loan {
+    struct vmm_loan loan;
+    struct avl_node by_from, by_to; /* in lender->lent by loan.from, in borrower->borrowed by loan.to */
+    struct aspace *lender, *borrower;
+};
+
+/*
+ * All loans that touch [va, va + pages) of `space` end, on whichever side it is: before its tables there are edited
+ * (a page brought is no edit), or what its mappings there say. Who borrowed gets its pages by faults. Needs no memory,
+ * O(log loans + those that end). => OK; CORRUPT.
+ */
+enum status loans_end(struct aspace *space, vaddr_t va, npages_t pages);
+
+/* ---- gifts.c: who gave what to whom ---- */
+
+/*
+ * Before the pages [first, first + pages) that `m` maps of its object go from its space (unmapped or transferred, not
+ * withdrawn): what its space gave on of these counts as given by `giver`. Mappings that are partly concerned are cut:
+ * the pool `mappings` has gifts_pass_missing() records; those for which there is none are passed on whole. O(1) when
+ * the space never gave anything.
+ */
+size_t gifts_pass_missing(const struct mapping *m, uint64_t first, npages_t pages);
+void gifts_pass(struct mapping *m, uint64_t first, npages_t pages, uint32_t giver);
+
+/* ---- family.c: spaces that are clones of one another ---- */
+
+/* Pages of stock that a new family takes at most. */
+size_t family_missing(const struct aspaces *system);
+/* A new space (its system is set) begins a family, or joins that of `relative`; and leaves it when it is destroyed. */
+void family_begin(struct aspace *space);
+void family_join(struct aspace *space, struct aspace *relative);
+void family_leave(struct aspace *space);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * A balanced binary tree whose nodes lie in what they order (AVL): no memory of its own, so nothing here can fail.
+ * The caller compares: it walks down from the root by itself, and hands over the place it found.
+ *
+ * A tree may keep a value for each subtree (the greatest end of all ranges in it, ...): `update` computes it from the
+ * node and its two children, and is called for every node below which something changed, children first.
+ *
+ * Height: at most 1.44 log2(nodes): 19 for 10,000, 24 for 65,536. Insert and remove: O(log nodes), with `update` once
+ * a level and a few times more for turns.
+ */
+#ifndef CAIRN_LIB_AVL_H
+#define CAIRN_LIB_AVL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum avl_side { AVL_LEFT, AVL_RIGHT };
+
+struct avl_node {
+    struct avl_node *child[2];
+    struct avl_node *parent; /* null: the root, or in no tree */
+    int balance;             /* height of the right subtree less that of the left: -1, 0, 1 */
+};
+
+struct avl_tree {
+    struct avl_node *root;                  /* null: empty */
+    void (*update)(struct avl_node *node);  /* null: no value for subtrees */
+};
+
+/* Put `node` (its fields: anything) where `parent` has no child on `side`; parent null: it becomes the root. */
+void avl_insert(struct avl_tree *tree, struct avl_node *parent, enum avl_side side, struct avl_node *node);
+/* Take out a node that is in the tree. Others keep their places in the order. */
+void avl_remove(struct avl_tree *tree, struct avl_node *node);
+/* What `update` reads of this node has changed, but not its place in the order. O(log nodes). */
+void avl_changed(struct avl_tree *tree, struct avl_node *node);
+
+/* In order; null: there is none. O(log nodes), O(1) a node over a whole walk. */
+struct avl_node *avl_first(const struct avl_tree *tree);
+struct avl_node *avl_last(const struct avl_tree *tree);
+struct avl_node *avl_next(const struct avl_node *node);
+struct avl_node *avl_previous(const struct avl_node *node);
+
+/* Are links, balance and heights right? (Order and values are the caller's to look at.) O(nodes). */
+bool avl_is_sound(const struct avl_tree *tree);
+
+#endif
