@@ -60,6 +60,7 @@ TEST(vmm_sparse, what_is_mapped_of_a_range_is_unmapped)
         struct space *space = kind % 2 == 0 ? &bed.a : &bed.b;
         vmm_bed_switch(&bed, &bed.a);
         EXPECT_OK(space_keep_tables(bed.vmm, space, kind >= 2));
+        const unsigned devices = bed.vmm->cache.count; /* in the kernel: the screen */
         for (unsigned i = 0; i < ARRAY_LEN(ranges); i++) {
             map_some(&bed, space);
             const uint64_t all = space->pages.v, in = count_some(ranges[i].first, ranges[i].end);
@@ -76,7 +77,7 @@ TEST(vmm_sparse, what_is_mapped_of_a_range_is_unmapped)
             EXPECT_EQ(space->pages.v, all - in);
             EXPECT_OK(vmm_unmap_present(bed.vmm, space, USER_FIRST, USER_PAGES));
             EXPECT(space->pages.v == 0 && (kind >= 2 || space->tables.v == 1));
-            EXPECT_EQ(bed.vmm->cache.count, 0);
+            EXPECT_EQ(bed.vmm->cache.count, devices);
         }
         vmm_bed_close(&bed);
     }
