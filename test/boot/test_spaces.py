@@ -177,5 +177,6 @@ def test_faults_of_user_mode_cost_what_they_may():
     costs = {name: int(ticks) / int(ops) for name, ops, ticks in found}
     print(costs)
     assert [name for name, most in COST_MAX.items() if costs[name] > most] == []
-    assert costs["spaces_fault_zeroing"] > costs["spaces_fault_write"] + 400, "a page is really zeroed"
+    # Means of 120: not compared with each other, since a page of the index or a block opened counts in one of them.
+    assert costs["spaces_fault_zeroing"] > 1300, "a page is really zeroed: 512 words beside some 876 instructions"
     assert costs["spaces_fault_copy"] > 512, "a page is really copied"
