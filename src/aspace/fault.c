@@ -110,14 +110,6 @@ static enum status note_private(const struct fault *f)
     return s;
 }
 
-/* What the tables of an old leaf say is dropped. => OK; as vmm_unmap_present */
-static enum status drop_page(const struct fault *f)
-{
-    enum status s = loans_end(f->space, f->page, npages(1));
-    s = s == STATUS_OK ? vmm_unshare(vmm_of(f), &f->space->tables, f->page, npages(1)) : s;
-    return s == STATUS_OK ? vmm_unmap_present(vmm_of(f), &f->space->tables, f->page, npages(1)) : s;
-}
-
 /* Of an access: what the leaf, as the whole walk leaves it, does not permit. */
 static unsigned leaf_lacks(pte_t leaf, unsigned access)
 {
@@ -135,7 +127,7 @@ static enum status settle(const struct fault *f, pte_t leaf, bool *again)
     }
     if (!mapping_is_private(f->m)) {
         *again = true;
-        return drop_page(f);
+        return tables_drop(f->space, f->page, npages(1));
     }
     if (lacks == VMM_WRITE) {
         const enum status s = vmm_own_page(vmm_of(f), &f->space->tables, f->page);

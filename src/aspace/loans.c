@@ -21,6 +21,9 @@ static struct aspace_loan *loan_by_to(struct avl_node *n)
     return n == NULL ? NULL : CONTAINER_OF(n, struct aspace_loan, by_to);
 }
 
+static uint64_t from_of(const struct avl_node *n) { return CONTAINER_OF(n, struct aspace_loan, by_from)->loan.from.v; }
+static uint64_t to_of(const struct avl_node *n) { return CONTAINER_OF(n, struct aspace_loan, by_to)->loan.to.v; }
+
 static uint64_t part_end(vaddr_t part, unsigned level) { return part.v + level_span_bytes(level); }
 static uint64_t part_begin(vaddr_t va, unsigned level) { return va.v & ~(level_span_bytes(level) - 1); }
 
@@ -37,28 +40,6 @@ struct aspace_loan *loan_borrowed_at(const struct aspace *borrower, vaddr_t va)
         }
     }
     return loan;
-}
-
-/* The first that begins at `from` or above. */
-static struct aspace_loan *first_borrowed(const struct aspace *space, uint64_t from)
-{
-    struct aspace_loan *found = NULL, *loan = loan_by_to(space->borrowed.root);
-    while (loan != NULL) {
-        const bool above = loan->loan.to.v >= from;
-        found = above ? loan : found;
-        loan = loan_by_to(loan->by_to.child[above ? AVL_LEFT : AVL_RIGHT]);
-    }
-    return found;
-}
-static struct aspace_loan *first_lent(const struct aspace *space, uint64_t from)
-{
-    struct aspace_loan *found = NULL, *loan = loan_by_from(space->lent.root);
-    while (loan != NULL) {
-        const bool above = loan->loan.from.v >= from;
-        found = above ? loan : found;
-        loan = loan_by_from(loan->by_from.child[above ? AVL_LEFT : AVL_RIGHT]);
-    }
-    return found;
 }
 
 /* ---- Ending ---- */
@@ -82,12 +63,12 @@ enum status loans_end(struct aspace *space, vaddr_t va, npages_t pages)
     }
     const uint64_t end = vaddr_add_pages(va, pages.v).v, from = part_begin(va, 3);
     enum status s = STATUS_OK;
-    struct aspace_loan *next, *loan = first_borrowed(space, from);
+    struct aspace_loan *next, *loan = loan_by_to(avl_first_from(&space->borrowed, from, to_of));
     for (; loan != NULL && loan->loan.to.v < end && s == STATUS_OK; loan = next) {
         next = loan_by_to(avl_next(&loan->by_to));
         s = part_end(loan->loan.to, loan->loan.level) > va.v ? end_loan(loan) : STATUS_OK;
     }
-    loan = first_lent(space, from);
+    loan = loan_by_from(avl_first_from(&space->lent, from, from_of));
     for (; loan != NULL && loan->loan.from.v < end && s == STATUS_OK; loan = next) {
         next = loan_by_from(avl_next(&loan->by_from));
         s = part_end(loan->loan.from, loan->loan.level) > va.v ? end_loan(loan) : STATUS_OK;
@@ -96,30 +77,6 @@ enum status loans_end(struct aspace *space, vaddr_t va, npages_t pages)
 }
 
 /* ---- Beginning ---- */
-
-static void insert_by_from(struct aspace_loan *loan)
-{
-    struct avl_node *parent = NULL, *n = loan->lender->lent.root;
-    enum avl_side side = AVL_LEFT;
-    while (n != NULL) {
-        parent = n;
-        side = loan->loan.from.v < loan_by_from(n)->loan.from.v ? AVL_LEFT : AVL_RIGHT;
-        n = n->child[side];
-    }
-    avl_insert(&loan->lender->lent, parent, side, &loan->by_from);
-}
-
-static void insert_by_to(struct aspace_loan *loan)
-{
-    struct avl_node *parent = NULL, *n = loan->borrower->borrowed.root;
-    enum avl_side side = AVL_LEFT;
-    while (n != NULL) {
-        parent = n;
-        side = loan->loan.to.v < loan_by_to(n)->loan.to.v ? AVL_LEFT : AVL_RIGHT;
-        n = n->child[side];
-    }
-    avl_insert(&loan->borrower->borrowed, parent, side, &loan->by_to);
-}
 
 size_t loan_missing(const struct aspaces *system) { return pool_missing(&system->loans, 1); }
 
@@ -141,8 +98,8 @@ static enum status begin_loan(struct aspace *lender, vaddr_t from, struct aspace
         (void)!pool_put(&system->loans, loan);
         return s;
     }
-    insert_by_from(loan);
-    insert_by_to(loan);
+    avl_insert_by(&loan->lender->lent, &loan->by_from, from_of);
+    avl_insert_by(&loan->borrower->borrowed, &loan->by_to, to_of);
     return STATUS_OK;
 }
 

@@ -33,30 +33,15 @@ static void reach_update(struct avl_node *n)
     }
 }
 
-static void put_by_address(struct mapping *m)
-{
-    struct avl_node *parent = NULL, *at = m->space->mappings.root;
-    enum avl_side side = AVL_LEFT;
-    while (at != NULL) {
-        parent = at;
-        side = m->base.v < mapping_by_address(at)->base.v ? AVL_LEFT : AVL_RIGHT;
-        at = at->child[side];
-    }
-    avl_insert(&m->space->mappings, parent, side, &m->by_address);
-}
+static uint64_t base_of(const struct avl_node *n) { return CONTAINER_OF(n, struct mapping, by_address)->base.v; }
+static uint64_t first_of(const struct avl_node *n) { return CONTAINER_OF(n, struct mapping, by_page)->first; }
+
+static void put_by_address(struct mapping *m) { avl_insert_by(&m->space->mappings, &m->by_address, base_of); }
 
 static void put_by_page(struct mapping *m)
 {
-    struct avl_tree *tree = &m->object->mappings;
-    struct avl_node *parent = NULL, *at = tree->root;
-    enum avl_side side = AVL_LEFT;
-    while (at != NULL) {
-        parent = at;
-        side = m->first < mapping_by_page(at)->first ? AVL_LEFT : AVL_RIGHT;
-        at = at->child[side];
-    }
-    tree->update = reach_update;
-    avl_insert(tree, parent, side, &m->by_page);
+    m->object->mappings.update = reach_update;
+    avl_insert_by(&m->object->mappings, &m->by_page, first_of);
 }
 
 static void link(struct mapping *m)

@@ -133,7 +133,7 @@ static void retire(struct pool *pool, struct pool_page *page)
 enum status pool_put(struct pool *pool, void *record)
 {
     const size_t at = page_offset_bytes(ptr_to_vaddr(record).v);
-    struct pool_page *page = (void *)((uint8_t *)record - at);
+    struct pool_page *page = record == NULL ? NULL : (void *)((uint8_t *)record - at);
     if (page == NULL || page->pool != pool) {
         return misuse("pool_put: %#lx is in no page of %s", ptr_to_vaddr(record).v, pool->name);
     }

@@ -17,6 +17,13 @@ bool bench_counts_instructions(void)
     return more - few == IN_LOOP * (MORE - FEW) && many - more == IN_LOOP * (MANY - MORE);
 }
 
+enum status bench_no_call(struct bench_work *w, uint64_t ops)
+{
+    (void)ops;
+    __asm__ volatile("" : : "r"(w) : "memory");
+    return STATUS_OK;
+}
+
 enum status bench_nothing(struct bench_work *w, uint64_t ops)
 {
     for (uint64_t i = 0; i < ops; i++) {

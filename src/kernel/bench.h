@@ -56,6 +56,8 @@ typedef enum status bench_body(struct bench_work *w, uint64_t ops);
 
 /* The loop of a body, empty. */
 bench_body bench_nothing;
+/* A body that calls something once, without the call. */
+bench_body bench_no_call;
 /*
  * Time `body` once, take off what `empty` takes, and add that to the result. => what the body answers; the result is
  * untouched but for OK.

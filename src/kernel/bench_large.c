@@ -41,18 +41,11 @@ static enum status unmap(struct bench_work *w, uint64_t ops)
     return vmm_unmap(&machine.vmm, w->space, w->va, npages(PAGES_PER_2M));
 }
 
-static enum status no_call(struct bench_work *w, uint64_t ops)
-{
-    (void)ops;
-    __asm__ volatile("" : : "r"(w) : "memory");
-    return STATUS_OK;
-}
-
 /* One of them; timed if it is the one that is asked for. */
 static enum status step(struct bench_work *w, unsigned which, bench_body *body, struct bench_result *result)
 {
     const unsigned timed = w->flags & ~(unsigned)(BENCH_LARGE_FRESH | BENCH_LARGE_FOREIGN);
-    return timed == which ? bench_add(result, body, no_call, w, 1) : body(w, 1);
+    return timed == which ? bench_add(result, body, bench_no_call, w, 1) : body(w, 1);
 }
 
 static enum status rounds(struct bench_work *w, struct bench_result *result)

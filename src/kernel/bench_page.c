@@ -41,16 +41,9 @@ static enum status unmap(struct bench_work *w, uint64_t ops)
     return vmm_unmap_present(&machine.vmm, w->space, w->va, npages(1));
 }
 
-static enum status no_call(struct bench_work *w, uint64_t ops)
-{
-    (void)ops;
-    __asm__ volatile("" : : "r"(w) : "memory");
-    return STATUS_OK;
-}
-
 static enum status step(struct bench_work *w, unsigned which, bench_body *body, struct bench_result *result)
 {
-    return (w->flags & which) != 0 ? bench_add(result, body, no_call, w, 1) : body(w, 1);
+    return (w->flags & which) != 0 ? bench_add(result, body, bench_no_call, w, 1) : body(w, 1);
 }
 
 /* The zero frame; where there is none, any frame, which is copied then. */

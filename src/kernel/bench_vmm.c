@@ -56,13 +56,6 @@ static enum status unmap_range(struct bench_work *w, uint64_t ops)
     return vmm_unmap(&machine.vmm, w->space, w->va, w->n);
 }
 
-static enum status no_call(struct bench_work *w, uint64_t ops)
-{
-    (void)ops;
-    __asm__ volatile("" : : "r"(w) : "memory");
-    return STATUS_OK;
-}
-
 /* One of the three; timed if it is the one, as so many operations as there are pages. */
 static enum status step(struct bench_work *w, unsigned timed, bench_body *body, struct bench_result *result)
 {
@@ -76,7 +69,7 @@ static enum status step(struct bench_work *w, unsigned timed, bench_body *body, 
             return s;
         }
     }
-    return bench_add(result, body, no_call, w, w->n.v);
+    return bench_add(result, body, bench_no_call, w, w->n.v);
 }
 
 static enum status rounds(struct bench_work *w, struct bench_result *result)

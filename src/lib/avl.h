@@ -30,6 +30,33 @@ struct avl_tree {
 
 /* Put `node` (its fields: anything) where `parent` has no child on `side`; parent null: it becomes the root. */
 void avl_insert(struct avl_tree *tree, struct avl_node *parent, enum avl_side side, struct avl_node *node);
+/*
+ * The same in the order of a number that each node has; equal ones in the order they came. Inline, as `key` is then: a
+ * walk costs what one written by hand does.
+ */
+typedef uint64_t avl_key_fn(const struct avl_node *node);
+static inline void avl_insert_by(struct avl_tree *tree, struct avl_node *node, avl_key_fn *key)
+{
+    struct avl_node *parent = NULL, *at = tree->root;
+    enum avl_side side = AVL_LEFT;
+    while (at != NULL) {
+        parent = at;
+        side = key(node) < key(at) ? AVL_LEFT : AVL_RIGHT;
+        at = at->child[side];
+    }
+    avl_insert(tree, parent, side, node);
+}
+/* The first node, in that order, whose number is `from` or above; null: there is none. */
+static inline struct avl_node *avl_first_from(const struct avl_tree *tree, uint64_t from, avl_key_fn *key)
+{
+    struct avl_node *found = NULL, *at = tree->root;
+    while (at != NULL) {
+        const bool above = key(at) >= from;
+        found = above ? at : found;
+        at = at->child[above ? AVL_LEFT : AVL_RIGHT];
+    }
+    return found;
+}
 /* Take out a node that is in the tree. Others keep their places in the order. */
 void avl_remove(struct avl_tree *tree, struct avl_node *node);
 /* What `update` reads of this node has changed, but not its place in the order. O(log nodes). */

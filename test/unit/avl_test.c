@@ -35,18 +35,9 @@ struct bed {
     unsigned count;
 };
 
-/* As callers do: down from the root. */
-static void insert(struct bed *b, struct item *item)
-{
-    struct avl_node *parent = NULL, *n = b->tree.root;
-    enum avl_side side = AVL_LEFT;
-    while (n != NULL) {
-        parent = n;
-        side = item->key < item_of(n)->key ? AVL_LEFT : AVL_RIGHT;
-        n = n->child[side];
-    }
-    avl_insert(&b->tree, parent, side, &item->node);
-}
+static uint64_t key_of(const struct avl_node *n) { return CONTAINER_OF(n, struct item, node)->key; }
+
+static void insert(struct bed *b, struct item *item) { avl_insert_by(&b->tree, &item->node, key_of); }
 
 static unsigned height(const struct avl_node *n)
 {
@@ -78,8 +69,13 @@ static void agrees(const struct bed *b)
     const struct avl_node *n = avl_first(&b->tree);
     for (unsigned i = 0; i < b->count; i++, n = avl_next(n)) {
         REQUIRE(n == &b->items[b->in[i]].node);
+        const struct item *item = &b->items[b->in[i]];
+        EXPECT(i == 0 || item->key > b->items[b->in[i - 1]].key);
+        EXPECT(avl_first_from(&b->tree, i == 0 ? 0 : b->items[b->in[i - 1]].key + 1, key_of) == n);
     }
     EXPECT(n == NULL);
+    EXPECT(b->count == 0 ||
+           avl_first_from(&b->tree, b->items[b->in[b->count - 1]].key + 1, key_of) == NULL);
     n = avl_last(&b->tree);
     for (unsigned i = b->count; i > 0; i--, n = avl_previous(n)) {
         REQUIRE(n == &b->items[b->in[i - 1]].node);
