@@ -8,7 +8,7 @@ set(text "")
 foreach(name IN LISTS names)
     if(name)
         string(APPEND text "add_test(\"${name}\" \"${PROGRAM}\" \"${name}\")\n"
-            "set_tests_properties(\"${name}\" PROPERTIES LABELS host TIMEOUT 120)\n")
+            "set_tests_properties(\"${name}\" PROPERTIES LABELS host TIMEOUT 300)\n")
     endif()
 endforeach()
 file(WRITE ${OUT} "${text}")

@@ -160,7 +160,7 @@ has_tool() {
         ovmf) ovmf_file >/dev/null ;;
         bochs-bios) bochs_rom BIOS-bochs-latest >/dev/null ;;
         bochs-vgabios) bochs_rom VGABIOS-lgpl-latest >/dev/null ;;
-        libc-headers) command -v gcc >/dev/null && echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1 ;;
+        libc-headers) command -v gcc >/dev/null && gcc -E -x c - <<<'#include <stdlib.h>' >/dev/null 2>&1 ;;
         llvm-rt) [[ -n $(clang_runtime) ]] ;;
         *) command -v "$1" >/dev/null ;;
     esac

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,11 +19,11 @@ MUTATIONS = Path(os.environ.get("CAIRN_MUTATIONS", ROOT / "test" / "mutations" /
 TABLE = ROOT / "docs" / "paging-mutations.md"
 LIBRARY = "cairn_vmm_judged"  # the VMM that the model overhears
 LINES_MAX = 5
-PLAYS = (
-    "model_play.random_operations_with_a_second_cpu_break_no_rule",
-    "model_play.random_operations_with_a_second_cpu_and_shared_tables_break_no_rule",
-)
-SEEDS = (1, 2, 3)
+PLAYS = {
+    "own": "model_play.random_operations_with_a_second_cpu_break_no_rule",
+    "shared": "model_play.random_operations_with_a_second_cpu_and_shared_tables_break_no_rule",
+}
+HISTORIES = [f"{kind} {seed}" for seed in (1, 2, 3) for kind in PLAYS]  # a mutation names another than the first
 EFFORT = 4
 SECONDS = 120  # a mutant that hangs
 WORKERS = 2
@@ -38,6 +37,7 @@ class Mutation:
     what: str
     caught_by: str  # a violation of the model, or what a wrong answer says
     test: str  # the unit test that sees it; empty: the random histories
+    history: str  # of HISTORIES, the first that catches it
     patch: str
 
 
@@ -47,6 +47,7 @@ class Result:
     caught: bool
     found: str  # what was seen instead
     operations: int  # of the shrunk history; 0: a test's own
+    history: str = ""  # which it was
 
 
 def wrong_use(text):
@@ -62,7 +63,10 @@ def read_mutation(path):
     for sign in "+-":
         if sum(line.startswith(sign) for line in changed) > LINES_MAX:
             wrong_use(f"{path.name}: more than {LINES_MAX} lines are changed")
-    return Mutation(path.stem, fields["Rule"], fields["What"], fields["Caught-by"], fields.get("In", ""), patch)
+    test, history = fields.get("In", ""), fields.get("History", HISTORIES[0])
+    if history not in HISTORIES:
+        wrong_use(f"{path.name}: no history is called {history}")
+    return Mutation(path.stem, fields["Rule"], fields["What"], fields["Caught-by"], test, history, patch)
 
 
 def rule_key(mutation):
@@ -164,18 +168,19 @@ def run(program, *arguments):
 
 
 def play(program, mutation):
-    """=> caught as it should be; what the shrunk history breaks, and its length."""
+    """=> caught as it should be; what the shrunk history breaks, its length, and which it is."""
     found = "nothing"
-    for test, seed in product(PLAYS, SEEDS):
-        status, output = run(program, "--seed", str(seed), "--effort", str(EFFORT), test)
+    for history in sorted(HISTORIES, key=lambda history: history != mutation.history):
+        kind, seed = history.split()
+        status, output = run(program, "--seed", seed, "--effort", str(EFFORT), PLAYS[kind])
         shrunk = SHRUNK.search(output)
         if shrunk:
             found = shrunk[1]
             if found.startswith(mutation.caught_by):
-                return True, found, shrunk[2].count("\n")
+                return True, found, shrunk[2].count("\n"), history
         elif status != 0:
             found = f"status {status}: {output.strip().splitlines()[-1] if output.strip() else 'silent'}"
-    return False, found, 0
+    return False, found, 0, ""
 
 
 def try_one(tools, mutation):
@@ -244,7 +249,8 @@ def table(results, elsewhere):
 
 def line_of(result):
     m = result.mutation
-    place = m.test if m.test else f"{result.operations} operation{'' if result.operations == 1 else 's'}"
+    operations = f"{result.operations} operation{'' if result.operations == 1 else 's'}"
+    place = m.test if m.test else f"{operations} of {result.history}"
     verdict = f"caught: {m.caught_by}; {place}" if result.caught else f"NOT CAUGHT by {m.caught_by}: {result.found}"
     return f"{m.rule:<4} {m.name}: {verdict}"
 

@@ -20,12 +20,23 @@ def build():
     return ROOT / "build"
 
 
+# Who never sees a window: the frame allocator, the boot, the heap, what is below them. And one test of 65,536 spaces.
+WITHOUT_WINDOWS = ("pmm", "mb2", "memmap", "acpi", "early", "badram", "heap", "fmt", "glob", "avl", "aspace_many")
+
+
 @pytest.mark.cairn(labels="host", seconds=600)
 def test_the_host_tests_pass_with_another_pair(build):
-    done = subprocess.run([build / "slots-host" / "unit_tests"], capture_output=True, text=True, check=False)
-    plan = re.search(r"^1\.\.(\d+)$", done.stdout, re.MULTILINE)
-    assert plan and int(plan[1]) > 400, done.stdout[-2000:]
-    assert done.returncode == 0, "\n".join(line for line in done.stdout.splitlines() if not line.startswith("ok "))
+    program = build / "slots-host" / "unit_tests"
+    listed = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout
+    suites = sorted({name.partition(".")[0] for name in listed.split()})
+    suites = [suite for suite in suites if not suite.startswith(WITHOUT_WINDOWS)]
+    total = 0
+    for suite in suites:
+        done = subprocess.run([program, "--effort", "1", f"{suite}.*"], capture_output=True, text=True, check=False)
+        plan = re.search(r"^1\.\.(\d+)$", done.stdout, re.MULTILINE)
+        assert plan and done.returncode == 0, done.stdout[-2000:]
+        total += int(plan[1])
+    assert total > 400, suites
 
 
 @pytest.mark.cairn(labels="qemu", seconds=600)

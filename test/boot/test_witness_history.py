@@ -148,10 +148,10 @@ def listed_by_bochs(tab):
 
 @pytest.mark.cairn(labels="bochs", seconds=400)
 def test_bochs_reads_what_a_history_of_spaces_left_as_the_kernel_does(tmp_path):
-    """Stopped after each `pt`. Once for the numbers of the spaces, then for the readings: the history is the same. Only
-    one space is read from another: what the serial line carries takes most of the time."""
+    """Stopped after each `pt`. The numbers of the spaces are QEMU's: the history is the same. Only one space is read
+    from another: what the serial line carries takes most of the time."""
     machine = ("--memory", "64M")
-    first = run_cairn(*machine, "--emulator", "bochs", "--exec", f"{HISTORY}; spaces -j").need_success()
+    first = run_cairn(*machine, "--exec", f"{HISTORY}; spaces -j").need_success()
     told = first.json_after(HISTORY)
     need_a_history(told, first.json_after("spaces -j")["spaces"])
     ids = [0, *told["spaces"]]
