@@ -28,6 +28,7 @@ set(CAIRN_PMM_SOURCES
     src/pmm/codes.c
     src/pmm/earmark.c
     src/pmm/free.c
+    src/pmm/fresh.c
     src/pmm/holds.c
     src/pmm/hotplug.c
     src/pmm/lists_check.c
@@ -255,6 +256,8 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES}
     test/unit/pmm_emergency_test.c
     test/unit/pmm_hotplug_more_test.c
     test/unit/pmm_hotplug_test.c
+    test/unit/pmm_fresh_test.c
+    test/unit/pmm_late_test.c
     test/unit/pmm_loose_test.c
     test/unit/pmm_magazine_test.c
     test/unit/pmm_misuse_calls_test.c

@@ -67,6 +67,7 @@ static enum status open_frame_goes_bad(struct pmm *pmm, struct pmm_block *b, uin
     if (block_is_run(b)) {
         block_split(pmm, b);
     }
+    block_be_written(pmm, b);
     bool beyond = b->mode == PMM_BLOCK_OPEN && index_in_block(frame) >= b->carved;
     unsigned code = beyond ? (unsigned)CODE_FREE : code_get(pmm, frame);
     if (code_is_link(code) && b->mode != PMM_BLOCK_CLOSED) {
@@ -84,7 +85,7 @@ static enum status open_frame_goes_bad(struct pmm *pmm, struct pmm_block *b, uin
     if (code == CODE_CACHED) {
         return STATUS_LIMIT; /* in a magazine that this CPU cannot drain */
     }
-    return code == CODE_BAD ? STATUS_EXISTS : code == CODE_ABSENT ? STATUS_ABSENT : STATUS_MISUSE;
+    return code == CODE_BAD ? STATUS_EXISTS : code_is_absent(code) ? STATUS_ABSENT : STATUS_MISUSE;
 }
 
 static enum status mark_bad_locked(struct pmm *pmm, uint64_t frame)

@@ -8,19 +8,62 @@
 
 /* ---- Frames out ---- */
 
-/* The next frames from the carve mark on: they are free whatever their codes say. */
-static unsigned carve(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code)
+/*
+ * Where what is behind the mark is not all RAM the code at the mark says which run that is in: a hint, since the list
+ * may have been edited. Null: it is in none, which is a wrong mark.
+ */
+ALWAYS_INLINE const struct frame_run *run_at_mark(const struct pmm *pmm, uint64_t at)
 {
-    uint64_t first = block_first(pmm, b);
-    unsigned index = b->carved, limit = part_limit(pmm, b);
-    unsigned left = index < limit ? limit - index : 0; /* a mark beyond the end is a wrong one: nothing is there */
-    unsigned got = n < left ? n : left;
-    for (unsigned i = 0; i < got; i++) {
-        code_set(pmm, first + index + i, code);
-        frames[got - 1 - i] = first + index + i;
+    size_t i = code_get(pmm, at);
+    if (__builtin_expect(i >= pmm->run_count || at - pmm->runs[i].first.v >= pmm->runs[i].frames.v, 0)) {
+        i = run_at(pmm, at);
     }
-    carved_set(b, index + got);
+    return i < pmm->run_count && pmm->runs[i].first.v <= at ? &pmm->runs[i] : NULL;
+}
+
+/* The next frames from the carve mark on: they are free whatever their codes say. Of one run, if the block is late. */
+__attribute__((noinline, cold)) static unsigned carve(struct pmm *pmm, struct pmm_block *b, uint64_t *frames,
+                                                      unsigned n, unsigned code)
+{
+    struct part part = block_part(pmm, b);
+    uint64_t at = part.start + b->carved, end = part.end;
+    const struct frame_run *run = NULL;
+    if (b->late && at < end) {
+        run = run_at_mark(pmm, at);
+        end = run != NULL ? run_end(*run) : 0; /* inside the block */
+    }
+    uint64_t left = at < end ? end - at : 0; /* a mark beyond the end is a wrong one: nothing is there */
+    unsigned got = n < left ? n : (unsigned)left;
+    for (unsigned i = 0; i < got; i++) {
+        code_set(pmm, at + i, code);
+        frames[got - 1 - i] = at + i;
+    }
+    if (run != NULL) {
+        block_mark_set(pmm, b, part, at + got, run + (got == left));
+    } else {
+        carved_set(b, b->carved + got);
+    }
     return got;
+}
+
+unsigned block_take_oddly(struct pmm *pmm, struct pmm_block *b, uint64_t *frame, unsigned code)
+{
+    uint64_t at = block_first(pmm, b) + b->carved;
+    if (!b->late || b->top != 0 || b->free == 0 || b->carved >= part_limit(pmm, b)) {
+        return block_take(pmm, b, frame, 1, code);
+    }
+    const struct frame_run *run = run_at_mark(pmm, at);
+    if (run != NULL && at + 1 < run_end(*run)) {
+        code_set(pmm, at + 1, code_get(pmm, at)); /* the mark stays in the same run */
+        code_set(pmm, at, code);
+        carved_set(b, b->carved + 1U);
+    } else if (carve(pmm, b, frame, 1, code) == 0) {
+        return block_take(pmm, b, frame, 1, code);
+    }
+    b->free--;
+    count_free_in(pmm, b, -1);
+    *frame = at;
+    return 1;
 }
 
 /* The eighths that are this descriptor's: block 0 shares its frames with `low`. */
@@ -127,9 +170,10 @@ unsigned block_take(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsi
     for (unsigned visits = 0; got < n && b->loose != 0 && (got == 0 || visits < LOOSE_VISITS_MAX); visits++) {
         got += take_loose(pmm, b, frames + got, n - got, code);
     }
-    bool is_all = b->loose == 0; /* that it has, where it gives less than it was asked for */
+    bool is_all = b->loose == 0, is_late = b->late; /* that it has, where it gives less than it was asked for */
     if (got < n && is_all) {
         got += carve(pmm, b, frames + got, n - got, code);
+        is_all = !is_late || got == 0;
     }
     b->free = (uint16_t)(b->free - got);
     count_free_in(pmm, b, -(int64_t)got);
@@ -207,6 +251,7 @@ void block_hide_mark(const struct pmm *pmm, const struct pmm_block *b)
 void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t end, const struct block_map *map)
 {
     uint64_t start = block_first(pmm, b);
+    block_be_written(pmm, b);
     unsigned low = (unsigned)(first - start), high = (unsigned)(end - start), carved = b->carved;
     codes_fill(pmm, first, end, 1);
     if (low > carved) {
@@ -278,6 +323,7 @@ void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t
     report(REPORT_CORRUPT, "pmm: block %#lx is closed: %s (%#lx; free %u of %u, carved %u, owner %u)",
            block_of(block_first(pmm, b)), why, value, b->free, b->usable, b->carved, b->owner);
     cpus_distrust_codes(pmm);
+    block_be_written(pmm, b);
     block_unstack(pmm, b);
     b->stack = STACK_NONE;
     uint64_t lost = codes_close(pmm, b, suspect);

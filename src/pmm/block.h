@@ -34,6 +34,8 @@ static inline uint64_t part_end(uint64_t frame, uint64_t end)
 unsigned block_take(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code);
 /* The same of one frame, where the stack is empty and some are loose. */
 unsigned block_take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t *frame, unsigned code);
+/* The same of one frame, in all cases that block_take_one does not know. */
+unsigned block_take_oddly(struct pmm *pmm, struct pmm_block *b, uint64_t *frame, unsigned code);
 /* The same of one frame. */
 static inline unsigned block_take_one(struct pmm *pmm, struct pmm_block *b, uint64_t *frame, unsigned code)
 {
@@ -43,15 +45,15 @@ static inline unsigned block_take_one(struct pmm *pmm, struct pmm_block *b, uint
         index = b->top - (unsigned)CODE_LINK;
         unsigned below = index < b->carved ? code_get(pmm, first + index) : 0;
         if (!code_is_link(below) || b->free == 0) {
-            return block_take(pmm, b, frame, 1, code);
+            return block_take_oddly(pmm, b, frame, code);
         }
         b->top = below == b->top ? 0 : (uint16_t)below;
     } else if (b->loose != 0) {
         return block_take_loose(pmm, b, frame, code);
-    } else if (b->free > 0 && index < part_limit(pmm, b)) {
+    } else if (b->free > 0 && index < part_limit(pmm, b) && !b->late) {
         carved_set(b, index + 1);
     } else {
-        return block_take(pmm, b, frame, 1, code);
+        return block_take_oddly(pmm, b, frame, code);
     }
     code_set(pmm, first + index, code);
     b->free--;
@@ -91,13 +93,58 @@ void block_take_range(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint
 void block_hide_mark(const struct pmm *pmm, const struct pmm_block *b);
 /* Eighths, of those in `among`, with a frame whose code is a free one's: what is loose while the stack is empty. */
 unsigned block_free_eighths(const struct pmm *pmm, const struct pmm_block *b, unsigned among);
-/* First frame of [first, end), in one part, that is not free; `end`: all are. */
+/* First frame of [first, end), in one part of a block that is written, that is not free; `end`: all are. */
 uint64_t block_first_not_free(const struct pmm *pmm, const struct pmm_block *b, uint64_t first, uint64_t end);
 /* A block handed out whole becomes frames used once each. It still is a part of its run, until all of it is free. */
 void block_split(struct pmm *pmm, struct pmm_block *b);
 /* A frame of a closed block is freed: it is lost. */
 void block_lose_frame(struct pmm *pmm, uint64_t frame);
 struct block_map block_free_map(const struct pmm *pmm, const struct pmm_block *b); /* bit i: frame i is free */
+
+/* ---- opening.c: a block's first codes ---- */
+/*
+ * Write the codes of a block just backed and set its descriptor (and `low`) up; frames in [paid, paid_end) that are
+ * usable are metadata. => frames of it that are free now.
+ */
+unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
+                     uint64_t paid_end);
+/* The frames that a descriptor has: a block's, or those below 1 MiB, or those of block 0 that are not. */
+struct part {
+    uint64_t start, end; /* of its block, and of these frames */
+};
+static inline struct part block_part(const struct pmm *pmm, const struct pmm_block *b)
+{
+    uint64_t start = block_first(pmm, b);
+    return (struct part){start, start + part_limit(pmm, b)};
+}
+/*
+ * The mark of a block with holes, at frame `at` or, where that is no RAM, the next that is. `run`: the first one that
+ * ends behind it. Where a hole is left the code at the mark says which run that is: one that is no magazine's.
+ */
+static inline void block_mark_set(struct pmm *pmm, struct pmm_block *b, struct part part, uint64_t at,
+                                  const struct frame_run *run)
+{
+    static_assert(CODE_RUN_MASK < CODE_COUNT_MAX, "no code of a frame that a magazine gave out");
+    if (run < &pmm->runs[pmm->run_count] && run->first.v < part.end) {
+        at = run->first.v > at ? run->first.v : at;
+        b->late = run_end(*run) < part.end;
+        if (b->late) {
+            code_set(pmm, at, (unsigned)(run - pmm->runs) & CODE_RUN_MASK);
+        }
+    } else {
+        at = part.end;
+        b->late = 0;
+    }
+    carved_set(b, (unsigned)(at - part.start));
+}
+/* The codes of a block that is `late` are written: what is free from its mark on is loose, or behind all holes. */
+void block_write_rest(struct pmm *pmm, struct pmm_block *b);
+static inline void block_be_written(struct pmm *pmm, struct pmm_block *b)
+{
+    if (__builtin_expect(b->late, 0)) {
+        block_write_rest(pmm, b);
+    }
+}
 
 /* ---- stack.c: the stacks that blocks lie on ---- */
 void block_restack(struct pmm *pmm, struct pmm_block *b); /* put it where its counts say */

@@ -5,7 +5,7 @@
 #include "pmm/codes.h"
 
 struct tally { /* frames of a block, by what their codes say */
-    uint64_t links, never, used, metadata, reserved, bad, cached, lost, retained;
+    uint64_t links, never, holes, used, metadata, reserved, bad, cached, lost, retained;
     uint64_t links_of[PMM_BLOCK_FRAMES / EIGHTH_FRAMES];
     uint64_t like_free[PMM_BLOCK_FRAMES / EIGHTH_FRAMES]; /* in use, but a quick look takes them for free */
     bool hidden; /* where the mark's eighth has loose frames, no code in it from the mark on is a free one's */
@@ -72,7 +72,8 @@ static struct tally take_tally(struct check *c, const struct pmm_block *b, uint6
         bool carved = f - start < b->carved;
         size_t run = run_at(pmm, f);
         bool is_ram = run < pmm->run_count && pmm->runs[run].first.v <= f;
-        t.never += !carved;
+        t.never += !carved && (is_ram || !b->late);
+        t.holes += !carved && !is_ram;
         if (code_is_drawn(code) && (!carved || b->owner != 0)) {
             wrong(c, "PMM-I11: a magazine gave frame %#lx out, says its code %#x, but %s", f, code,
                   carved ? "an owner has its block" : "it lies beyond the carve mark");
@@ -80,7 +81,7 @@ static struct tally take_tally(struct check *c, const struct pmm_block *b, uint6
         if (!carved) {
             bool is_searched = (b->loose >> (f - start) / EIGHTH_FRAMES & 1) != 0;
             t.hidden = t.hidden && !(is_searched && code_is_link(code));
-            if (b->mode != PMM_BLOCK_CLOSED && !is_ram) {
+            if (b->mode != PMM_BLOCK_CLOSED && !is_ram && (!b->late || f - start == b->carved)) {
                 wrong(c, "PMM-I4: frame %#lx is not RAM and lies beyond the carve mark %u", f, b->carved);
             }
             continue;
@@ -95,10 +96,10 @@ static struct tally take_tally(struct check *c, const struct pmm_block *b, uint6
         t.bad += code == CODE_BAD;
         t.lost += code == CODE_LOST;
         t.retained += code_is_used(code) && !code_is_unshared(code) && code != CODE_ZERO;
-        if (b->mode != PMM_BLOCK_CLOSED && (code == CODE_ABSENT) == is_ram) {
+        if (b->mode != PMM_BLOCK_CLOSED && code_is_absent(code) == is_ram) {
             wrong(c, "PMM-I6: frame %#lx is %s and has code %#x", f, is_ram ? "RAM" : "not RAM", code);
         }
-        if ((code == CODE_UNWRITTEN || code > CODE_LAST) && !code_is_link(code) && b->mode != PMM_BLOCK_CLOSED) {
+        if (code > CODE_LAST && !code_is_link(code) && b->mode != PMM_BLOCK_CLOSED) {
             wrong(c, "PMM-I2: frame %#lx has the unknown code %#x", f, code);
         }
     }
@@ -120,6 +121,10 @@ static void check_stack_of(struct check *c, const struct pmm_block *b, uint64_t 
                   block_of(start), q, t->links_of[q], depth.of[q], says);
         }
     }
+    if (b->late != (t->holes > 0)) {
+        wrong(c, "PMM-I4: block %#lx: late says %u, and %lu frames from its mark %u on are not RAM", block_of(start),
+              b->late, t->holes, b->carved);
+    }
     if (!t->hidden) {
         wrong(c, "PMM-I2: block %#lx: a code behind the mark %u looks like a loose frame", block_of(start), b->carved);
     }
@@ -140,7 +145,7 @@ void check_block(struct check *c, const struct pmm_block *b, uint64_t from, uint
     census->on_stack[class_of(b)][b->stack <= STACK_NONE ? b->stack : (unsigned)STACK_NONE]++;
     if (block_is_run(b) || b->mode == PMM_BLOCK_CACHED) {
         if (b->free != 0 || b->carved != 0 || b->top != 0 || b->usable != PMM_BLOCK_FRAMES || b->retained != 0 ||
-            b->loose != 0) {
+            b->loose != 0 || b->late) {
             wrong(c, "PMM-I4: block %#lx is handed out whole and counts free %u, carved %u, top %#x, usable %u",
                   block_of(start), b->free, b->carved, b->top, b->usable);
         }

@@ -16,7 +16,7 @@ struct check {
 /* What one region's blocks say, to be compared with its lists. */
 struct census {
     uint64_t on_stack[PMM_CLASSES][STACK_NONE + 1];
-    uint64_t free, opened, never, fresh_whole;
+    uint64_t free, opened, never, fresh_whole, whole_bits;
 };
 
 /* Say what is wrong, and count it. */

@@ -36,13 +36,14 @@ static enum status claim_look(struct pmm *pmm, uint64_t first, uint64_t end, uin
             *in_unopened += stop - at;
             continue;
         }
-        const struct pmm_block *b = block_find(pmm, at);
+        struct pmm_block *b = block_find(pmm, at);
         if (!block_has_stack(b)) {
             return STATUS_EXISTS;
         }
+        block_be_written(pmm, b);
         uint64_t other = block_first_not_free(pmm, b, at, stop);
         if (other < stop) {
-            return code_get(pmm, other) == CODE_ABSENT ? STATUS_ABSENT : STATUS_EXISTS;
+            return code_is_absent(code_get(pmm, other)) ? STATUS_ABSENT : STATUS_EXISTS;
         }
     }
     return STATUS_OK;
@@ -212,7 +213,7 @@ static enum status give_locked(struct pmm *pmm, uint64_t first, uint64_t end, ui
         } else {
             untouched_add(pmm, r, stop - at);
             pmm->low_untouched += at < frames_below_1m() ? stop - at : 0;
-            fresh_whole_change(pmm, r, (int64_t)whole_count(pmm, block_of(at), block_of(at) + 1));
+            fresh_whole_add(pmm, r, block_of(at), whole_count(pmm, block_of(at), block_of(at) + 1));
             pmm->reserved -= stop - at;
             pmm->spare += stop - at;
         }

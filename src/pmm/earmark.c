@@ -165,6 +165,7 @@ static void leave_out(struct pmm *pmm, struct piece_group g)
         pmm->untouched -= r->untouched;
         count_free(pmm, r, -(int64_t)r->free);
         r->untouched = r->fresh_whole = 0;
+        r->whole_bits = 0;
     }
 }
 

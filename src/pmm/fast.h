@@ -52,4 +52,24 @@ static inline void cpu_leave(struct pmm_cpu *cpu)
     __atomic_store_n(&cpu->inside, 0, __ATOMIC_RELAXED);
 }
 
+/* A whole block from this CPU's cache of them, without the lock. */
+static inline bool cached_block(struct pmm *pmm, unsigned class, pfn_t *first)
+{
+    struct pmm_cpu *cpu = pmm->only_cpu;
+    if (!cpu_enter(cpu)) {
+        return false;
+    }
+    unsigned count = cpu->whole_count;
+    if (count > 0) {
+        uint64_t block = cpu->whole[count - 1];
+        struct pmm_block *b = &pmm->blocks[block];
+        whole_count_set(cpu, count - 1);
+        lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
+        b->mode = PMM_BLOCK_RUN_HEAD; /* of one block, as it was when it came */
+        *first = pfn(block_start(block));
+    }
+    cpu_leave(cpu);
+    return count > 0;
+}
+
 #endif

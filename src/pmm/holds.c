@@ -6,7 +6,7 @@
 #include "pmm/internal.h"
 
 /* Halving: one of the n from `at` on is the last that ends at or before the frame, or none is. */
-size_t run_at(const struct pmm *pmm, uint64_t frame)
+__attribute__((noinline)) size_t run_at(const struct pmm *pmm, uint64_t frame)
 {
     const struct frame_run *at = pmm->runs;
     size_t n = pmm->run_count;
@@ -20,7 +20,7 @@ size_t run_at(const struct pmm *pmm, uint64_t frame)
     return (size_t)(at - pmm->runs) + (run_end(*at) <= frame);
 }
 
-size_t hold_at(const struct pmm *pmm, uint64_t frame)
+__attribute__((noinline)) size_t hold_at(const struct pmm *pmm, uint64_t frame)
 {
     const struct frame_hold *at = pmm->holds;
     size_t n = pmm->hold_count;

@@ -187,7 +187,7 @@ static enum status add_locked(struct pmm *pmm, uint64_t first, uint64_t frames, 
     earmark_set(pmm, earmark, units);
     for (size_t i = 0; i < p.count; i++) {
         untouched_add(pmm, &pmm->regions[slots[i]], block_start(p.end[i] - p.first[i]));
-        fresh_whole_change(pmm, &pmm->regions[slots[i]], (int64_t)(p.end[i] - p.first[i]));
+        fresh_whole_add(pmm, &pmm->regions[slots[i]], p.first[i], p.end[i] - p.first[i]);
     }
     regions_renumber(pmm);
     emergency_top_up(pmm);

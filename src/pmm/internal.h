@@ -14,7 +14,7 @@
 
 /* ---- Frame codes ---- */
 enum pmm_code {
-    CODE_UNWRITTEN = 0,                  /* what fresh memory says: means nothing anywhere */
+    CODE_UNWRITTEN = 0,                  /* what fresh memory says; below a mark: of a frame that is not RAM */
     CODE_COUNT_MAX = PMM_REFERENCES_MAX, /* 1 .. this: references */
     CODE_METADATA,
     CODE_RESERVED,
@@ -30,6 +30,7 @@ enum pmm_code {
     CODE_ZERO,        /* the zero frame */
     CODE_LOST,        /* freed into a closed block */
     CODE_LAST = CODE_LOST,
+    CODE_RUN_MASK = 0x7FFF, /* what the code at the mark of a block that is `late` can say of the run that it is in */
     CODE_LINK = 0xFE00, /* + i: free; frame i of the block is below it on the stack, or it is i itself: bottom */
     CODE_FREE = 0xFFFF, /* free, and loose; so is any link of a frame that is not on the stack */
 };
@@ -69,6 +70,7 @@ static inline unsigned link_to(uint64_t frame) /* CODE_LINK + its index: the bit
     return (uint16_t)(frame | (unsigned)CODE_LINK);
 }
 static inline bool code_is_link(unsigned code) { return code >= CODE_LINK; }
+static inline bool code_is_absent(unsigned code) { return code == CODE_ABSENT || code == CODE_UNWRITTEN; }
 static inline bool code_is_count(unsigned code) { return code - 1 < CODE_COUNT_MAX; }
 static inline bool code_is_drawn(unsigned code) { return code - CODE_DRAWN < PMM_CLASSES; }
 /* In use once, and never more often. */
@@ -203,11 +205,14 @@ static inline void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm
 }
 /*
  * A never-used block of r whose 512 frames are all usable, the lowest of the last extent, else of a gap; FRAME_NONE.
- * O(stretches between it and the one found before).
+ * O(1) in a region of up to 64 blocks; else O(stretches between it and the one found before).
  */
 uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r);
-/* So many blocks more (or fewer) are never used and could be used wholly. */
-void fresh_whole_change(struct pmm *pmm, struct pmm_region *r, int64_t blocks);
+/* The bits of these blocks of r, where it has so few that each has one; else none. */
+uint64_t whole_bits_of(const struct pmm_region *r, uint64_t first, uint64_t end);
+/* Blocks [first, first + blocks) are never used and can be used wholly, as it was not so before. */
+void fresh_whole_add(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t blocks);
+void fresh_whole_remove(struct pmm *pmm, struct pmm_region *r, uint64_t block); /* it is no such block any more */
 uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_block); /* such, by the lists alone */
 /* Lowest never-used block of r with a usable frame, in the last extent, else in a gap; FRAME_NONE: there is none. */
 uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r);
@@ -230,14 +235,6 @@ static inline void count_free_in(struct pmm *pmm, const struct pmm_block *b, int
 {
     count_free(pmm, &pmm->regions[b->region], frames);
 }
-
-/* ---- opening.c: a block's first codes ---- */
-/*
- * Write the codes of a block just backed and set its descriptor (and `low`) up; frames in [paid, paid_end) that are
- * usable are metadata. => frames of it that are free now.
- */
-unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
-                     uint64_t paid_end);
 
 /* ---- metadata.c: opening blocks ---- */
 npages_t open_cost(const struct pmm *pmm, uint64_t block); /* frames that opening it takes now */

@@ -122,13 +122,11 @@ static enum status broke(struct pmm *pmm, const char *why, const void *page)
     return STATUS_CORRUPT;
 }
 
-static enum status back_page(struct pmm *pmm, uint64_t block, const void *page, struct payer *payer)
+/* `n` frames are missing. */
+__attribute__((noinline)) static enum status back_missing(struct pmm *pmm, uint64_t block, const void *page, npages_t n,
+                                                          struct payer *payer)
 {
     pfn_t frames[1 + PMM_TABLE_LEVELS_MAX];
-    npages_t n = pmm->backing.missing(pmm->backing.ctx, page);
-    if (n.v == 0) {
-        return STATUS_OK;
-    }
     if (n.v > 1 + (uint64_t)pmm->backing.table_levels || n.v > pmm->earmarked) {
         return broke(pmm, "the backing asks for more frames than there can be tables", page);
     }
@@ -147,8 +145,15 @@ static enum status back_page(struct pmm *pmm, uint64_t block, const void *page, 
     return STATUS_OK;
 }
 
+static inline enum status back_page(struct pmm *pmm, uint64_t block, const void *page, struct payer *payer)
+{
+    npages_t n = pmm->backing.missing(pmm->backing.ctx, page);
+    return n.v == 0 ? STATUS_OK : back_missing(pmm, block, page, n, payer);
+}
+
 /* `costs`: pages are missing. */
-static enum status open_one(struct pmm *pmm, uint64_t block, unsigned class, bool costs, struct payer *payer)
+__attribute__((always_inline)) static inline enum status open_one(struct pmm *pmm, uint64_t block, unsigned class,
+                                                                  bool costs, struct payer *payer)
 {
     enum status s = STATUS_OK;
     if (costs) {
@@ -196,7 +201,10 @@ enum status block_open_off_stack(struct pmm *pmm, struct pmm_region *r, uint64_t
         return STATUS_CORRUPT;
     }
     uint64_t start = block_start(block), end = block_start(block + 1);
-    uint64_t cost = open_cost(pmm, block).v;
+    /* The block below the watermark is open: where both are in one page of codes they share all pages. */
+    enum { PAGE_BLOCKS = PAGE_BYTES / (PMM_BLOCK_FRAMES * sizeof(uint16_t)) };
+    bool has_pages = block == r->watermark && block > r->base && block % PAGE_BLOCKS != 0;
+    uint64_t cost = has_pages ? 0 : open_cost(pmm, block).v;
     struct payer payer = {r, start, start};
     if (cost > 0) {
         uint64_t there = pmm_free_frames(pmm) + pmm->earmarked - pmm->untouched; /* free frames of opened blocks */

@@ -2,6 +2,7 @@
  * What a block just backed says at first: its codes, as the run and hold lists have it, and its descriptor.
  */
 #include "pmm/codes.h"
+#include "pmm/hints.h"
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
@@ -12,7 +13,6 @@ struct steps {
     uint64_t paid, paid_end;  /* frames there that nobody holds are metadata */
     uint64_t at, stop, end;   /* this step is [at, stop) */
     unsigned code;            /* of its frames */
-    bool is_plain;            /* none of the block is claimed or paid, and frame 0 is not in it */
 };
 
 /* Where [first, end) begins, if that is behind `at`; else far away. */
@@ -43,9 +43,6 @@ static void step_find(struct steps *s)
     }
     s->stop = least(hold_first, s->stop);
     s->code = CODE_FREE;
-    if (s->is_plain) {
-        return;
-    }
     if (s->at == 0) {
         s->code = CODE_RESERVED; /* frame 0 is never handed out */
         s->stop = 1;
@@ -75,26 +72,18 @@ static void step_on(struct steps *s)
     }
 }
 
-/* By the lists alone: what whole_count counted. */
-static bool is_whole(const struct steps *s)
-{
-    const struct pmm *pmm = s->pmm;
-    bool is_ram = s->run < pmm->run_count && pmm->runs[s->run].first.v <= s->at && run_end(pmm->runs[s->run]) >= s->end;
-    return is_ram && s->at != 0 && (s->hold == pmm->hold_count || pmm->holds[s->hold].first.v >= s->end);
-}
-
 /*
  * The codes and the counts of one part of a block, up to s->end. What is free at the block's end was never carved. Of
  * the rest, what is free is loose, but for the first such frame, which is the stack: it is what an opening is for.
  */
-static void write_part(struct pmm *pmm, struct pmm_block *b, struct steps *s)
+__attribute__((noinline, cold)) static void write_part(struct pmm *pmm, struct pmm_block *b, struct steps *s)
 {
     uint64_t end = s->end;
     unsigned usable = 0, free = 0, loose = 0;
     carved_set(b, part_limit(pmm, b));
     for (step_find(s); s->at < end; step_on(s)) {
         unsigned frames = (unsigned)(s->stop - s->at), first = index_in_block(s->at);
-        if (s->code == CODE_FREE && s->stop == end && b != &pmm->low) { /* `low` is always carved to its end */
+        if (s->code == CODE_FREE && s->stop == end) {
             carved_set(b, first);
             usable += frames;
             free += frames;
@@ -121,78 +110,89 @@ static void write_part(struct pmm *pmm, struct pmm_block *b, struct steps *s)
     block_hide_mark(pmm, b);
 }
 
-/* Up to the end of the last word: what lies behind `to` comes later. Of the first word what lies before stays. */
-__attribute__((always_inline)) static inline void fill_up(const struct pmm *pmm, uint64_t from, uint64_t to,
-                                                          unsigned code)
+/*
+ * The same of a part that has runs, holes between them, its first usable frames paid or none, and nothing else: that is
+ * most of those with holes. Frames are counted, and no more: from the first free one on the block is `late`. A hole
+ * needs no code, since fresh memory says CODE_UNWRITTEN, and no part with a hole is opened twice.
+ */
+__attribute__((noinline)) static void write_late(struct pmm *pmm, struct pmm_block *b, struct part part,
+                                                 uint64_t paid_end, struct pmm_list_hint *hint)
 {
-    code_word *w = codes_at(pmm, from / CODES_A_WORD * CODES_A_WORD), *end = codes_at(pmm, to + CODES_A_WORD - 1);
-    uint64_t all = code * 0x0001000100010001ULL, bits = from % CODES_A_WORD * 16, before = (1ULL << bits) - 1;
-    __atomic_store_n(w, (__atomic_load_n(w, __ATOMIC_RELAXED) & before) | (all & ~before), __ATOMIC_RELAXED);
-    codes_fill_words(w + 1, (uint64_t)(end - w - 1), all);
+    const struct frame_run *run = &pmm->runs[hint->run], *stop = &pmm->runs[pmm->run_count];
+    uint64_t at = b == pmm->blocks ? frames_below_1m() : part.start;
+    unsigned paid = 0, free = 0;
+    if (at == 0 && run->first.v == 0) { /* is never handed out */
+        code_set(pmm, 0, CODE_RESERVED);
+        at = 1;
+        run += run->frames.v == 1;
+    }
+    for (; at < paid_end && run < stop && run->first.v < part.end; run++) {
+        uint64_t next = least(least(run_end(*run), paid_end), part.end); /* others may have paid further up */
+        at = run->first.v > at ? run->first.v : at;
+        if (at < next) {
+            codes_fill(pmm, at, next, CODE_METADATA);
+            paid += (unsigned)(next - at);
+            at = next;
+        }
+        if (at < run_end(*run)) {
+            break;
+        }
+    }
+    block_mark_set(pmm, b, part, at, run);
+    if (run < stop && run->first.v < part.end) {
+        uint64_t last = run_end(*run);
+        free = (unsigned)(last - part.start) - b->carved;
+        for (run++; run < stop && run->first.v < part.end; run++) {
+            free += (unsigned)run->frames.v;
+            last = run_end(*run);
+        }
+        free -= last > part.end ? (unsigned)(last - part.end) : 0;
+        run -= last > part.end;
+    }
+    hint->run = (uint32_t)(run - pmm->runs);
+    b->free = (uint16_t)free;
+    b->usable = (paid + free) & PMM_COUNT_MASK;
 }
 
-/*
- * write_part, of a block that has runs, holes between them, its first usable frames paid or none, and nothing else:
- * that is most of those with holes. A hole and the run behind it are one turn.
- */
-static void write_runs(struct pmm *pmm, struct pmm_block *b, struct steps *s)
+__attribute__((cold)) void block_write_rest(struct pmm *pmm, struct pmm_block *b)
 {
-    bool is_low = b == &pmm->low; /* always carved to its end */
-    uint64_t paid_end = s->paid < s->end ? s->paid_end : 0;
-    const struct frame_run *run = &pmm->runs[s->run], *stop = &pmm->runs[pmm->run_count];
-    uint64_t at = s->at, end = s->end, top = FRAME_NONE;
-    unsigned usable = 0, free = 0, loose = 0, carved = part_limit(pmm, b);
-    for (;;) {
-        uint64_t first = run < stop ? least(run->first.v, end) : end;
-        if (first > at) {
-            fill_up(pmm, at, first, CODE_ABSENT);
-            at = first;
-        }
-        if (at == end) {
+    struct part part = block_part(pmm, b);
+    uint64_t first = part.start, at = first + b->carved, end = part.end, mark = end;
+    unsigned loose = b->loose;
+    for (size_t run = run_at(pmm, at); at < end && run < pmm->run_count && pmm->runs[run].first.v < end; run++) {
+        at = pmm->runs[run].first.v > at ? pmm->runs[run].first.v : at;
+        uint64_t stop = run_end(pmm->runs[run]);
+        if (stop >= end) {
+            mark = at;
             break;
         }
-        uint64_t next = least(run_end(*run), end);
-        if (at == 0) { /* is never handed out */
-            code_set(pmm, 0, CODE_RESERVED);
-            at = 1;
-            run += next == 1;
-            continue;
-        }
-        if (at < paid_end) {
-            next = least(next, paid_end);
-            usable += (unsigned)(next - at);
-            fill_up(pmm, at, next, CODE_METADATA);
-            at = next;
-            run += next == run_end(*run);
-            continue;
-        }
-        unsigned low = index_in_block(at), frames = (unsigned)(next - at);
-        free += frames;
-        if (next == end && !is_low) {
-            carved = low;
-            break;
-        }
-        fill_up(pmm, at, next, CODE_FREE);
-        if (top == FRAME_NONE) {
-            top = at;
-            low++;
-            frames--;
-        }
-        loose |= frames > 0 ? eighths_touched(low, low + frames) : 0;
-        at = next;
-        run += next == run_end(*run);
+        codes_fill(pmm, at, stop, CODE_FREE);
+        loose |= eighths_touched((unsigned)(at - first), (unsigned)(stop - first));
     }
-    if (top != FRAME_NONE) {
-        b->top = (uint16_t)link_to(top);
-        code_set(pmm, top, b->top);
-    }
-    s->run = (size_t)(run - pmm->runs);
-    s->at = end;
-    carved_set(b, carved);
-    b->free = (uint16_t)free;
-    b->usable = (usable + free) & PMM_COUNT_MASK;
+    b->late = 0;
     b->loose = loose & 0xFFU;
+    carved_set(b, (unsigned)(mark - first));
     block_hide_mark(pmm, b);
+}
+
+/* write_part for a block just opened, of which some frames are claimed or held. */
+__attribute__((noinline, cold)) static void write_parts(struct pmm *pmm, struct pmm_block *b, uint64_t paid,
+                                                        uint64_t paid_end, struct pmm_list_hint *hint)
+{
+    uint64_t start = block_start((uint64_t)(b - pmm->blocks)), end = start + PMM_BLOCK_FRAMES;
+    struct steps s = {pmm, hint->run, hint->hold, paid, paid_end, start, start, end, CODE_FREE};
+    if (start == 0) {
+        s.end = frames_below_1m();
+        write_part(pmm, &pmm->low, &s);
+        s.end = end;
+    }
+    write_part(pmm, b, &s);
+    *hint = (struct pmm_list_hint){(uint32_t)s.run, (uint32_t)s.hold};
+}
+
+static inline bool has_whole_bit(const struct pmm_region *r, uint64_t block)
+{
+    return r->blocks <= PMM_REGION_BITS && (r->whole_bits >> (block - r->base) & 1) != 0;
 }
 
 unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
@@ -206,36 +206,44 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
                             .lane = (uint8_t)(class | (unsigned)r->node << LANE_NODE_SHIFT | direct),
                             .stack = STACK_NONE, .next = PMM_NO_BLOCK, .prev = PMM_NO_BLOCK, .gap_next = PMM_NO_BLOCK};
     trace(pmm, PMM_EVENT_OPEN_BLOCK, start, PMM_BLOCK_FRAMES);
-    struct pmm_list_hint *hint = block >= r->watermark ? &r->fresh : &r->in_gap;
-    struct stretch from = stretch_near(pmm, start, *hint);
-    bool is_claimed = ranges_overlap(start, end, pmm->claim_first, pmm->claim_end);
-    bool is_plain = start != 0 && !is_claimed && !ranges_overlap(start, end, paid, paid_end);
-    struct steps s = {pmm, from.run, from.hold, paid, paid_end, start, start, end, CODE_FREE, is_plain};
-    *hint = stretch_hint(&from);
-    bool was_whole = is_whole(&s);
-    if (was_whole) {
-        fresh_whole_change(pmm, r, -1);
+    bool is_claimed = pmm->claim_first < end && start < pmm->claim_end; /* 0, 0: there is no claim */
+    bool is_paid = paid != paid_end && start < paid_end;                /* frames from block to block, in this order */
+    bool is_plain = start != 0 && !is_claimed && !is_paid;
+    if (is_plain && has_whole_bit(r, block)) {
+        fresh_whole_remove(pmm, r, block);
+        return PMM_BLOCK_FRAMES; /* no code needs to be written, and no list be looked at */
     }
-    if (pmm->claim_whole && pmm->claim_first <= start && end <= pmm->claim_end) {
+    struct pmm_list_hint *hint = block >= r->watermark ? &r->fresh : &r->in_gap;
+    if (!hint_fits(pmm, *hint, start)) {
+        struct stretch near = stretch_near(pmm, start, *hint);
+        *hint = stretch_hint(&near);
+    }
+    bool was_whole = is_whole_at(pmm, *hint, block);
+    if (was_whole) { /* by the lists alone: as it was counted */
+        fresh_whole_remove(pmm, r, block);
+    }
+    if (is_claimed && pmm->claim_whole && pmm->claim_first <= start && end <= pmm->claim_end) {
         b->mode = PMM_BLOCK_RUN_PART; /* found wholly free before; no code means anything */
         b->free = 0;
         return 0;
     }
     if (was_whole && is_plain) {
-        return PMM_BLOCK_FRAMES; /* no code needs to be written */
+        return PMM_BLOCK_FRAMES;
     }
-    unsigned low_free = 0;
-    bool has_hold = s.hold < pmm->hold_count && pmm->holds[s.hold].first.v < end;
-    void (*write)(struct pmm *, struct pmm_block *, struct steps *) = is_claimed || has_hold ? write_part : write_runs;
+    bool is_late = !is_claimed && (hint->hold == pmm->hold_count || pmm->holds[hint->hold].first.v >= end);
     if (block == 0) {
         pmm->low = *b;
         pmm->low.lane |= LANE_DIRECT;
-        s.end = frames_below_1m();
-        write(pmm, &pmm->low, &s);
-        low_free = pmm->low.free;
-        s.end = end;
+        pmm->low.free = 0;
     }
-    write(pmm, b, &s);
-    *hint = (struct pmm_list_hint){(uint32_t)s.run, (uint32_t)s.hold};
-    return low_free + b->free;
+    if (is_late) {
+        uint64_t low_end = frames_below_1m();
+        if (block == 0) {
+            write_late(pmm, &pmm->low, (struct part){0, low_end}, paid < low_end ? paid_end : 0, hint);
+        }
+        write_late(pmm, b, (struct part){start, end}, paid < end ? paid_end : 0, hint);
+    } else {
+        write_parts(pmm, b, paid, paid_end, hint);
+    }
+    return b->free + (block == 0 ? pmm->low.free : 0U);
 }

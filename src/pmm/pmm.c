@@ -11,7 +11,8 @@
  *        0xFE00 + i     free; if it is on its block's stack, frame i is below it, or is it: bottom
  *    blocks[block], 32 bytes; a zeroed one was never used. The mode is read first: in an open block a code means
  *    something below the carve mark only, so that a block that is wholly free forgets its stack in one step; in one
- *    handed out whole none does. A block with holes is carved up to its last one. A free frame below the mark is on
+ *    handed out whole none does. In a block with holes (`late`) the runs say what is RAM from the mark on; a hole
+ *    below the mark has the code of fresh memory (docs/design/0023-late-codes.md). A free frame below the mark is on
  *    the stack or *loose*: its code says no more than that it is free, and its descriptor names the eighth of the
  *    block that it is in. So a range is taken out of the middle of a stack by forgetting the stack (block.c), and all
  *    searches look at four codes at once (codes.h). See docs/design/0013-loose-frames.md. Both arrays lie at computed

@@ -19,7 +19,8 @@
  *   PMM-I2  a block's free frames are those on its stack, each once, those carved that are loose, in the eighths that
  *           its descriptor names, and those never carved; the codes of the former two are links
  *   PMM-I3  a block is on the stack that its free count says, and on no other
- *   PMM-I4  from a block's carve mark on all its frames are RAM that is free (codes there mean nothing)
+ *   PMM-I4  from a block's carve mark on all its frames are RAM that is free (codes there mean nothing); of a block
+ *           that is `late`, all that are RAM, of which the first is at the mark and a hole behind it
  *   PMM-I5  metadata + earmarked = the pages that all blocks of all regions need, tables included
  *   PMM-I6  every frame that is not RAM is ABSENT in an opened block
  *   PMM-I7  reserved frames are those that the opened blocks' states and the holds of never-used blocks say
@@ -187,7 +188,7 @@ size_t pmm_count_descriptors(const struct frame_run *runs, size_t run_count);
 
 /*
  * Bring up `pmm` (any contents before) over config's runs. Blocks with HOLD_USED or HOLD_METADATA frames are opened
- * now; their pages must be backed already (missing() == 0), everything else is left untouched: the cost is O(runs +
+ * now; their pages must be backed already (missing() == 0; zeros), all else is left untouched: the cost is O(runs +
  * holds + blocks opened), never O(RAM). A region that holds no more frames than its metadata would take is left out,
  * its frames counted as reserved; frames the states array cannot reach must not be in the runs.
  * Besides the run and hold lists: `states` and `blocks` lie at page boundaries, share no page, and nobody else puts
@@ -310,6 +311,10 @@ struct pmm_frame {
 
 /* What is known of a frame; any number is allowed. O(log regions), O(log runs + log holds) in a never-used block. */
 struct pmm_frame pmm_query(const struct pmm *pmm, pfn_t frame);
+/* Does pmm_query say PMM_STATE_USED? O(1). */
+bool pmm_is_used(struct pmm *pmm, pfn_t frame);
+/* No frame of RAM has this number or a higher one, unless memory is added. O(1). */
+pfn_t pmm_frames_end(const struct pmm *pmm);
 /* How many of [first, first + frames) are RAM, whatever their state: in one of the runs. O(log runs + runs in it). */
 npages_t pmm_count_ram(const struct pmm *pmm, pfn_t first, npages_t frames);
 /* The same for any physical address, whole frames or not. */

@@ -98,7 +98,12 @@ static void count_unopened(struct check *c, const struct pmm_region *r, uint64_t
                            struct census *census)
 {
     uint64_t stop;
-    census->fresh_whole += r->left_out ? 0 : whole_count(c->pmm, first, end);
+    struct stretch s = stretch_from(c->pmm, block_start(first));
+    while (!r->left_out && stretch_next(c->pmm, &s, block_start(end))) {
+        uint64_t whole = whole_blocks(&s);
+        census->fresh_whole += whole;
+        census->whole_bits |= whole == 0 ? 0 : whole_bits_of(r, whole_first(&s), whole_first(&s) + whole);
+    }
     for (uint64_t at = block_start(first); at < block_start(end); at = stop) {
         enum pmm_state state = unopened_state(c->pmm, at, &stop);
         stop = stop < block_start(end) ? stop : block_start(end);
@@ -151,6 +156,10 @@ static void check_region(struct check *c, const struct pmm_region *r)
     if (r->fresh_whole != census.fresh_whole) {
         wrong(c, "PMM-I8: region %zu: %u blocks never used can be used wholly, recounted %lu", index, r->fresh_whole,
               census.fresh_whole);
+    }
+    if (r->whole_bits != census.whole_bits) {
+        wrong(c, "PMM-I8: region %zu: the bits of these blocks are %#lx, recounted %#lx", index, r->whole_bits,
+              census.whole_bits);
     }
     if (r->fresh_whole_from > r->watermark && !r->left_out
         && (r->fresh_whole_from > region_end(r) || whole_count(pmm, r->watermark, r->fresh_whole_from) != 0)) {

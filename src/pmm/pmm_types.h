@@ -12,7 +12,8 @@
 #define PMM_NO_BLOCK UINT32_MAX
 #define PMM_NO_REGION UINT16_MAX
 
-enum { PMM_CLASSES = 2, PMM_STACKS = 8, PMM_TABLE_LEVELS_MAX = 2, PMM_BAD_SHARED_MAX = 16, PMM_WHOLE_CACHED = 2 };
+enum { PMM_CLASSES = 2, PMM_STACKS = 8, PMM_TABLE_LEVELS_MAX = 2, PMM_BAD_SHARED_MAX = 16, PMM_WHOLE_CACHED = 2,
+       PMM_REGION_BITS = 64 };
 
 /* What a region can give; each kind has lists of the regions that have it. The first two are the classes. */
 enum pmm_supply {
@@ -27,7 +28,7 @@ enum pmm_supply {
 
 enum pmm_mode {
     PMM_BLOCK_NEVER = 0, /* so that a zeroed descriptor is a block never used */
-    PMM_BLOCK_OPEN,      /* a code means something below the carve mark only; from there on all frames are free */
+    PMM_BLOCK_OPEN,      /* a code means something below the carve mark only; from there on all RAM is free */
     PMM_BLOCK_RUN_HEAD,  /* handed out whole; no code means anything */
     PMM_BLOCK_RUN_PART,  /* the same, and the block below belongs to the same run */
     PMM_BLOCK_CACHED,      /* wholly free, ready for one CPU; no code means anything */
@@ -47,7 +48,8 @@ struct pmm_block {
     uint8_t lane;      /* bit 0: class (0 kernel, 1 user); bits 1-3: node; bit 7: past the magazines */
     uint8_t mode : 4;  /* enum pmm_mode */
     uint8_t stack : 4; /* enum pmm_stack: where it lies */
-    uint32_t usable : 12;   /* frames of RAM that are neither reserved nor bad; nothing is in use when free == usable */
+    uint32_t usable : 11;   /* frames of RAM that are neither reserved nor bad; nothing is in use when free == usable */
+    uint32_t late : 1;      /* from the mark on not all is RAM: the runs say what is, until it is carved */
     uint32_t retained : 12; /* frames that are or were shared since they were allocated, or go bad when freed */
     uint32_t loose : 8;     /* bit per eighth: carved frames of it are free and not on the stack */
     uint32_t next, prev;  /* on its stack; prev of the first is PMM_NO_BLOCK */
@@ -86,7 +88,7 @@ struct pmm_region {
     uint64_t free;         /* frames, physically free, not cached */
     uint64_t untouched;    /* the part of `free` in blocks never used */
     struct pmm_list_hint fresh, fresh_whole_at, in_gap; /* the last extent's begin, its first whole block; a gap */
-    uint64_t unused;       /* three times 64 bytes: the address of a slot is two instructions */
+    uint64_t whole_bits;   /* where there are 64 blocks at most, a bit each: it is one of `fresh_whole`; else 0 */
 };
 
 /* The i-th region by address: what a search looks at, close together. They lie behind the descriptors. */

@@ -34,6 +34,9 @@ enum pmm_state state_of_code(unsigned code)
     if (code_is_link(code)) {
         return PMM_STATE_FREE;
     }
+    if (code == CODE_UNWRITTEN) {
+        return PMM_STATE_ABSENT;
+    }
     if (code_is_count(code)) {
         return PMM_STATE_USED;
     }
@@ -64,9 +67,14 @@ enum pmm_state state_at(const struct pmm *pmm, const struct pmm_region *r, uint6
     uint64_t block = block_of(frame);
     if (!r->left_out && block_is_open(pmm, r, block)) {
         const struct pmm_block *b = open_block(pmm, frame);
+        if (b->late && index_in_block(frame) >= b->carved) { /* what is RAM there is free */
+            enum pmm_state there = unopened_state(pmm, frame, stop);
+            *stop = part_end(frame, *stop);
+            return there == PMM_STATE_ABSENT ? PMM_STATE_ABSENT : PMM_STATE_FREE;
+        }
         bool all_alike = block_is_run(b) || b->mode == PMM_BLOCK_CACHED ||
                          (b->mode == PMM_BLOCK_OPEN && index_in_block(frame) >= b->carved);
-        *stop = all_alike ? block_start(block + 1) : frame + 1;
+        *stop = all_alike ? part_end(frame, FRAME_NONE) : frame + 1;
         return open_state(pmm, b, frame);
     }
     uint64_t extent_end = block_start(r->left_out ? region_end(r) : unopened_end(pmm, r, block));
@@ -107,6 +115,23 @@ struct pmm_frame pmm_query(const struct pmm *pmm, pfn_t frame)
     struct pmm_frame f = query_locked(pmm, frame.v);
     lock_drop(lock_of(pmm));
     return f;
+}
+
+bool pmm_is_used(struct pmm *pmm, pfn_t frame)
+{
+    lock_take(&pmm->lock);
+    const struct pmm_block *b = block_find(pmm, frame.v);
+    const bool is_used = b != NULL && open_state(pmm, b, frame.v) == PMM_STATE_USED;
+    lock_drop(&pmm->lock);
+    return is_used;
+}
+
+pfn_t pmm_frames_end(const struct pmm *pmm)
+{
+    lock_take(lock_of(pmm));
+    const uint64_t end = run_end(pmm->runs[pmm->run_count - 1]);
+    lock_drop(lock_of(pmm));
+    return pfn(end);
 }
 
 npages_t pmm_count_ram(const struct pmm *pmm, pfn_t first, npages_t frames)

@@ -10,6 +10,7 @@
  * extents costs no memory, and the usual region has none.
  */
 #include "pmm/block.h"
+#include "pmm/hints.h"
 
 struct pmm_region *region_find(const struct pmm *pmm, uint64_t block)
 {
@@ -202,34 +203,36 @@ void untouched_add(struct pmm *pmm, struct pmm_region *r, uint64_t frames)
     supply_update(pmm, r, PMM_SUPPLY_FRESH, true);
 }
 
-/* The first usable frame of blocks [first, end), or FRAME_NONE. */
-static uint64_t first_usable(const struct pmm *pmm, uint64_t first, uint64_t end, struct pmm_list_hint *hint)
+/* The block of the first usable frame of blocks [first, end), or FRAME_NONE. */
+__attribute__((cold)) static uint64_t first_usable(const struct pmm *pmm, uint64_t first, uint64_t end,
+                                                   struct pmm_list_hint *hint)
 {
     struct stretch s = stretch_near(pmm, block_start(first), *hint);
     bool found = stretch_next(pmm, &s, block_start(end));
     *hint = stretch_hint(&s);
-    return found ? s.first : FRAME_NONE;
+    return found ? block_of(s.first) : FRAME_NONE;
+}
+
+/* As fresh_block, by the lists. */
+__attribute__((noinline, cold)) static uint64_t fresh_by_lists(const struct pmm *pmm, struct pmm_region *r)
+{
+    uint64_t end = region_end(r);
+    uint64_t block = r->watermark < end ? first_usable(pmm, r->watermark, end, &r->fresh) : FRAME_NONE;
+    for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && block == FRAME_NONE; d = pmm->blocks[d].gap_next) {
+        block = first_usable(pmm, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
+    }
+    return block;
 }
 
 uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r)
 {
-    uint64_t frame = FRAME_NONE;
-    if (r->watermark < region_end(r)) {
-        frame = first_usable(pmm, r->watermark, region_end(r), &r->fresh);
+    uint64_t block = r->watermark;
+    const struct pmm_list_hint *hint = &r->fresh;
+    if (block == region_end(r) && r->gaps != PMM_NO_BLOCK) {
+        block = r->gaps - pmm->blocks[r->gaps].gap_blocks;
+        hint = &r->in_gap;
     }
-    for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && frame == FRAME_NONE; d = pmm->blocks[d].gap_next) {
-        frame = first_usable(pmm, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
-    }
-    return frame == FRAME_NONE ? FRAME_NONE : block_of(frame);
-}
-
-void fresh_whole_change(struct pmm *pmm, struct pmm_region *r, int64_t blocks)
-{
-    r->fresh_whole += (uint32_t)blocks;
-    if (blocks > 0) {
-        r->fresh_whole_from = 0;
-    }
-    supply_update(pmm, r, PMM_SUPPLY_FRESH_WHOLE, r->fresh_whole > 0);
+    return block < region_end(r) && surely_usable(pmm, *hint, block) ? block : fresh_by_lists(pmm, r);
 }
 
 uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_block)
@@ -240,43 +243,6 @@ uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_b
         count += whole_blocks(&s);
     }
     return count;
-}
-
-static bool has_whole_block(struct frame_run run) /* most runs that have none are short */
-{
-    return run.frames.v >= PMM_BLOCK_FRAMES
-           && (run.frames.v >= 2 * PMM_BLOCK_FRAMES
-               || block_of(run.first.v + PMM_BLOCK_FRAMES - 1) < block_of(run_end(run)));
-}
-
-static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint64_t end_block,
-                               struct pmm_list_hint *hint)
-{
-    uint64_t found = FRAME_NONE, end = block_start(end_block);
-    struct stretch s = stretch_near(pmm, block_start(first_block), *hint);
-    const struct frame_run *run, *runs_end = &pmm->runs[pmm->run_count];
-    do {
-        for (run = &pmm->runs[s.run]; run < runs_end && !has_whole_block(*run); run++) {
-        }
-        s.run = (size_t)(run - pmm->runs);
-        if (!stretch_next(pmm, &s, end)) {
-            break;
-        }
-        found = whole_blocks(&s) > 0 ? whole_first(&s) : FRAME_NONE;
-    } while (found == FRAME_NONE);
-    *hint = stretch_hint(&s);
-    return found;
-}
-
-uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r)
-{
-    uint64_t from = r->fresh_whole_from > r->watermark ? r->fresh_whole_from : r->watermark;
-    uint64_t block = from < region_end(r) ? whole_block_in(pmm, from, region_end(r), &r->fresh_whole_at) : FRAME_NONE;
-    r->fresh_whole_from = (uint32_t)(block == FRAME_NONE ? region_end(r) : block);
-    for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && block == FRAME_NONE; d = pmm->blocks[d].gap_next) {
-        block = whole_block_in(pmm, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
-    }
-    return block;
 }
 
 static void gap_push(struct pmm *pmm, struct pmm_region *r, uint64_t block, uint64_t gap_blocks)

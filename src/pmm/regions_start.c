@@ -136,7 +136,9 @@ enum status make_regions(struct pmm *pmm)
         r->fresh = r->fresh_whole_at = r->in_gap = stretch_hint(&part);
         while (stretch_next(pmm, &part, end_frame)) {
             r->untouched += part.stop - part.first;
-            r->fresh_whole += (uint32_t)whole_blocks(&part);
+            uint64_t whole = whole_blocks(&part);
+            r->fresh_whole += (uint32_t)whole;
+            r->whole_bits |= whole == 0 ? 0 : whole_bits_of(r, whole_first(&part), whole_first(&part) + whole);
         }
         uint64_t other = end_frame - first_frame - r->untouched; /* held, or absent */
         r->absent = other == 0 ? 0 : (uint32_t)(end_frame - first_frame - ram_count(pmm, first_frame, end_frame));

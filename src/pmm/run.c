@@ -28,6 +28,7 @@ static bool take_in_block(struct pmm *pmm, struct pmm_block *b, const struct run
     if (b->free < wish->frames || !block_has_stack(b) || b->owner != 0) {
         return false;
     }
+    block_be_written(pmm, b);
     uint64_t start = block_first(pmm, b);
     unsigned index = beyond_the_mark(pmm, b, start, wish);
     struct block_map map;
@@ -270,27 +271,6 @@ static enum status many_blocks(struct pmm *pmm, unsigned flags, const struct run
     return STATUS_NOMEM;
 }
 
-/* A whole block from this CPU's cache of them, without the lock. */
-static bool cached_block(struct pmm *pmm, unsigned class, pfn_t *first)
-{
-    struct pmm_cpu *cpu = pmm->only_cpu;
-    if (!cpu_enter(cpu)) {
-        return false;
-    }
-    unsigned count = cpu->whole_count;
-    if (count > 0) {
-        uint64_t block = cpu->whole[count - 1];
-        struct pmm_block *b = &pmm->blocks[block];
-        whole_count_set(cpu, count - 1);
-        lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
-        b->mode = PMM_BLOCK_RUN_HEAD;
-        b->next = RUN_OF_ONE_BLOCK;
-        *first = pfn(block_start(block));
-    }
-    cpu_leave(cpu);
-    return count > 0;
-}
-
 /* A whole block of any kind, past the cache: the short way of alloc_run_locked. => OK; else all is to be tried. */
 static enum status any_block(struct pmm *pmm, unsigned flags, pfn_t *first)
 {
@@ -360,15 +340,19 @@ static enum status alloc_run_locked(struct pmm *pmm, unsigned flags, const struc
     return s == STATUS_NOMEM && tried && pmm->broken ? STATUS_CORRUPT : s; /* what cannot be opened may have it */
 }
 
-enum status pmm_alloc_run(struct pmm *pmm, unsigned flags, npages_t n, npages_t align, npages_t boundary, pfn_t limit,
-                          pfn_t *first)
+static inline bool is_any_block(unsigned flags, npages_t n, npages_t align, npages_t boundary, pfn_t limit)
 {
-    if (flags <= PMM_USER && n.v == PMM_BLOCK_FRAMES && boundary.v == 0 && limit.v == UINT64_MAX
-        && align.v <= PMM_BLOCK_FRAMES && (align.v & (align.v - 1)) == 0
-        && (cached_block(pmm, flags, first) || any_block(pmm, flags, first) == STATUS_OK)) {
+    return flags <= PMM_USER && n.v == PMM_BLOCK_FRAMES && limit.v == UINT64_MAX && align.v <= PMM_BLOCK_FRAMES &&
+           ((align.v & (align.v - 1)) | boundary.v) == 0;
+}
+
+__attribute__((noinline)) static enum status alloc_run(struct pmm *pmm, unsigned flags, npages_t n, npages_t align,
+                                                       npages_t boundary, pfn_t limit, pfn_t *first,
+                                                       const void *caller)
+{
+    if (is_any_block(flags, n, align, boundary, limit) && any_block(pmm, flags, first) == STATUS_OK) {
         return STATUS_OK;
     }
-    const void *caller = __builtin_return_address(0);
     enum status s = check_flags(pmm, "pmm_alloc_run", flags, FLAGS_RUN, caller);
     if (s != STATUS_OK || flags >> PMM_OWNER_SHIFT != 0) {
         return s != STATUS_OK ? s
@@ -394,4 +378,13 @@ enum status pmm_alloc_run(struct pmm *pmm, unsigned flags, npages_t n, npages_t 
         low_look(pmm, flags);
     }
     return s;
+}
+
+/* The way through the cache saves no register: all else is called, last. */
+CACHE_LINE_ALIGNED enum status pmm_alloc_run(struct pmm *pmm, unsigned flags, npages_t n, npages_t align,
+                                             npages_t boundary, pfn_t limit, pfn_t *first)
+{
+    return is_any_block(flags, n, align, boundary, limit) && cached_block(pmm, flags, first)
+               ? STATUS_OK
+               : alloc_run(pmm, flags, n, align, boundary, limit, first, __builtin_return_address(0));
 }

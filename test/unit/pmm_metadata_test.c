@@ -151,6 +151,24 @@ TEST(pmm, blocks_too_poor_to_pay_for_themselves_are_opened_together)
     bed_sound(bed);
 }
 
+TEST(pmm, blocks_opened_together_pay_each_for_itself_where_a_run_is_in_two_of_them)
+{
+    struct pmm_bed *bed = bed_new(NULL, 128, 256, 2);
+    REQUIRE(bed != NULL);
+    for (uint64_t block = 129; block < 256; block++) { /* the last frame of a block and the first of the next */
+        bed_run(bed, block * PMM_BLOCK_FRAMES - 1, 2);
+    }
+    REQUIRE(bed_starts(bed));
+    pfn_t frame;
+    for (uint64_t free = pmm_stats(&bed->pmm).free.v; free > 0; free--) {
+        REQUIRE(pmm_alloc(&bed->pmm, PMM_KERNEL, &frame) == STATUS_OK);
+        bed_sound(bed);
+    }
+    EXPECT_EQ(pmm_alloc(&bed->pmm, PMM_KERNEL, &frame), STATUS_NOMEM);
+    EXPECT_EQ(pmm_stats(&bed->pmm).earmarked.v, 0);
+    bed_sound(bed);
+}
+
 TEST(pmm, all_that_is_free_can_be_claimed_at_once)
 {
     for (unsigned levels = 0; levels <= PMM_TABLE_LEVELS_MAX; levels++) {

@@ -1,0 +1,84 @@
+/*
+ * Blocks never used whose 512 frames are all usable: for requests of 2 MiB when no opened block is wholly free.
+ *
+ * The run list says where they are, and a search goes on from where the one before has found something. Where runs
+ * are short it passes many that hold no such block. So a region of up to 64 blocks has a bit a block, and no search.
+ */
+#include "pmm/block.h"
+#include "pmm/hints.h"
+
+static inline uint64_t bits_from(uint64_t bit) { return bit < PMM_REGION_BITS ? ~0ULL << bit : 0; }
+
+uint64_t whole_bits_of(const struct pmm_region *r, uint64_t first, uint64_t end)
+{
+    return r->blocks > PMM_REGION_BITS ? 0 : bits_from(first - r->base) & ~bits_from(end - r->base);
+}
+
+void fresh_whole_add(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t blocks)
+{
+    if (blocks > 0) {
+        r->fresh_whole += (uint32_t)blocks;
+        r->fresh_whole_from = 0;
+        r->whole_bits |= whole_bits_of(r, first, first + blocks);
+        supply_update(pmm, r, PMM_SUPPLY_FRESH_WHOLE, true);
+    }
+}
+
+void fresh_whole_remove(struct pmm *pmm, struct pmm_region *r, uint64_t block)
+{
+    if (r->blocks <= PMM_REGION_BITS) {
+        r->whole_bits &= ~(1ULL << (block - r->base));
+    }
+    r->fresh_whole--;
+    supply_update(pmm, r, PMM_SUPPLY_FRESH_WHOLE, r->fresh_whole > 0);
+}
+
+static bool has_whole_block(struct frame_run run) /* most runs that have none are short */
+{
+    return run.frames.v >= PMM_BLOCK_FRAMES
+           && (run.frames.v >= 2 * PMM_BLOCK_FRAMES
+               || block_of(run.first.v + PMM_BLOCK_FRAMES - 1) < block_of(run_end(run)));
+}
+
+static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint64_t end_block,
+                               struct pmm_list_hint *hint)
+{
+    if (is_whole_at(pmm, *hint, first_block) && hold_fits(pmm, *hint, block_start(first_block))) {
+        return first_block;
+    }
+    uint64_t found = FRAME_NONE, end = block_start(end_block);
+    struct stretch s = stretch_near(pmm, block_start(first_block), *hint);
+    const struct frame_run *run, *runs_end = &pmm->runs[pmm->run_count];
+    do {
+        for (run = &pmm->runs[s.run]; run < runs_end && !has_whole_block(*run); run++) {
+        }
+        s.run = (size_t)(run - pmm->runs);
+        if (!stretch_next(pmm, &s, end)) {
+            break;
+        }
+        found = whole_blocks(&s) > 0 ? whole_first(&s) : FRAME_NONE;
+    } while (found == FRAME_NONE);
+    *hint = stretch_hint(&s);
+    return found;
+}
+
+__attribute__((noinline)) static uint64_t search(const struct pmm *pmm, struct pmm_region *r)
+{
+    uint64_t from = r->fresh_whole_from > r->watermark ? r->fresh_whole_from : r->watermark;
+    uint64_t block = from < region_end(r) ? whole_block_in(pmm, from, region_end(r), &r->fresh_whole_at) : FRAME_NONE;
+    r->fresh_whole_from = (uint32_t)(block == FRAME_NONE ? region_end(r) : block);
+    for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && block == FRAME_NONE; d = pmm->blocks[d].gap_next) {
+        block = whole_block_in(pmm, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
+    }
+    return block;
+}
+
+uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r)
+{
+    if (r->blocks > PMM_REGION_BITS) {
+        return search(pmm, r);
+    }
+    uint64_t in_extent = r->whole_bits & bits_from(r->watermark - r->base);
+    uint64_t bits = in_extent != 0 ? in_extent : r->whole_bits;
+    return bits != 0 ? r->base + (unsigned)__builtin_ctzll(bits) : FRAME_NONE;
+}

@@ -1,0 +1,130 @@
+/*
+ * Blocks never used whose frames are all usable: each is found, and no other, in regions of few blocks and of many,
+ * below and above the watermark.
+ */
+#include "pmm/block.h"
+#include "unit/pmm_bed.h"
+
+enum { B = 64, HOLE = 300 }; /* above 16 MiB: one zone. Blocks that are not whole lack this frame */
+
+struct fresh {
+    struct pmm_bed *bed;
+    uint64_t whole[8]; /* a bit each */
+    unsigned blocks, count;
+};
+
+static bool is_whole(const struct fresh *m, uint64_t block) { return (m->whole[block / 64] >> (block % 64) & 1) != 0; }
+
+/* Block 0 is not whole, and pays: some frames of it are free for that, the others in use. */
+static bool fresh_start(struct fresh *m, struct bed_arena *arena, unsigned blocks, unsigned percent, struct rng *rng)
+{
+    *m = (struct fresh){.bed = bed_new(arena, B, B + blocks + 1, 0), .blocks = blocks};
+    if (m->bed == NULL) {
+        return false;
+    }
+    uint64_t from = (uint64_t)B * PMM_BLOCK_FRAMES, at = from;
+    for (uint64_t block = 0; block < blocks; block++) {
+        if (block > 0 && rng_below(rng, 100) < percent) {
+            m->whole[block / 64] |= 1ULL << (block % 64);
+            m->count++;
+            continue;
+        }
+        at = (B + block) * PMM_BLOCK_FRAMES + HOLE;
+        bed_run(m->bed, from, at - from);
+        from = at + 1;
+    }
+    bed_run(m->bed, from, (uint64_t)(B + blocks) * PMM_BLOCK_FRAMES - from);
+    pfn_t frame;
+    return bed_starts(m->bed) && EXPECT_EQ(pmm_alloc(&m->bed->pmm, PMM_KERNEL, &frame), STATUS_OK);
+}
+
+/* A run of a block, which is one of the whole ones, and none any more; false: refused. */
+static bool take_one(struct fresh *m)
+{
+    pfn_t first;
+    npages_t n = npages(PMM_BLOCK_FRAMES);
+    if (pmm_alloc_run(&m->bed->pmm, PMM_USER, n, n, npages(0), PMM_NO_LIMIT, &first) != STATUS_OK) {
+        return false;
+    }
+    uint64_t block = block_of(first.v) - B;
+    if (EXPECT(block < m->blocks && is_whole(m, block))) {
+        m->whole[block / 64] &= ~(1ULL << (block % 64));
+        m->count--;
+    }
+    return bed_sound(m->bed);
+}
+
+TEST(pmm_fresh, all_whole_blocks_are_found_and_no_other_whatever_was_claimed_before)
+{
+    static const unsigned sizes[] = {2, 31, 63, 64, 65, 110, 129, 200};
+    struct rng rng = rng_seeded(test_seed());
+    struct bed_arena arena = bed_arena();
+    for (unsigned i = 0; i < ARRAY_LEN(sizes) * 3; i++) {
+        struct fresh m;
+        unsigned blocks = sizes[i % ARRAY_LEN(sizes)];
+        REQUIRE(fresh_start(&m, &arena, blocks, blocks > 120 ? 60 : 20 + i, &rng));
+        for (unsigned k = 0; k < i % 4 * 3; k++) {
+            uint64_t frame = rng_below(&rng, (uint64_t)m.blocks * PMM_BLOCK_FRAMES), block = frame / PMM_BLOCK_FRAMES;
+            if (pmm_claim(&m.bed->pmm, pfn((uint64_t)B * PMM_BLOCK_FRAMES + frame), npages(1)) == STATUS_OK
+                && is_whole(&m, block)) {
+                m.whole[block / 64] &= ~(1ULL << (block % 64));
+                m.count--;
+            }
+            bed_sound(m.bed);
+        }
+        while (take_one(&m)) {
+        }
+        EXPECT_EQ(m.count, 0);
+    }
+}
+
+TEST(pmm_fresh, a_block_whose_last_reserved_frame_is_given_back_is_found)
+{
+    static const unsigned sizes[] = {40, 90};
+    struct rng rng = rng_seeded(test_seed());
+    struct bed_arena arena = bed_arena();
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct fresh m;
+        REQUIRE(fresh_start(&m, &arena, sizes[i], 0, &rng));
+        EXPECT(!take_one(&m));
+        struct pmm_bed *bed = bed_new(&arena, B, B + sizes[i] + 1, 0);
+        REQUIRE(bed != NULL);
+        uint64_t first = (uint64_t)B * PMM_BLOCK_FRAMES;
+        bed_run(bed, first, sizes[i] * (uint64_t)PMM_BLOCK_FRAMES);
+        for (unsigned block = 0; block < sizes[i]; block++) {
+            bed_hold(bed, first + block * (uint64_t)PMM_BLOCK_FRAMES + HOLE, 1, HOLD_RESERVED);
+        }
+        pfn_t frame;
+        REQUIRE(bed_starts(bed) && pmm_alloc(&bed->pmm, PMM_KERNEL, &frame) == STATUS_OK);
+        m.bed = bed;
+        EXPECT(!take_one(&m));
+        for (unsigned block = sizes[i] - 1; block > 0; block -= 13) {
+            frame = pfn(first + block * (uint64_t)PMM_BLOCK_FRAMES + HOLE);
+            REQUIRE(pmm_give_back(&bed->pmm, frame, npages(1)) == STATUS_OK && bed_sound(bed));
+            m.whole[block / 64] |= 1ULL << (block % 64);
+            m.count++;
+            EXPECT(take_one(&m));
+            EXPECT_EQ(m.count, 0);
+            if (block < 13) {
+                break;
+            }
+        }
+    }
+}
+
+TEST(pmm_fresh, the_validator_names_a_bit_that_is_wrong)
+{
+    struct rng rng = rng_seeded(test_seed());
+    struct bed_arena arena = bed_arena();
+    struct fresh m;
+    REQUIRE(fresh_start(&m, &arena, 40, 50, &rng));
+    uint64_t *bits = &m.bed->pmm.regions[0].whole_bits, kept = *bits;
+    *bits &= *bits - 1; /* a block that no search would find */
+    EXPECT_EQ(pmm_check(&m.bed->pmm, NULL), STATUS_CORRUPT);
+    *bits = kept | 1;
+    EXPECT_EQ(pmm_check(&m.bed->pmm, NULL), STATUS_CORRUPT);
+    *bits = kept;
+    bed_sound(m.bed);
+    REQUIRE(fresh_start(&m, &arena, 150, 50, &rng));
+    EXPECT_EQ(m.bed->pmm.regions[0].whole_bits, 0);
+}
