@@ -48,3 +48,10 @@ set(CAIRN_ARENA_BENCH_SOURCES
     test/bench/arena_spaces.c
     test/bench/arena_touched.c
     test/bench/arena_trace.c)
+
+# The benchmark of heaps, and those that ours is compared with.
+set(CAIRN_HEAP_BENCH_SOURCES
+    test/bench/heap_bench.c
+    test/bench/heap_trace.c
+    test/rivals/heap/cairn.c
+    test/rivals/heap/libraries.c)

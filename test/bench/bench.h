@@ -13,6 +13,7 @@ struct bench_options {
     uint64_t seeds;   /* this one and the next ones: so many, for what is looked for by chance */
     unsigned cpu;     /* that the process is bound to */
     const char *calls; /* file: numbers of the calls whose instructions are counted, from the scout */
+    const char *traces; /* folder of allocation traces */
 };
 
 /* Names and units are kept, not copied: literals, mostly. */
@@ -36,6 +37,8 @@ bool bench_add_gated(struct bench_result result, enum bench_gate kind);
 
 /* One table a unit "cycles": a line a workload, subjects side by side, with their ratios. */
 void bench_print_comparison(const char *bench);
+/* All results in per cent: a line a workload, subjects side by side. */
+void bench_print_shares(const char *bench);
 /* All results in other units, a line each. */
 void bench_print_figures(const char *bench);
 /* Is every gate but those of ratios kept? Ratios of times depend on the machine's peace. */
@@ -50,5 +53,6 @@ void bench_pmm(const struct bench_options *options);
 void bench_pmm_scout(const struct bench_options *options); /* prints the calls that bench_pmm counts */
 void bench_paging(const struct bench_options *options);
 void bench_arena(const struct bench_options *options);
+void bench_heap(const struct bench_options *options);
 
 #endif

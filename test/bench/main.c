@@ -1,8 +1,8 @@
 /*
  * Benchmarks as a host program: bench NAME... [--quick] [--seed N] [--seeds N] [--json FILE]
- * [--explain WORKLOAD FILE] --calls FILE, and its scout, which prints what --calls wants: bench_scout NAME... [--quick]
- * [--seed N] [--seeds N]. scripts/bench builds and calls them. --explain: the addresses of the longest call of a
- * workload that counts instructions.
+ * [--explain WORKLOAD FILE] --calls FILE --traces FOLDER, and its scout, which prints what --calls wants:
+ * bench_scout NAME... [--quick] [--seed N] [--seeds N]. scripts/bench builds and calls them, and makes the traces.
+ * --explain: the addresses of the longest call of a workload that counts instructions.
  *
  * Status 0; 1 where a gate that does not depend on the machine is missed (instructions, pages, accesses) or the file
  * cannot be written; 2 wrong use.
@@ -31,6 +31,7 @@ static const struct {
     {"pmm", BENCH_RUN(bench_pmm, bench_pmm_scout)},
     {"paging", BENCH_RUN(bench_paging, nothing)},
     {"arena", BENCH_RUN(bench_arena, nothing)},
+    {"heap", BENCH_RUN(bench_heap, nothing)},
 };
 enum { BENCHES = sizeof benches / sizeof benches[0] };
 
@@ -55,7 +56,7 @@ static bool bind_to_one_cpu(unsigned *cpu)
 static int usage(const char *program)
 {
     fprintf(stderr, "usage: %s NAME... [--quick] [--seed N] [--seeds N] [--json FILE] [--explain WORKLOAD FILE] "
-                    "[--calls FILE]\n", program);
+                    "[--calls FILE] [--traces FOLDER]\n", program);
     return 2;
 }
 
@@ -87,6 +88,8 @@ int main(int argc, char **argv)
             json = argv[++i];
         } else if (strcmp(argv[i], "--calls") == 0 && i + 1 < argc) {
             options.calls = argv[++i];
+        } else if (strcmp(argv[i], "--traces") == 0 && i + 1 < argc) {
+            options.traces = argv[++i];
         } else if (strcmp(argv[i], "--explain") == 0 && i + 2 < argc) {
             steps_want_explained(argv[++i]);
             explained = argv[++i];

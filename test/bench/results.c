@@ -37,6 +37,7 @@ static bool is_compared(const struct bench_result *r)
 {
     return strcmp(r->unit, "cycles") == 0 || strcmp(r->unit, "ratio") == 0;
 }
+static bool is_share(const struct bench_result *r) { return strcmp(r->unit, "%") == 0; }
 
 static const struct bench_result *find(const char *bench, const char *subject, const char *workload, const char *unit)
 {
@@ -120,12 +121,36 @@ void bench_print_comparison(const char *bench)
     }
 }
 
+void bench_print_shares(const char *bench)
+{
+    const char *subjects[SUBJECTS_MAX];
+    unsigned count = subjects_of(bench, subjects);
+    printf("%-24s", "workload, %");
+    for (unsigned i = 0; i < count; i++) {
+        printf("  %18s", subjects[i]);
+    }
+    printf("\n");
+    const char *last = "";
+    for (unsigned i = 0; i < result_count; i++) {
+        const struct bench_result *r = &results[i];
+        if (strcmp(r->bench, bench) != 0 || !is_share(r) || strcmp(r->workload, last) == 0) {
+            continue; /* the subjects of one workload follow each other */
+        }
+        last = r->workload;
+        printf("%-24s", last);
+        for (unsigned k = 0; k < count; k++) {
+            print_cell(find(bench, subjects[k], last, "%"), 18, 1);
+        }
+        printf("\n");
+    }
+}
+
 void bench_print_figures(const char *bench)
 {
     printf("%-24s  %10s  %-12s  %8s\n", "workload", "cairn", "unit", "gate");
     for (unsigned i = 0; i < result_count; i++) {
         const struct bench_result *r = &results[i];
-        if (strcmp(r->bench, bench) == 0 && !is_compared(r)) {
+        if (strcmp(r->bench, bench) == 0 && !is_compared(r) && !is_share(r)) {
             bool is_whole = r->value == (double)(uint64_t)r->value;
             printf("%-24s  %10.*f  %-12s", r->workload, is_whole ? 0 : 3, r->value, r->unit);
             print_gate(r);

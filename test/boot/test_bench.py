@@ -70,7 +70,7 @@ def test_the_same_seed_counts_the_same_instructions(tmp_path):
 
 
 @pytest.mark.cairn(labels="host", seconds=60)
-@pytest.mark.parametrize("name", ["vmm", "heap", "nonsense", "pmmm"])
+@pytest.mark.parametrize("name", ["vmm", "report", "nonsense", "pmmm"])
 def test_a_name_whose_turn_has_not_come_says_not_yet_and_fails(name):
     done = bench(name)
     assert done.returncode == 1 and "not yet" in done.stderr and done.stdout == ""
