@@ -8,6 +8,7 @@ set(CAIRN_ASPACE_SOURCES
     src/aspace/family.c
     src/aspace/fault.c
     src/aspace/gifts.c
+    src/aspace/gifts_graph.c
     src/aspace/gifts_pass.c
     src/aspace/loans.c
     src/aspace/low.c
@@ -23,6 +24,7 @@ set(CAIRN_ASPACE_SOURCES
     src/aspace/reserve.c
     src/aspace/reverse.c
     src/aspace/share.c
+    src/aspace/stack.c
     src/aspace/stock.c
     src/aspace/tables.c
     src/aspace/tables_check.c
@@ -44,12 +46,15 @@ set(CAIRN_ASPACE_TEST_SOURCES
     test/unit/aspace_protect_test.c
     test/unit/aspace_share_test.c
     test/unit/aspace_size_test.c
+    test/unit/aspace_stack_test.c
     test/unit/aspace_touch.c
     test/unit/aspace_users_test.c
     test/unit/aspace_withdraw_test.c)
 
 # On the host only.
 set(CAIRN_ASPACE_HOST_TEST_SOURCES
+    test/unit/aspace_attack_test.c
+    test/unit/aspace_attack_tight_test.c
     test/unit/aspace_many_test.c
     test/unit/aspace_play.c
     test/unit/aspace_play_draw.c

@@ -65,11 +65,13 @@ list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_library(kernel_objects OBJECT ${CAIRN_LIB_SOURCES} ${sources} ${font_table})
 target_include_directories(kernel_objects PRIVATE ${CMAKE_BINARY_DIR})
 target_link_libraries(kernel_objects PRIVATE cairn_options)
-# What nobody waits for is compiled small: commands, exercises, tests. What is measured, or lies on the way of a
-# fault, is not.
+# What nobody waits for is compiled small: the boot, commands, exercises, tests. What is measured, or lies on the way of
+# a fault, is not.
 foreach(source IN LISTS sources)
-    if(source MATCHES "/src/kernel/(cmd|exercise|json|line|monitor|options|fault_place|fault_why)"
-        OR source MATCHES "_(check|dump|check_share)\\.c$" OR source MATCHES "/test/unit/")
+    file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
+    if(name MATCHES "^src/kernel/(cmd|exercise|json|line|monitor|options|fault_place|fault_why|fault_walk)"
+        OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display)"
+        OR name MATCHES "_(check|dump|check_share)\\.c$" OR name MATCHES "^(boot|test/unit)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Os)
     endif()
 endforeach()

@@ -75,6 +75,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/large.c
     src/vmm/large_fill.c
     src/vmm/lend.c
+    src/vmm/loans.c
     src/vmm/map.c
     src/vmm/map_large.c
     src/vmm/map_page.c
@@ -86,6 +87,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/promote.c
     src/vmm/request.c
     src/vmm/space.c
+    src/vmm/spot.c
     src/vmm/sparse.c
     src/vmm/sweep.c
     src/vmm/temp.c

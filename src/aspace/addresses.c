@@ -53,10 +53,11 @@ enum status addresses_ready(struct aspace *space, unsigned operations)
     return s == STATUS_OK ? arena_reserve_for(space->arena, operations) : s;
 }
 
-/* The range for all of it: `pages` between guards. */
+/* The range for all of it: `pages` between guards, above the room. */
 static struct arena_request request_of(const struct aspace_request *r, npages_t pages, unsigned kind)
 {
-    const uint64_t below = guard_pages(r->flags, ASPACE_GUARD_BELOW), above = guard_pages(r->flags, ASPACE_GUARD_ABOVE);
+    const uint64_t below = guard_pages(r->flags, ASPACE_GUARD_BELOW) + r->room.v;
+    const uint64_t above = guard_pages(r->flags, ASPACE_GUARD_ABOVE);
     return (struct arena_request){
         .pages = npages(below + pages.v + above),
         .align_log2 = r->align_log2 != 0 ? r->align_log2 : ARENA_ALIGN_PAGE,

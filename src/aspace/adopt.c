@@ -4,7 +4,8 @@
  * Its pages are in the tables only, and may be seen by clones (copy on write). The object gets a frame for each page
  * that is there: the same one, where nobody else has it, so nothing is copied; else a copy, as a write would have made
  * (the zero frame: none at all, an absent page is zero). A page of a private mapping of another object that was not
- * written to yet is copied from that object: from now on both go their own ways.
+ * written to yet is copied from that object: from now on both go their own ways. But a mapping that may never be
+ * written by, as of a program's code, keeps its object, and is shared from now on.
  *
  * First all that can fail, with both references to the frames: the object is nobody's yet, and is thrown away if more
  * memory is wanted than there is. Then the leaves go, all at once, and the mapping names the object; pages come back by
@@ -155,6 +156,10 @@ enum status adopt_prepare(struct aspace *space, struct mapping *m, vaddr_t va, n
 {
     struct harvest h = harvest_of(space, va, pages);
     enum status s = tables_own(space, va, pages);
+    *object = NULL;
+    if (adopt_keeps_object(m)) {
+        return s;
+    }
     s = s == STATUS_OK ? cut_large_at(space, va) : s;
     s = s == STATUS_OK ? cut_large_at(space, h.end) : s;
     if (s != STATUS_OK) {
@@ -183,12 +188,14 @@ enum status adopt_prepare(struct aspace *space, struct mapping *m, vaddr_t va, n
 
 void adopt_undo(struct object *object) { object_release_uncovered(object, 0, object->pages); }
 
-enum status adopt_commit(struct aspace *space, vaddr_t va, struct object *object)
+enum status adopt_commit(struct aspace *space, vaddr_t va, npages_t pages, struct object *object)
 {
-    const vaddr_t end = vaddr_add_pages(va, object->pages.v);
-    const enum status s = tables_drop(space, va, object->pages);
+    const vaddr_t end = vaddr_add_pages(va, pages.v);
+    const enum status s = tables_drop(space, va, pages);
     if (s != STATUS_OK) {
-        adopt_undo(object);
+        if (object != NULL) {
+            adopt_undo(object);
+        }
         return s;
     }
     struct mapping *m = mapping_at(space, va);
@@ -202,10 +209,15 @@ enum status adopt_commit(struct aspace *space, vaddr_t va, struct object *object
     struct object *old = values.object;
     const uint64_t old_first = values.first;
     mapping_remove(m);
-    values.object = object;
-    values.first = 0;
-    values.flags &= ~(uint32_t)ASPACE_PRIVATE;
-    (void)mapping_add(space, &values);
+    mapping_clear(&values, ASPACE_PRIVATE);
+    if (object != NULL) {
+        values.object = object;
+        values.first = 0;
+    }
+    (void)mapping_merge(mapping_add(space, &values));
+    if (object == NULL) {
+        return STATUS_OK;
+    }
     if (old != NULL) {
         object_release_uncovered(old, old_first, object->pages);
     }

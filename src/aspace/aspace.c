@@ -65,7 +65,7 @@ enum status aspaces_init(struct aspaces *system, struct vmm *vmm)
     pool_init(&system->mappings, &system->stock, "mappings", sizeof(struct mapping));
     pool_init(&system->objects, &system->stock, "objects", sizeof(struct object));
     pool_init(&system->families, &system->stock, "families", sizeof(struct aspace_family));
-    pool_init(&system->loans, &system->stock, "loans", sizeof(struct aspace_loan));
+    pool_init(&system->loans, &system->stock, "loans", sizeof(struct vmm_loan));
     arena_reserve_init(&system->nodes, (struct arena_source){.ctx = system, .more = more_nodes});
     enum status s = find_zero_frame(system);
     s = s == STATUS_OK ? arena_init_shared(&system->global, vaddr(LAYOUT_SLOT_BASE(LAYOUT_SLOT_GLOBAL)),
@@ -133,12 +133,11 @@ enum status aspace_create(struct aspaces *system, struct aspace *space, struct a
 static void pass_gifts(struct aspace *space)
 {
     struct mapping *m = mapping_by_address(avl_first(&space->mappings));
-    space->ends = true;
     for (; m != NULL && space->gives; m = mapping_next(m)) {
         if (m->object != NULL) {
-            const struct aspace_needs needs = {.mappings = gifts_pass_missing(m, m->first, m->pages)};
+            const struct aspace_needs needs = {.mappings = gifts_pass_missing(m, m->first, m->pages, vaddr(0))};
             (void)aspaces_reserve(space->system, &needs);
-            gifts_pass(m, m->first, m->pages, m->giver);
+            gifts_pass(m, m->first, m->pages, m->giver, vaddr(0));
         }
     }
 }
@@ -179,7 +178,6 @@ static enum status destroy(struct aspace *space)
                               bytes_to_pages_down(LAYOUT_USER_END - LAYOUT_USER_FIRST));
     s = s == STATUS_OK ? space_destroy(system->vmm, &space->tables) : s;
     if (s == STATUS_MISUSE) {
-        space->ends = false;
         return s;
     }
     forget(space);

@@ -26,8 +26,9 @@
  *   ASPACE-I5 what is counted for a space (pages, ranges) is the sum over its mappings, and within its limits; but its
  *             ranges may be more, since others cut them who take back, or give up, what they had shared
  *   ASPACE-I6 a part that is lent lies in mappings of the same pages in both spaces, the borrower's rights being no
- * more   ASPACE-I7 from each resident frame the reverse index leads to a page that it is
- *   ASPACE-I8 stock, pools and indexes hold what they count
+ *             more
+ *   ASPACE-I7 from each resident frame the reverse index leads to a page that it is
+ *   ASPACE-I8 stock, pools and indexes hold what they count; between calls no space is marked
  *
  * All or nothing: whatever is not OK has changed nothing, unless it says so. Every call looks at its arguments first:
  *   INVALID  unaligned, empty, overflowing, unknown rights or flags, flags that exclude each other, write and execute
@@ -57,7 +58,7 @@ enum aspace_flags {
     ASPACE_POPULATE = 1 << 3,      /* all pages now, not by faults */
     ASPACE_GUARD_BELOW = 1 << 4,   /* a page that is never mapped below the range, */
     ASPACE_GUARD_ABOVE = 1 << 5,   /* and above it; not counted as pages of it */
-    ASPACE_STACK = 1 << 6,         /* grows down by faults; implies ASPACE_GUARD_BELOW */
+    ASPACE_STACK = 1 << 6,         /* grows down into request.room by faults; implies ASPACE_GUARD_BELOW */
     ASPACE_WRITE_EXECUTE = 1 << 7, /* may be writable and executable at once */
     ASPACE_FAULT_AROUND = 1 << 8,  /* a fault maps resident neighbours too */
     ASPACE_BEST_FIT = 1 << 9,      /* the smallest free range that will do, not the nearest to hand */
@@ -95,7 +96,8 @@ enum status aspace_set_limits(struct aspace *space, struct aspace_limits limits)
 /* ---- Mappings ---- */
 
 struct aspace_request {
-    npages_t pages;         /* > 0, guards not included */
+    npages_t pages;         /* > 0, guards and room not included */
+    npages_t room;          /* with ASPACE_STACK, of private anonymous memory: pages below that it may grow into */
     unsigned rights;        /* VMM_* */
     unsigned allowed;       /* the most that aspace_protect may give later; 0: `rights`. Includes `rights` */
     unsigned flags;         /* ASPACE_* */
@@ -105,6 +107,13 @@ struct aspace_request {
     uint64_t first;         /* page of the object that the range begins with */
     const char *tag;        /* who asks, a string that lives for ever; not null */
 };
+
+/*
+ * A stack. Its addresses are taken at once: a guard, the room, the range. A touch of the room makes the range begin at
+ * the page touched: what it has gained is counted against the limits then, and brought page by page as all is. It has
+ * the rights, and the seal, that its lowest page has. Who unmaps that page ends the growth, and the rest of the room
+ * goes with it. Shared, the pages that are there are; the room stays the space's own.
+ */
 
 /*
  * A new range. Physical objects are mapped whole at once; other pages by faults, or with ASPACE_POPULATE. In the global
@@ -117,13 +126,20 @@ struct aspace_request {
  */
 enum status aspace_map(struct aspace *space, const struct aspace_request *request, vaddr_t *va);
 /*
- * The range is given up: every page of it must be in a mapping. Guards go with the first or last page beside them.
- * Pages that no other space maps return. => OK; ABSENT; DENIED: sealed; NOMEM: records, for a part in the middle.
+ * The range is given up: every page of it must be in a mapping. Guards and room go with the page beside them.
+ * Pages that no other space maps return. => OK; ABSENT; DENIED: sealed; LIMIT: a part in the middle makes a range more;
+ * NOMEM: records for that, and for what the space gave on of it; tables that a clone shares beyond the range's ends.
  */
 enum status aspace_unmap(struct aspace *space, vaddr_t va, npages_t pages);
-/* New rights: at most those allowed. => OK; ABSENT; DENIED; NOMEM. */
+/*
+ * New rights: at most those allowed. => OK; ABSENT; DENIED; LIMIT: it makes too many ranges; NOMEM: records for these,
+ * tables that a clone shares.
+ */
 enum status aspace_protect(struct aspace *space, vaddr_t va, npages_t pages, unsigned rights);
-/* From now on the range can be neither unmapped nor protected, but by aspace_destroy and withdrawal. => OK; ABSENT. */
+/*
+ * From now on the range can be neither unmapped nor protected, but by aspace_destroy and withdrawal. => OK; ABSENT;
+ * LIMIT, NOMEM as aspace_protect.
+ */
 enum status aspace_seal(struct aspace *space, vaddr_t va, npages_t pages);
 
 /* ---- Sharing: pages of one space become usable in another ---- */
@@ -132,9 +148,10 @@ enum status aspace_seal(struct aspace *space, vaddr_t va, npages_t pages);
  * `to` may use [va, va + pages) of `from`, at the same address, or at `to_va` where this is not 0; with `rights`, at
  * most those that `from` has and may give. Pages that are resident, up to ASPACE_SHARE_PAGES, can be used without a
  * fault; whole parts of 2 MiB whose tables `from` has are borrowed by one store. Private anonymous memory becomes an
- * object by it.
+ * object by it; so does a private mapping of an object, which is copied, O(pages), but one that may never be written by
+ * (`allowed`): that is shared as it is.
  * => OK; NOT_GLOBAL: private part, and no `to_va`; EXISTS: something is there in `to`; ABSENT; DENIED; LIMIT; NOMEM;
- * INVALID also: no rights; one space twice; `to_va` in the global part.
+ * INVALID also: no rights; write and execute together; one space twice; `to_va` in the global part.
  */
 enum { ASPACE_SHARE_PAGES = 16 };
 enum status aspace_share(struct aspace *from, vaddr_t va, npages_t pages, struct aspace *to, unsigned rights,
@@ -173,9 +190,13 @@ struct aspace_fault {
 /*
  * An access to `va` faulted, or would: `access` is VMM_READ, VMM_WRITE or VMM_EXECUTE, with VMM_USER from user mode.
  * Brings the page: zeros for a read of anonymous memory show the one zero frame, a write takes a zeroed one; copies on
- * write; fills from a pager; follows what an object has. => OK: try again (also when nothing was missing); else an
- * access violation, said in *out (may be null): ABSENT: no mapping, a guard, behind the object's end; DENIED: rights;
- * NOMEM, LIMIT, and what the pager says: it cannot be had now. RANGE: not a user address.
+ * write; fills from a pager; follows what an object has; lets a stack grow. => OK: try again (also when nothing was
+ * missing); else an access violation, said in *out (may be null): ABSENT: no mapping, a guard, behind an object's end;
+ * DENIED: rights; NOMEM, LIMIT (of a stack also: the space has all that it may), and what the pager says: it cannot be
+ * had now, and the access is not permitted yet; a write may have brought the page as a read does. RANGE: not a user
+ * address.
+ * A zeroed page costs at most 1,200 instructions from user mode and back, and its zeroing, in any state; more where a
+ * table, a page of the reverse index (once in 512 frames) or a block of frames has to be made on the way.
  */
 enum status aspace_fault(struct aspace *space, vaddr_t va, unsigned access, struct aspace_fault *out);
 
@@ -184,8 +205,11 @@ enum status aspace_fault(struct aspace *space, vaddr_t va, unsigned access, stru
 struct aspace_query {
     vaddr_t base;            /* of the mapping */
     npages_t pages;
-    unsigned rights, allowed, flags; /* ASPACE_*; what the mapping says, not the tables */
+    uint16_t rights, allowed; /* VMM_*; what the mapping says, not the tables */
+    uint16_t flags;          /* ASPACE_* */
     bool sealed;
+    uint32_t giver;          /* id of the space that shared it; 0: nobody */
+    uint32_t room_pages;     /* that a stack may yet grow by */
     const char *tag;
     struct object *object;   /* null: private anonymous memory */
     uint64_t page;           /* of the object, at the address asked for */
@@ -193,7 +217,8 @@ struct aspace_query {
     unsigned sharers;        /* mappings of the object; of private memory: users of the frame */
 };
 /*
- * What is at `va`? => OK; ABSENT: in no mapping (a guard too); RANGE. O(log mappings).
+ * What is at `va`? => OK; ABSENT: in no mapping (a guard too); RANGE. O(log mappings): at most 150 instructions among
+ * 10,000, but where clones share the tables.
  */
 enum status aspace_query(struct aspace *space, vaddr_t va, struct aspace_query *out);
 /* The mapping that holds `va`, or the first one above it: base, pages. => false: there is none. */
@@ -201,8 +226,10 @@ bool aspace_find(const struct aspace *space, vaddr_t va, vaddr_t *base, npages_t
 /* Each mapping in order, as aspace_query says it of its first page (frame and sharers left 0); false stops. */
 void aspace_visit(struct aspace *space, bool (*visit)(void *ctx, const struct aspace_query *mapping), void *ctx);
 /*
- * Who maps this frame: visit(ctx, space, va) for each. O(log + users), through the reverse index: nothing is searched.
- * => OK; ABSENT: no space does, as far as is known.
+ * Who maps this frame: visit(ctx, space, va) for each. Of a page of an object, each mapping that shares it is told,
+ * also those whose tables do not show it yet: it is theirs by a fault. O(log + users), through the reverse index:
+ * nothing is searched.
+ * => OK; ABSENT: no space does, as far as is known; MISUSE: called inside another call.
  */
 typedef bool aspace_user_fn(void *ctx, struct aspace *space, vaddr_t va);
 enum status aspaces_users(struct aspaces *system, pfn_t frame, aspace_user_fn *visit, void *ctx);
@@ -211,7 +238,8 @@ enum status aspaces_users(struct aspaces *system, pfn_t frame, aspace_user_fn *v
 
 /*
  * Give back what can be had again: pages of paged objects that nobody maps or has written to, empty tables kept, stock.
- * => frames that went back. May be called from a low-memory callback; then only what is safe in the middle of any call.
+ * => frames that went back; 0 also before aspaces_init and after aspaces_end. May be called from a low-memory callback;
+ * then only what is safe in the middle of any call.
  */
 npages_t aspaces_reclaim(struct aspaces *system, npages_t wanted);
 /* Compare tables, mappings, objects, frame counts and arenas (ASPACE-I1..I8). => OK; CORRUPT, said to `out`. */

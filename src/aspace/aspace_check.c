@@ -108,12 +108,11 @@ static void check_mapping(struct space_checker *k, const struct mapping *m, cons
     }
 }
 
-/* The private ranges with their guards: all of it in use in the arena. => pages */
+/* The private ranges with guards and room: all of it in use in the arena. => pages */
 static uint64_t check_addresses(struct space_checker *k, const struct mapping *m)
 {
-    const uint64_t guard = pages_to_bytes(npages(1));
-    vaddr_t va = vaddr(m->base.v - ((m->flags & ASPACE_GUARD_BELOW) != 0 ? guard : 0));
-    const vaddr_t first = va, end = vaddr(mapping_end(m) + ((m->flags & ASPACE_GUARD_ABOVE) != 0 ? guard : 0));
+    vaddr_t va = vaddr(m->base.v - pages_to_bytes(mapping_lead(m)));
+    const vaddr_t first = va, end = vaddr_add_pages(vaddr(mapping_end(m)), mapping_trail(m).v);
     struct arena_range r;
     while (va.v < end.v && k->space->arena != NULL && arena_find(k->space->arena, va, &r) && r.tag != NULL) {
         va = vaddr_add_pages(r.base, r.pages.v);
@@ -148,6 +147,9 @@ static void check_space(struct space_checker *k)
     if (space->arena != NULL && arena_check(space->arena, k->out) != STATUS_OK) {
         space_complain(k, "ASPACE-I1: its arena");
     }
+    if (!space->system->busy && (space->marks != 0 || space->next_giver != NULL)) {
+        space_complain(k, "ASPACE-I8: marks of a withdrawal (%#x) though none is under way", space->marks);
+    }
     const struct aspace_limits *l = &space->limits;
     if (pages != space->pages.v || ranges != space->ranges || (l->pages.v != 0 && pages > l->pages.v)) {
         space_complain(k, "ASPACE-I5: %lu pages in %lu ranges were found, counted are %lu in %lu, at most %lu", pages,
@@ -170,7 +172,7 @@ static void check_object(struct space_checker *k, const struct object *object)
         const struct mapping *m = mapping_by_page(n);
         uint64_t reach = m->first + m->pages.v;
         for (unsigned side = AVL_LEFT; side <= AVL_RIGHT; side++) {
-            const struct mapping *child = mapping_by_page(n->child[side]);
+            const struct mapping *child = mapping_by_page(avl_child(n, side));
             reach = child != NULL && child->reach > reach ? child->reach : reach;
         }
         if (m->object != object || m->first < at || m->reach != reach) {

@@ -25,9 +25,7 @@ struct aspace {
     struct aspace_family *family;
     struct aspace *relative;          /* the next one of the family */
     struct aspace *next, *previous;   /* all of the system */
-    struct avl_tree lent, borrowed;   /* its loans (struct aspace_loan), by address here: as lender, as borrower */
     bool gives;                       /* it has shared something, once */
-    bool ends;                        /* aspace_destroy is under way */
     /* Of a withdrawal under way (gifts.c): null and 0 between calls. */
     struct aspace *next_giver;
     unsigned marks;

@@ -85,7 +85,7 @@ static enum status copy_mappings(struct clone *k)
         if (va_is_global(m->base)) {
             unsigned rights;
             s = ask(k, m, &rights);
-            values.rights = values.allowed = rights;
+            values.rights = values.allowed = (uint16_t)rights;
             if (s != STATUS_OK || rights == 0) {
                 continue;
             }

@@ -21,7 +21,7 @@
  *    object gave last (aspaces.recent). So what was looked at stays true.
  *
  * 4. Cost: the most frequent fault, the first write to private memory, is one look-up of the mapping (O(log mappings)),
- *    one vmm_map of a page with a frame zeroed ahead, one look at its leaf and one word for the reverse index.
+ *    one vmm_map_page with a frame zeroed ahead, and one word for the reverse index.
  *
  * Rejected: prefaulting around every fault (a mapping asks for it, with resident neighbours only: nothing is read or
  * allocated for a page that nobody touched); bringing pages under tables shared by clones without copying these (all
@@ -137,13 +137,14 @@ static enum status settle(const struct fault *f, pte_t leaf, bool *again)
 }
 
 /* The page is brought for the lender, whose tables these are. Null loan: they are a clone's. */
-static enum status make_way(const struct fault *f, const struct aspace_loan *loan)
+static enum status make_way(const struct fault *f, const struct vmm_loan *loan)
 {
     if (loan == NULL) {
         return vmm_unshare(vmm_of(f), &f->space->tables, f->page, npages(1));
     }
-    const vaddr_t va = vaddr_add(loan->loan.from, f->page.v - loan->loan.to.v);
-    const struct fault there = {loan->lender, mapping_at(loan->lender, va), va, f->access};
+    const vaddr_t va = vaddr_add(loan->from, f->page.v - loan->to.v);
+    struct aspace *lender = aspace_of(loan->lender);
+    const struct fault there = {lender, mapping_at(lender, va), va, f->access};
     enum status s = STATUS_ABSENT;
     if (there.m != NULL && there.m->object == f->m->object &&
         mapping_page(there.m, va) == mapping_page(f->m, f->page)) {
@@ -152,17 +153,26 @@ static enum status make_way(const struct fault *f, const struct aspace_loan *loa
     return s == STATUS_OK ? s : loans_end(f->space, f->page, npages(1));
 }
 
+/* Placing did not come as far as the tables: what it answers is the pager's, whatever that may be. */
+static bool is_pagers_answer(const struct fault *f)
+{
+    const struct object *object = f->m->object;
+    return object != NULL && object->kind == OBJECT_PAGED &&
+           object_resident(object, mapping_page(f->m, f->page)).v == 0;
+}
+
 static enum status bring(const struct fault *f)
 {
     enum status s = STATUS_EXISTS;
     for (unsigned round = 0; round < ROUNDS; round++) {
         pte_t leaf;
         /* Where a page may be there already, and placing would bring one of an object in vain, that is looked at. */
-        s = f->m->object != NULL && (f->m->flags & ASPACE_PRIVATE) != 0 && round == 0 ? STATUS_EXISTS : place(f);
+        const bool looks = f->m->object != NULL && (f->m->flags & ASPACE_PRIVATE) != 0 && round == 0;
+        s = looks ? STATUS_EXISTS : place(f);
         if (s == STATUS_OK && f->m->object != NULL && mapping_is_private(f->m) && (f->access & VMM_WRITE) != 0) {
             continue; /* the object's page is shown; now it is there to be copied */
         }
-        if (s != STATUS_EXISTS && s != STATUS_SHARED) {
+        if ((s != STATUS_EXISTS && s != STATUS_SHARED) || (!looks && is_pagers_answer(f))) {
             return s;
         }
         bool again = false;
@@ -180,7 +190,9 @@ static enum status bring(const struct fault *f)
             return s;
         }
     }
-    return s;
+    report(REPORT_CORRUPT, "aspace_fault: space %u, %#lx: %u hindrances taken away, and there is another one",
+           f->space->tables.id, f->page.v, ROUNDS);
+    return STATUS_CORRUPT;
 }
 
 /* ---- Neighbours ---- */
@@ -223,54 +235,81 @@ static const char *why_denied(const struct mapping *m, unsigned access)
                                            : "the range is not readable";
 }
 
-static const char *why_not_now(enum status s)
+static const char *why_not_now(enum status s, bool grows)
 {
     return s == STATUS_NOMEM     ? "memory is short"
-           : s == STATUS_LIMIT   ? "the frame has as many users as can be counted"
+           : s == STATUS_LIMIT   ? (grows ? "the stack may not grow: the space has all that it may have"
+                                          : "the frame has as many users as can be counted")
            : s == STATUS_CORRUPT ? "the page tables are broken"
                                  : "the pager cannot bring the page";
 }
 
-/* Stock first, which may call others; then the mapping is looked up. */
-static enum status handle(struct aspace *space, vaddr_t va, unsigned access, struct aspace_fault *out)
+/* Does the mapping say no? => OK; ABSENT, DENIED. */
+static enum status judge(const struct fault *f, struct aspace_fault *out)
 {
-    struct fault f = {.space = space, .page = vaddr_page(va), .access = access};
-    const struct aspace_needs needs = {.frames = 1};
-    enum status s = aspaces_reserve(space->system, &needs);
-    if (s != STATUS_OK) {
-        return violation(s, "memory is short", out);
-    }
-    f.m = mapping_at(space, va);
-    if (f.m == NULL) {
+    if (f->m == NULL) {
         return violation(STATUS_ABSENT, "no range is there", out);
     }
-    if ((access & ~usable_rights(f.m)) != 0) {
-        return violation(STATUS_DENIED, why_denied(f.m, access), out);
+    if ((f->access & ~usable_rights(f->m)) != 0) {
+        return violation(STATUS_DENIED, why_denied(f->m, f->access), out);
     }
-    if (f.m->object != NULL && mapping_page(f.m, va) >= f.m->object->pages.v) {
+    if (f->m->object != NULL && mapping_page(f->m, f->page) >= f->m->object->pages.v) {
         return violation(STATUS_ABSENT, "it is behind the end of the object", out);
     }
-    s = bring(&f);
-    if (s == STATUS_OK && f.m->object != NULL && (f.m->flags & ASPACE_FAULT_AROUND) != 0 &&
-        f.m->object->kind != OBJECT_PHYSICAL) {
-        bring_around(&f);
-    }
-    return s == STATUS_OK ? s : violation(s, why_not_now(s), out);
+    return STATUS_OK;
 }
 
-/* The mapping that holds `va`, or in whose guard it is, or the nearest one. */
+/* Memory is short: but do the page tables permit the access by now? */
+static bool is_settled(const struct fault *f)
+{
+    pte_t leaf;
+    return vmm_leaf(vmm_of(f), &f->space->tables, f->page, &leaf) == STATUS_OK && pte_is_present(leaf) &&
+           leaf_lacks(leaf, f->access) == 0;
+}
+
+/* What the mapping denies is no question of memory, so it is asked first; then stock, which may call others (3). */
+static enum status handle(struct aspace *space, vaddr_t va, unsigned access, struct aspace_fault *out)
+{
+    struct fault f = {.space = space, .page = vaddr_page(va), .access = access, .m = mapping_at(space, va)};
+    struct mapping *const stack = f.m == NULL ? stack_at(space, va) : NULL;
+    struct mapping gain;
+    if (stack != NULL) {
+        gain = stack_gain(stack, f.page);
+        f.m = &gain;
+    }
+    enum status s = judge(&f, out);
+    if (s != STATUS_OK) {
+        return s;
+    }
+    const struct aspace_needs needs = {.frames = 1};
+    s = aspaces_reserve(space->system, &needs);
+    if (s != STATUS_OK && is_settled(&f)) {
+        return STATUS_OK;
+    }
+    s = s == STATUS_OK && stack != NULL ? stack_prepare(stack, &gain) : s;
+    s = s == STATUS_OK ? bring(&f) : s;
+    if (s == STATUS_OK && stack != NULL) {
+        stack_grow(stack, &gain);
+    } else if (s == STATUS_OK && f.m->object != NULL && (f.m->flags & ASPACE_FAULT_AROUND) != 0 &&
+               f.m->object->kind != OBJECT_PHYSICAL) {
+        bring_around(&f);
+    }
+    return s == STATUS_OK ? s : violation(s, why_not_now(s, stack != NULL), out);
+}
+
+/* The mapping that holds `va`, or in whose guard or room it is, or the nearest one. */
 static void describe(const struct aspace *space, vaddr_t va, struct aspace_fault *out)
 {
     const struct mapping *above = mapping_from(space, va);
     const struct mapping *below =
         mapping_by_address(above == NULL ? avl_last(&space->mappings) : avl_previous(&above->by_address));
     const bool inside = above != NULL && above->base.v <= va.v;
-    const bool guards = !inside && above != NULL && (above->flags & ASPACE_GUARD_BELOW) != 0 &&
-                        above->base.v - va.v <= PAGE_BYTES;
-    const bool guarded = !inside && below != NULL && (below->flags & ASPACE_GUARD_ABOVE) != 0 &&
-                         va.v - mapping_end(below) < PAGE_BYTES;
+    const uint64_t distance = above != NULL && !inside ? bytes_to_pages_up(above->base.v - va.v).v : 0;
+    const bool grows = distance > 0 && distance <= above->room_pages;
+    const bool guards = distance > 0 && !grows && distance <= mapping_lead(above).v;
+    const bool guarded = !inside && below != NULL && va.v - mapping_end(below) < pages_to_bytes(mapping_trail(below));
     const struct mapping *m = above;
-    if (!inside && !guards && below != NULL &&
+    if (!inside && !guards && !grows && below != NULL &&
         (guarded || above == NULL || va.v - mapping_end(below) < above->base.v - va.v)) {
         m = below;
     }

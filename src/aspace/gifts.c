@@ -14,8 +14,10 @@
  *    within which no mapping begins or ends: in a stretch, a mapping has all pages or none.
  *
  * 4. Who gives up pages (unmap, transfer, the end of the space) leaves its gifts in place; they count as given by the
- *    one who gave the pages to it, or to whom it transferred them. So the first giver can always take back. That may
- *    cut a mapping of the receiver in two.
+ *    one who gave the pages to it, or to whom it transferred them, unless it has the pages by another mapping, and that
+ *    with support (gifts_pass.c): of a gift of its own that came back to it, it is no giver. So behind every mapping
+ *    there is a chain of gifts from a space that has the pages of its own, no circle stands for itself, and the first
+ *    giver can always take back. That may cut a mapping of the receiver in two.
  *
  * 5. Cost: over the mappings of a stretch, for each space reached that ever gave anything. Marks are in the spaces,
  *    for the time of a stretch. First everything is looked at and the records are reserved, then all goes.
@@ -23,145 +25,48 @@
  * Rejected: a tree of capabilities (a record for each gift, and its end to be told to every part of it); to count
  * withdrawn what a middleman holds after it has unmapped it (a way to keep what one was to give back).
  */
+#include "aspace/gifts.h"
 #include "aspace/loans.h"
 
 #include "lib/report.h"
 
-enum { MARK_REACHED = 1 << 0, MARK_SUPPORTED = 1 << 1 };
-
-/* Pages [first, end) of an object, among which a mapping that has one has all. */
-struct stretch {
-    struct object *object;
-    uint64_t first, end;
-};
-
 struct withdrawal {
-    struct aspace *from, *to;
-    struct aspace *givers;  /* reached in this stretch, and gave something once: a list */
-    struct stretch stretch;
+    struct gift_graph graph;
     bool acts;              /* the second time */
     bool found;             /* something that `to` has from `from` */
     size_t records;
     unsigned cuts;          /* of private address ranges */
 };
 
-/* ---- The graph of a stretch ---- */
-
-static struct mapping *first_in(const struct stretch *t)
-{
-    return object_overlap_first(t->object, t->first, t->end);
-}
-static struct mapping *next_in(const struct stretch *t, const struct mapping *m)
-{
-    return object_overlap_next(m, t->first, t->end);
-}
-
-/* The list is short: only who gave something is in it. */
-static struct aspace *giver_reached(const struct withdrawal *w, uint32_t id)
-{
-    struct aspace *space = id == 0 ? NULL : w->givers;
-    while (space != NULL && space->tables.id != id) {
-        space = space->next_giver;
-    }
-    return space;
-}
-
-static void reach(struct withdrawal *w, struct aspace *space)
-{
-    if ((space->marks & MARK_REACHED) == 0) {
-        space->marks |= MARK_REACHED;
-        if (space->gives) {
-            space->next_giver = w->givers;
-            w->givers = space;
-        }
-    }
-}
-
-static bool is_the_gift(const struct withdrawal *w, const struct mapping *m)
-{
-    return m->space == w->to && m->giver == w->from->tables.id;
-}
-
-/* All that `to` gave the pages to, and they in turn. */
-static void reach_all(struct withdrawal *w)
-{
-    reach(w, w->to);
-    bool again = true;
-    while (again) {
-        again = false;
-        for (struct mapping *m = first_in(&w->stretch); m != NULL; m = next_in(&w->stretch, m)) {
-            if ((m->space->marks & MARK_REACHED) == 0 && m->space != w->from && giver_reached(w, m->giver) != NULL) {
-                reach(w, m->space);
-                again = again || m->space->gives;
-            }
-        }
-    }
-}
-
-/* Those reached that have the pages from elsewhere too, and those that have them from these. */
-static void support_all(struct withdrawal *w)
-{
-    bool again = true;
-    while (again) {
-        again = false;
-        for (struct mapping *m = first_in(&w->stretch); m != NULL; m = next_in(&w->stretch, m)) {
-            const struct aspace *giver = giver_reached(w, m->giver);
-            const bool supports = (giver == NULL || (giver->marks & MARK_SUPPORTED) != 0) &&
-                                  !mapping_is_private(m); /* a copy of one's own is nothing to give on */
-            if (m->space->marks == MARK_REACHED && supports && !is_the_gift(w, m)) {
-                m->space->marks |= MARK_SUPPORTED;
-                again = true;
-            }
-        }
-    }
-}
-
-static bool is_lost(const struct withdrawal *w, const struct mapping *m)
-{
-    const struct aspace *giver = giver_reached(w, m->giver);
-    return is_the_gift(w, m) || (giver != NULL && (giver->marks & MARK_SUPPORTED) == 0);
-}
-
-static void unmark(struct withdrawal *w)
-{
-    for (struct mapping *m = first_in(&w->stretch); m != NULL; m = next_in(&w->stretch, m)) {
-        m->space->marks = 0;
-    }
-    while (w->givers != NULL) {
-        struct aspace *space = w->givers;
-        w->givers = space->next_giver;
-        space->next_giver = NULL;
-        space->marks = 0;
-    }
-    w->to->marks = 0;
-}
-
 /* ---- Withdrawing from a stretch ---- */
 
-/* The addresses that go with these pages: private ones, and the guards beside them. */
+/* The addresses that go with these pages: private ones, and the guards and room beside them. */
 static npages_t addresses_of(const struct mapping *m, vaddr_t *va, npages_t pages)
 {
     const uint64_t end = vaddr_add_pages(*va, pages.v).v;
     if (va_is_global(*va)) {
         return npages(0);
     }
-    const bool guards = (m->flags & ASPACE_GUARD_BELOW) != 0 && m->base.v == va->v;
-    const bool guarded = (m->flags & ASPACE_GUARD_ABOVE) != 0 && mapping_end(m) == end;
-    *va = vaddr(va->v - pages_to_bytes(npages(guards)));
-    return npages(pages.v + guards + guarded);
+    const npages_t lead = m->base.v == va->v ? mapping_lead(m) : npages(0);
+    const npages_t trail = mapping_end(m) == end ? mapping_trail(m) : npages(0);
+    *va = vaddr(va->v - pages_to_bytes(lead));
+    return npages(lead.v + pages.v + trail.v);
 }
 
 /* The pages go from one space. => OK; CORRUPT */
-static enum status take_back(const struct stretch *t, struct mapping *m)
+static enum status take_back(const struct gift_graph *g, struct mapping *m)
 {
-    const vaddr_t va = vaddr_add_pages(m->base, t->first - m->first);
-    const npages_t pages = npages(t->end - t->first);
+    const vaddr_t va = gift_address(g, m);
+    const npages_t pages = npages(g->end - g->first);
     struct aspace *space = m->space;
     const enum status s = tables_drop_shared(space, va, pages);
     if (s == STATUS_OK) {
         vaddr_t from = va;
         const npages_t all = addresses_of(m, &from, pages);
         mapping_cut(m, va, pages);
+        if (!space->gives) {
+            space->marks = 0; /* nobody asks for them any more, and gift_unmark may find no way to it */
+        }
         if (all.v > 0) {
             addresses_give(space, from, all);
         }
@@ -169,66 +74,47 @@ static enum status take_back(const struct stretch *t, struct mapping *m)
     return s;
 }
 
-static bool has_the_gift(const struct withdrawal *w)
+static bool has_the_gift(const struct gift_graph *g)
 {
-    struct mapping *m = first_in(&w->stretch);
-    while (m != NULL && !is_the_gift(w, m)) {
-        m = next_in(&w->stretch, m);
+    struct mapping *m = gift_first(g);
+    while (m != NULL && !gift_is_left_out(g, m)) {
+        m = gift_next(g, m);
     }
     return m != NULL;
 }
 
 static enum status withdraw_stretch(struct withdrawal *w)
 {
+    struct gift_graph *g = &w->graph;
     enum status s = STATUS_OK;
-    if (!has_the_gift(w)) {
+    if (!has_the_gift(g)) {
         return s; /* what `to` has from others, and gave on, is not asked for */
     }
-    reach_all(w);
-    support_all(w);
-    struct mapping *next, *m = first_in(&w->stretch);
+    w->found = true;
+    gift_mark(g);
+    struct mapping *next, *m = gift_first(g);
     for (; m != NULL && s == STATUS_OK; m = next) {
-        next = next_in(&w->stretch, m);
-        if (!is_lost(w, m)) {
+        next = gift_next(g, m);
+        if (!gift_is_lost(g, m)) {
             continue;
         }
-        w->found = w->found || is_the_gift(w, m);
         if (w->acts) {
-            s = take_back(&w->stretch, m);
+            s = take_back(g, m);
         } else {
-            const uint64_t first = w->stretch.first;
-            const vaddr_t va = vaddr_add_pages(m->base, first - m->first);
-            w->records += m->first < first && w->stretch.end < m->first + m->pages.v;
-            w->cuts += va_is_global(va) ? 0 : 2;
+            w->records += m->first < g->first && g->end < m->first + m->pages.v;
+            w->cuts += va_is_global(gift_address(g, m)) ? 0 : 2;
         }
     }
-    unmark(w);
+    gift_unmark(g);
     return s;
-}
-
-/* The next stretch of [*first, end) that somebody maps. */
-static bool next_stretch(struct stretch *t, uint64_t *first, uint64_t end)
-{
-    const struct mapping *m = *first < end ? object_overlap_first(t->object, *first, end) : NULL;
-    if (m == NULL) {
-        return false;
-    }
-    t->first = m->first > *first ? m->first : *first;
-    t->end = end;
-    for (; m != NULL && m->first < t->end; m = object_overlap_next(m, t->first, t->end)) {
-        const uint64_t last = m->first + m->pages.v;
-        t->end = m->first > t->first ? m->first : last < t->end ? last : t->end;
-    }
-    *first = t->end;
-    return true;
 }
 
 static enum status withdraw_pages(struct withdrawal *w, struct object *object, uint64_t first, npages_t pages)
 {
     enum status s = STATUS_OK;
     uint64_t at = first;
-    w->stretch.object = object;
-    while (s == STATUS_OK && next_stretch(&w->stretch, &at, first + pages.v)) {
+    w->graph.object = object;
+    while (s == STATUS_OK && gift_next_stretch(&w->graph, &at, first + pages.v)) {
         s = withdraw_stretch(w);
     }
     if (w->acts) {
@@ -245,9 +131,9 @@ static enum status withdraw_pages(struct withdrawal *w, struct object *object, u
  */
 static struct object *object_at(const struct withdrawal *w, vaddr_t va, uint64_t *first, uint64_t *pages)
 {
-    const struct mapping *m = mapping_from(w->from, va);
+    const struct mapping *m = mapping_from(w->graph.from, va);
     if ((m == NULL || m->base.v > va.v) && va_is_global(va)) {
-        const struct mapping *other = mapping_from(w->to, va);
+        const struct mapping *other = mapping_from(w->graph.to, va);
         const bool is_nearer = other != NULL && (m == NULL || other->base.v < m->base.v);
         m = is_nearer ? other : m;
     }
@@ -289,7 +175,7 @@ enum status aspace_withdraw(struct aspace *from, vaddr_t va, npages_t pages, str
         return s;
     }
     struct aspaces *system = from->system;
-    struct withdrawal w = {.from = from, .to = to};
+    struct withdrawal w = {.graph = {.from = from, .to = to}};
     s = check_withdraw(from, va, pages, to);
     s = s == STATUS_OK ? withdraw_range(&w, va, pages) : s;
     s = s == STATUS_OK && !w.found ? STATUS_ABSENT : s;

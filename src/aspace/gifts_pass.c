@@ -1,55 +1,86 @@
-/* Who gives up pages passes its gifts on (gifts.c, section 4). */
-#include "aspace/mapping.h"
-
 /*
- * While the space has a page by another mapping, its gifts of it stay its own. What was given back to it by itself, in
- * the end, is none; nor, when the space ends, is a mapping whose gifts were passed on already.
+ * Who gives up pages passes its gifts on (gifts.c, section 4): not where it still has the pages, from somebody who does
+ * not have them from it.
  */
-static bool is_other(const struct mapping *other, const struct mapping *m)
-{
-    const struct aspace *space = m->space;
-    return other != m && other->space == space && !mapping_is_private(other) && other->giver != space->tables.id &&
-           !(space->ends && other->base.v < m->base.v);
-}
-
-/* The next stretch of [*from, end) that the space has by `m` alone: [*from, *to). => false: there is none. */
-static bool has_alone(const struct mapping *m, uint64_t *from, uint64_t end, uint64_t *to)
-{
-    *to = end;
-    const struct mapping *other = object_overlap_first(m->object, *from, end);
-    for (; other != NULL && *from < end; other = object_overlap_next(other, *from, end)) {
-        const uint64_t other_end = other->first + other->pages.v;
-        if (!is_other(other, m) || other_end <= *from) {
-            continue;
-        }
-        if (other->first > *from) {
-            *to = other->first < *to ? other->first : *to;
-            break;
-        }
-        *from = other_end;
-    }
-    return *from < end;
-}
+#include "aspace/gifts.h"
 
 static bool may_have_gifts(const struct mapping *m)
 {
     return m->object != NULL && m->space->gives && !mapping_is_private(m) && m->giver != m->space->tables.id;
 }
 
-/* Each end of a stretch cuts each gift that it lies in. */
-size_t gifts_pass_missing(const struct mapping *m, uint64_t first, npages_t pages)
+/* Does the space map pages of [first, end) elsewhere too? */
+static bool has_twice(const struct mapping *m, uint64_t first, uint64_t end)
 {
-    const uint64_t end = first + pages.v;
-    size_t records = 0, gifts = 0, others = 0;
-    struct mapping *gift = may_have_gifts(m) ? object_overlap_first(m->object, first, end) : NULL;
-    for (; gift != NULL; gift = object_overlap_next(gift, first, end)) {
-        others += gift != m && gift->space == m->space;
-        if (gift->giver == m->space->tables.id) {
-            gifts++;
-            records += (size_t)(gift->first < first) + (gift->first + gift->pages.v > end);
+    const struct mapping *other = object_overlap_first(m->object, first, end);
+    while (other != NULL && (other == m || other->space != m->space)) {
+        other = object_overlap_next(other, first, end);
+    }
+    return other != NULL;
+}
+
+/* Has the space the stretch by mappings that are not left out, and by a chain that does not begin with itself? */
+static bool still_has(struct gift_graph *g)
+{
+    bool may_have = false;
+    for (const struct mapping *m = gift_first(g); m != NULL; m = gift_next(g, m)) {
+        if (m->space != g->to || mapping_is_private(m) || gift_is_left_out(g, m)) {
+            continue;
+        }
+        if (m->giver == 0) {
+            return true;
+        }
+        may_have = true;
+    }
+    if (may_have) {
+        gift_mark(g);
+        may_have = gift_is_supported(g->to);
+        gift_unmark(g);
+    }
+    return may_have;
+}
+
+/* The next pages [*from, *to) below `end` that the space has no more without `m`. => false: there are none */
+static bool next_lost(const struct mapping *m, vaddr_t since, uint64_t *from, uint64_t end, uint64_t *to)
+{
+    struct gift_graph g = {.object = m->object, .to = m->space, .since = since};
+    uint64_t at = *from;
+    bool found = false;
+    if (!has_twice(m, at, end)) {
+        *to = end;
+        return at < end;
+    }
+    while (gift_next_stretch(&g, &at, end)) { /* side by side: `m` has them all */
+        g.last = gift_address(&g, m);
+        if (still_has(&g)) {
+            if (found) {
+                return true;
+            }
+            *from = g.end;
+        } else {
+            found = true;
+            *to = g.end;
         }
     }
-    return records + 2 * others * gifts;
+    return found;
+}
+
+/* Each end of what is lost cuts each gift that it lies in. */
+size_t gifts_pass_missing(const struct mapping *m, uint64_t first, npages_t pages, vaddr_t since)
+{
+    const uint64_t end = first + pages.v;
+    size_t records = 0;
+    uint64_t from = first, to;
+    while (may_have_gifts(m) && next_lost(m, since, &from, end, &to)) {
+        const struct mapping *gift = object_overlap_first(m->object, from, to);
+        for (; gift != NULL; gift = object_overlap_next(gift, from, to)) {
+            if (gift->giver == m->space->tables.id) {
+                records += (size_t)(gift->first < from) + (gift->first + gift->pages.v > to);
+            }
+        }
+        from = to;
+    }
+    return records;
 }
 
 /* Is there a record to cut a gift? */
@@ -85,12 +116,11 @@ static void pass_stretch(struct mapping *m, uint64_t first, uint64_t end, uint32
     }
 }
 
-void gifts_pass(struct mapping *m, uint64_t first, npages_t pages, uint32_t giver)
+void gifts_pass(struct mapping *m, uint64_t first, npages_t pages, uint32_t giver, vaddr_t since)
 {
-    uint64_t end = first + pages.v, to;
-    if (may_have_gifts(m)) {
-        for (uint64_t from = first; has_alone(m, &from, end, &to); from = to) {
-            pass_stretch(m, from, to, giver);
-        }
+    uint64_t from = first, to;
+    while (may_have_gifts(m) && next_lost(m, since, &from, first + pages.v, &to)) {
+        pass_stretch(m, from, to, giver);
+        from = to;
     }
 }

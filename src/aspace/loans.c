@@ -5,36 +5,27 @@
  * faults. So whoever edits tables, or changes what a mapping says, ends the loans that touch the range first, whichever
  * side it is on; only bringing a page into the lender's tables is no edit: it is the same page for all.
  *
- * A space finds its loans in two trees by address. Those that it borrows are disjoint. Those that it lends may overlap
- * (one part to several, a PT inside a PD), but none begins below the 1 GiB part that an address is in.
+ * A space finds its loans in the two trees of its tables, by address. Those that it borrows are disjoint. Those that
+ * it lends may overlap (one part to several, a PT inside a PD), but none begins below the GiB that an address is in.
  *
  * Chains there are none (vmm/lend.c section 4): what is borrowed is lent on by its lender.
  */
 #include "aspace/loans.h"
 
-static struct aspace_loan *loan_by_from(struct avl_node *n)
-{
-    return n == NULL ? NULL : CONTAINER_OF(n, struct aspace_loan, by_from);
-}
-static struct aspace_loan *loan_by_to(struct avl_node *n)
-{
-    return n == NULL ? NULL : CONTAINER_OF(n, struct aspace_loan, by_to);
-}
-
-static uint64_t from_of(const struct avl_node *n) { return CONTAINER_OF(n, struct aspace_loan, by_from)->loan.from.v; }
-static uint64_t to_of(const struct avl_node *n) { return CONTAINER_OF(n, struct aspace_loan, by_to)->loan.to.v; }
+static uint64_t from_of(const struct avl_node *n) { return CONTAINER_OF(n, struct vmm_loan, by_from)->from.v; }
+static uint64_t to_of(const struct avl_node *n) { return CONTAINER_OF(n, struct vmm_loan, by_to)->to.v; }
 
 static uint64_t part_end(vaddr_t part, unsigned level) { return part.v + level_span_bytes(level); }
 static uint64_t part_begin(vaddr_t va, unsigned level) { return va.v & ~(level_span_bytes(level) - 1); }
 
-struct aspace_loan *loan_borrowed_at(const struct aspace *borrower, vaddr_t va)
+struct vmm_loan *loan_borrowed_at(const struct aspace *borrower, vaddr_t va)
 {
-    struct aspace_loan *loan = loan_by_to(borrower->borrowed.root);
+    struct vmm_loan *loan = vmm_loan_by_to(borrower->tables.borrowed.root);
     while (loan != NULL) {
-        if (va.v < loan->loan.to.v) {
-            loan = loan_by_to(loan->by_to.child[AVL_LEFT]);
-        } else if (va.v >= part_end(loan->loan.to, loan->loan.level)) {
-            loan = loan_by_to(loan->by_to.child[AVL_RIGHT]);
+        if (va.v < loan->to.v) {
+            loan = vmm_loan_by_to(avl_child(&loan->by_to, AVL_LEFT));
+        } else if (va.v >= part_end(loan->to, loan->level)) {
+            loan = vmm_loan_by_to(avl_child(&loan->by_to, AVL_RIGHT));
         } else {
             break;
         }
@@ -44,34 +35,29 @@ struct aspace_loan *loan_borrowed_at(const struct aspace *borrower, vaddr_t va)
 
 /* ---- Ending ---- */
 
-static enum status end_loan(struct aspace_loan *loan)
+static enum status end_loan(struct vmm_loan *loan)
 {
-    struct aspaces *system = loan->lender->system;
-    enum status s = vmm_withdraw(system->vmm, &loan->loan);
-    if (s != STATUS_OK) {
-        return s;
-    }
-    avl_remove(&loan->lender->lent, &loan->by_from);
-    avl_remove(&loan->borrower->borrowed, &loan->by_to);
-    return pool_put(&system->loans, loan);
+    struct aspaces *system = aspace_of(loan->lender)->system;
+    const enum status s = vmm_withdraw(system->vmm, loan);
+    return s == STATUS_OK ? pool_put(&system->loans, loan) : s;
 }
 
 enum status loans_end(struct aspace *space, vaddr_t va, npages_t pages)
 {
-    if (space->lent.root == NULL && space->borrowed.root == NULL) {
+    if (space->tables.lent.root == NULL && space->tables.borrowed.root == NULL) {
         return STATUS_OK;
     }
     const uint64_t end = vaddr_add_pages(va, pages.v).v, from = part_begin(va, 3);
     enum status s = STATUS_OK;
-    struct aspace_loan *next, *loan = loan_by_to(avl_first_from(&space->borrowed, from, to_of));
-    for (; loan != NULL && loan->loan.to.v < end && s == STATUS_OK; loan = next) {
-        next = loan_by_to(avl_next(&loan->by_to));
-        s = part_end(loan->loan.to, loan->loan.level) > va.v ? end_loan(loan) : STATUS_OK;
+    struct vmm_loan *next, *loan = vmm_loan_by_to(avl_first_from(&space->tables.borrowed, from, to_of));
+    for (; loan != NULL && loan->to.v < end && s == STATUS_OK; loan = next) {
+        next = vmm_loan_by_to(avl_next(&loan->by_to));
+        s = part_end(loan->to, loan->level) > va.v ? end_loan(loan) : STATUS_OK;
     }
-    loan = loan_by_from(avl_first_from(&space->lent, from, from_of));
-    for (; loan != NULL && loan->loan.from.v < end && s == STATUS_OK; loan = next) {
-        next = loan_by_from(avl_next(&loan->by_from));
-        s = part_end(loan->loan.from, loan->loan.level) > va.v ? end_loan(loan) : STATUS_OK;
+    loan = vmm_loan_by_from(avl_first_from(&space->tables.lent, from, from_of));
+    for (; loan != NULL && loan->from.v < end && s == STATUS_OK; loan = next) {
+        next = vmm_loan_by_from(avl_next(&loan->by_from));
+        s = part_end(loan->from, loan->level) > va.v ? end_loan(loan) : STATUS_OK;
     }
     return s;
 }
@@ -85,33 +71,27 @@ static enum status begin_loan(struct aspace *lender, vaddr_t from, struct aspace
                               unsigned rights)
 {
     struct aspaces *system = lender->system;
-    enum status s = stock_ensure(&system->stock, loan_missing(system));
+    enum status s = stock_ensure(&system->stock, system->reserved + loan_missing(system));
     if (s != STATUS_OK) {
         return s;
     }
-    struct aspace_loan *loan = pool_take(&system->loans);
-    loan->lender = lender;
-    loan->borrower = borrower;
-    s = vmm_lend(system->vmm, &lender->tables, from, &borrower->tables, to, level, rights & ~(unsigned)VMM_USER,
-                 &loan->loan);
+    struct vmm_loan *loan = pool_take(&system->loans);
+    s = vmm_lend(system->vmm, &lender->tables, from, &borrower->tables, to, level, rights & ~(unsigned)VMM_USER, loan);
     if (s != STATUS_OK) {
         (void)!pool_put(&system->loans, loan);
-        return s;
     }
-    avl_insert_by(&loan->lender->lent, &loan->by_from, from_of);
-    avl_insert_by(&loan->borrower->borrowed, &loan->by_to, to_of);
-    return STATUS_OK;
+    return s;
 }
 
 /* Who lends the part at `va` of `space`: itself, or who lent it to it. Null: nobody can, the mappings differ. */
 static struct aspace *lender_of(struct aspace *space, vaddr_t *va, unsigned level)
 {
-    const struct aspace_loan *loan = loan_borrowed_at(space, *va);
+    const struct vmm_loan *loan = loan_borrowed_at(space, *va);
     if (loan == NULL) {
         return space;
     }
-    *va = vaddr_add(loan->loan.from, va->v - loan->loan.to.v);
-    return loan->loan.level >= level ? loan->lender : NULL;
+    *va = vaddr_add(loan->from, va->v - loan->to.v);
+    return loan->level >= level ? aspace_of(loan->lender) : NULL;
 }
 
 void loans_begin(struct aspace *lender, vaddr_t va, npages_t pages, struct aspace *borrower, vaddr_t to_va,

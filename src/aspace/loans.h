@@ -5,7 +5,7 @@
 #include "aspace/mapping.h"
 
 /* The loan of `borrower` that covers `va`; null: none. O(log loans). */
-struct aspace_loan *loan_borrowed_at(const struct aspace *borrower, vaddr_t va);
+struct vmm_loan *loan_borrowed_at(const struct aspace *borrower, vaddr_t va);
 
 /* Pages of stock that a loan takes at most. */
 size_t loan_missing(const struct aspaces *system);

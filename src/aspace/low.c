@@ -49,7 +49,7 @@ static npages_t drop_clean(struct object *object, npages_t wanted, unsigned *loo
 
 static npages_t drop_clean_of_all(struct aspaces *system, npages_t wanted)
 {
-    const uint64_t end = system->next_object;
+    const uint64_t end = 1ULL << ASPACE_ID_BITS;
     npages_t dropped = npages(0);
     unsigned looks = PAGES_MAX, objects = OBJECTS_MAX;
     uint64_t id = page_index_next(&system->object_of, system->reclaim_next, end);
@@ -66,8 +66,15 @@ static npages_t drop_clean_of_all(struct aspaces *system, npages_t wanted)
 
 npages_t aspaces_reclaim(struct aspaces *system, npages_t wanted)
 {
-    npages_t freed = npages(stock_trim(&system->stock, system->reserved));
-    if (freed.v < wanted.v && system->vmm->editing == NULL && system->vmm->visits == 0) {
+    npages_t freed = npages(0);
+    if (system == NULL || system->vmm == NULL) {
+        return freed;
+    }
+    const bool may_edit = system->vmm->editing == NULL; /* nor does a visitor ask */
+    if (may_edit) {
+        freed.v += stock_trim(&system->stock, system->reserved);
+    }
+    if (may_edit && freed.v < wanted.v) {
         freed.v += free_empty_tables_of_all(system).v;
     }
     if (freed.v < wanted.v) {

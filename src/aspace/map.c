@@ -28,6 +28,10 @@ static enum status check_flags(const struct aspace_request *r)
         (is_at && (r->flags & ASPACE_BEST_FIT) != 0) || ((r->flags & ASPACE_PRIVATE) != 0 && r->object == NULL)) {
         return STATUS_INVALID;
     }
+    const bool has_room = (r->flags & ASPACE_STACK) != 0 && !is_global && r->object == NULL;
+    if (r->room.v > (has_room ? UINT32_MAX : 0)) {
+        return STATUS_INVALID;
+    }
     const bool is_aligned = r->align_log2 == 0 ||
                             (r->align_log2 >= ARENA_ALIGN_PAGE && r->align_log2 <= ARENA_ALIGN_MAX);
     return is_aligned ? STATUS_OK : STATUS_INVALID;
@@ -43,7 +47,7 @@ static enum status check_rights(struct aspace_request *r)
     return s == STATUS_OK && (is_odd || (r->rights & ~r->allowed) != 0) ? STATUS_INVALID : s;
 }
 
-/* ASPACE_AT: the range with its guards. */
+/* ASPACE_AT: the range with its guards and room. */
 static enum status check_place(const struct aspace_request *r)
 {
     const uint64_t align = r->align_log2 != 0 ? 1ULL << r->align_log2 : PAGE_BYTES;
@@ -54,9 +58,10 @@ static enum status check_place(const struct aspace_request *r)
     if (s != STATUS_OK || va_is_global(r->va)) {
         return STATUS_RANGE;
     }
-    const uint64_t guard = pages_to_bytes(npages(1)), end = vaddr_add_pages(r->va, r->pages.v).v;
-    const bool below = (r->flags & ASPACE_GUARD_BELOW) != 0, above = (r->flags & ASPACE_GUARD_ABOVE) != 0;
-    const bool is_inside = (!below || r->va.v - guard >= LAYOUT_USER_FIRST) && (!above || !va_is_global(vaddr(end)));
+    const uint64_t lead = ((r->flags & ASPACE_GUARD_BELOW) != 0 ? 1 : 0) + r->room.v;
+    const bool is_below = bytes_to_pages_down(r->va.v - LAYOUT_USER_FIRST).v >= lead;
+    const bool above = (r->flags & ASPACE_GUARD_ABOVE) != 0;
+    const bool is_inside = is_below && (!above || !va_is_global(vaddr_add_pages(r->va, r->pages.v)));
     return is_inside ? STATUS_OK : STATUS_RANGE;
 }
 
@@ -152,7 +157,8 @@ static void give_up_place(struct aspace *space, const struct wanted *w, vaddr_t 
         }
         return;
     }
-    const uint64_t below = (w->guards & ASPACE_GUARD_BELOW) != 0, above = (w->guards & ASPACE_GUARD_ABOVE) != 0;
+    const uint64_t above = (w->guards & ASPACE_GUARD_ABOVE) != 0;
+    const uint64_t below = ((w->guards & ASPACE_GUARD_BELOW) != 0) + w->r.room.v;
     addresses_give(space, vaddr(va.v - pages_to_bytes(npages(below))), npages(below + w->r.pages.v + above));
 }
 
@@ -166,9 +172,10 @@ static struct mapping mapping_of(const struct wanted *w, vaddr_t va)
         .base = va,
         .pages = w->r.pages,
         .tag = w->r.tag,
-        .flags = (w->r.flags & KEPT_FLAGS & ~(unsigned)GUARDS) | w->guards,
-        .rights = w->r.rights,
-        .allowed = w->r.allowed,
+        .flags = (uint16_t)((w->r.flags & KEPT_FLAGS & ~(unsigned)GUARDS) | w->guards),
+        .rights = (uint16_t)w->r.rights,
+        .allowed = (uint16_t)w->r.allowed,
+        .room_pages = (uint32_t)w->r.room.v,
     };
 }
 

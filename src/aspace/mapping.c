@@ -28,7 +28,7 @@ static void reach_update(struct avl_node *n)
     struct mapping *m = mapping_by_page(n);
     m->reach = m->first + m->pages.v;
     for (unsigned side = AVL_LEFT; side <= AVL_RIGHT; side++) {
-        const struct mapping *child = mapping_by_page(n->child[side]);
+        const struct mapping *child = mapping_by_page(avl_child(n, side));
         m->reach = child != NULL && child->reach > m->reach ? child->reach : m->reach;
     }
 }
@@ -74,6 +74,12 @@ static void set_pages(struct mapping *m, npages_t pages)
     }
 }
 
+static void lose_lead(struct mapping *m)
+{
+    mapping_clear(m, ASPACE_GUARD_BELOW);
+    m->room_pages = 0;
+}
+
 /* It begins so many pages later; among the pages of its object that may be another place. */
 static void cut_head(struct mapping *m, npages_t pages)
 {
@@ -83,7 +89,7 @@ static void cut_head(struct mapping *m, npages_t pages)
     m->base = vaddr_add_pages(m->base, pages.v);
     m->first += pages.v;
     m->pages.v -= pages.v;
-    m->flags &= ~(unsigned)ASPACE_GUARD_BELOW;
+    lose_lead(m);
     if (m->object != NULL) {
         put_by_page(m);
     }
@@ -100,24 +106,27 @@ static void put_record(struct aspaces *system, struct mapping *m)
 
 /* ---- Finding ---- */
 
-static inline struct mapping *mapping_below(const struct aspace *space, vaddr_t va)
+static inline struct mapping *not_const(const struct mapping *m) { return (struct mapping *)(uintptr_t)m; }
+
+static const struct mapping *below(const struct aspace *space, vaddr_t va)
 {
-    return (struct mapping *)(uintptr_t)mapping_below_or(space, va, NULL);
+    const struct mapping *root = mapping_root(space);
+    return root != NULL ? mapping_below(root, va) : MAPPING_NONE;
 }
 
 struct mapping *mapping_at(const struct aspace *space, vaddr_t va)
 {
-    struct mapping *m = mapping_below(space, va);
-    return m != NULL && va.v < mapping_end(m) ? m : NULL;
+    const struct mapping *m = below(space, va);
+    return va.v < mapping_end(m) ? not_const(m) : NULL;
 }
 
 struct mapping *mapping_from(const struct aspace *space, vaddr_t va)
 {
-    struct mapping *m = mapping_below(space, va);
-    if (m == NULL) {
+    const struct mapping *m = below(space, va);
+    if (m == MAPPING_NONE) {
         return mapping_by_address(avl_first(&space->mappings));
     }
-    return va.v < mapping_end(m) ? m : mapping_next(m);
+    return va.v < mapping_end(m) ? not_const(m) : mapping_next(m);
 }
 
 struct mapping *mapping_next(const struct mapping *m) { return mapping_by_address(avl_next(&m->by_address)); }
@@ -170,8 +179,8 @@ struct mapping *mapping_split(struct mapping *m, vaddr_t at)
     upper->base = at;
     upper->first += below.v;
     upper->pages.v -= below.v;
-    upper->flags &= ~(unsigned)ASPACE_GUARD_BELOW;
-    m->flags &= ~(unsigned)ASPACE_GUARD_ABOVE;
+    lose_lead(upper);
+    mapping_clear(m, ASPACE_GUARD_ABOVE);
     set_pages(m, below);
     link(upper);
     return upper;
@@ -189,7 +198,7 @@ void mapping_cut(struct mapping *m, vaddr_t va, npages_t pages)
     }
     m->space->pages.v -= pages.v;
     if (va.v > m->base.v) {
-        m->flags &= ~(unsigned)ASPACE_GUARD_ABOVE;
+        mapping_clear(m, ASPACE_GUARD_ABOVE);
         set_pages(m, bytes_to_pages_down(va.v - m->base.v));
     } else {
         cut_head(m, pages);
@@ -239,15 +248,15 @@ static inline uint64_t last_of(const struct mapping *m) { return m->first + m->p
 static struct mapping *overlap_below(struct avl_node *n, uint64_t first, uint64_t end)
 {
     while (n != NULL && mapping_by_page(n)->reach > first) {
-        struct mapping *m = mapping_by_page(n), *left = mapping_by_page(n->child[AVL_LEFT]);
+        struct mapping *m = mapping_by_page(n), *left = mapping_by_page(avl_child(n, AVL_LEFT));
         if (left != NULL && left->reach > first) {
-            n = n->child[AVL_LEFT];
+            n = avl_child(n, AVL_LEFT);
         } else if (m->first >= end) {
             return NULL;
         } else if (last_of(m) > first) {
             return m;
         } else {
-            n = n->child[AVL_RIGHT];
+            n = avl_child(n, AVL_RIGHT);
         }
     }
     return NULL;
@@ -261,7 +270,7 @@ struct mapping *object_overlap_first(const struct object *object, uint64_t first
 struct mapping *object_overlap_next(const struct mapping *m, uint64_t first, uint64_t end)
 {
     const struct avl_node *n = &m->by_page;
-    struct mapping *found = overlap_below(n->child[AVL_RIGHT], first, end);
+    struct mapping *found = overlap_below(avl_child(n, AVL_RIGHT), first, end);
     while (found == NULL && n->parent != NULL) {
         struct avl_node *parent = n->parent;
         if (parent->child[AVL_LEFT] == n) {
@@ -269,7 +278,7 @@ struct mapping *object_overlap_next(const struct mapping *m, uint64_t first, uin
             if (above->first >= end) {
                 return NULL;
             }
-            found = last_of(above) > first ? above : overlap_below(parent->child[AVL_RIGHT], first, end);
+            found = last_of(above) > first ? above : overlap_below(avl_child(parent, AVL_RIGHT), first, end);
         }
         n = parent;
     }

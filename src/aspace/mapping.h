@@ -12,13 +12,14 @@ struct mapping {
     uint64_t reach;             /* in the object's tree: the greatest page end of the subtree */
     struct aspace *space;
     uint64_t first;             /* the object's page at `base` */
-    uint32_t giver;             /* id (space.id) of the space that shared it; 0: nobody */
     vaddr_t base;
     npages_t pages;
     /* As in struct aspace_query: a question copies it whole. */
-    unsigned rights, allowed;   /* VMM_* */
-    unsigned flags;             /* ASPACE_* */
+    uint16_t rights, allowed;   /* VMM_* */
+    uint16_t flags;             /* ASPACE_* */
     bool sealed;
+    uint32_t giver;             /* id (space.id) of the space that shared it; 0: nobody */
+    uint32_t room_pages;        /* of a stack, between its guard and `base`: addresses that are its own, not mapped */
     const char *tag;
     struct object *object;      /* null: private anonymous */
 };
@@ -27,11 +28,16 @@ struct mapping {
 #define MAPPING_IS_AS_SAID(field)                                  \
     (offsetof(struct mapping, field) - offsetof(struct mapping, rights) == \
      offsetof(struct aspace_query, field) - offsetof(struct aspace_query, rights))
-static_assert(MAPPING_IS_AS_SAID(allowed) && MAPPING_IS_AS_SAID(flags) && MAPPING_IS_AS_SAID(sealed) &&
-                  MAPPING_IS_AS_SAID(tag) && MAPPING_IS_AS_SAID(object),
+static_assert(MAPPING_IS_AS_SAID(allowed) && MAPPING_IS_AS_SAID(flags) && MAPPING_IS_AS_SAID(giver) &&
+                  MAPPING_IS_AS_SAID(sealed) && MAPPING_IS_AS_SAID(room_pages) && MAPPING_IS_AS_SAID(tag) &&
+                  MAPPING_IS_AS_SAID(object),
               "what a question copies whole");
+static inline void mapping_clear(struct mapping *m, unsigned flags) { m->flags = (uint16_t)(m->flags & ~flags); }
 
-enum { OBJECT_FEW = 8 };
+enum {
+    OBJECT_FEW = 8,
+    ASPACE_ID_BITS = 28, /* of the ids of objects and families, so that one fits into a word of the reverse index */
+};
 
 struct object {
     struct aspaces *system;
@@ -62,10 +68,20 @@ static inline struct mapping *mapping_by_page(struct avl_node *n)
 {
     return n == NULL ? NULL : CONTAINER_OF(n, struct mapping, by_page);
 }
+static inline struct aspace *aspace_of(struct space *tables) { return CONTAINER_OF(tables, struct aspace, tables); }
 static inline uint64_t mapping_end(const struct mapping *m) { return m->base.v + pages_to_bytes(m->pages); }
 static inline uint64_t mapping_page(const struct mapping *m, vaddr_t va)
 {
     return m->first + bytes_to_pages_down(va.v - m->base.v).v;
+}
+/* Addresses of the private part below it and above it that are its own: guards, and the room of a stack. */
+static inline npages_t mapping_lead(const struct mapping *m)
+{
+    return npages((m->flags & ASPACE_GUARD_BELOW) != 0 ? 1 + (uint64_t)m->room_pages : 0);
+}
+static inline npages_t mapping_trail(const struct mapping *m)
+{
+    return npages((m->flags & ASPACE_GUARD_ABOVE) != 0 ? 1 : 0);
 }
 static inline bool mapping_is_private(const struct mapping *m)
 {
@@ -74,21 +90,47 @@ static inline bool mapping_is_private(const struct mapping *m)
 
 /* ---- mapping.c ---- */
 
-/* The last mapping that begins at or below `va`, or `none`. O(log mappings): one comparison a level. */
-static inline const struct mapping *mapping_below_or(const struct aspace *space, vaddr_t va, const struct mapping *none)
+/* A node is its mapping: nothing to take off. And no mapping is one that begins at 0 and ends there. */
+static_assert(offsetof(struct mapping, by_address) == 0, "the first member");
+static_assert(offsetof(struct mapping, pages) + sizeof(npages_t) <= AVL_NONE_BYTES, "what is read of none");
+static inline const struct mapping *mapping_child(const struct mapping *m, enum avl_side side)
 {
-    static_assert(offsetof(struct mapping, by_address) == 0, "a node is its mapping: nothing to take off");
-    const struct mapping *best = none;
-    for (const struct avl_node *n = space->mappings.root; n != NULL;) {
-        const struct mapping *m = (const void *)n;
-        if (va.v < m->base.v) {
-            n = n->child[AVL_LEFT];
-        } else {
-            best = m;
-            n = n->child[AVL_RIGHT];
+    return (const void *)m->by_address.child[side];
+}
+#define MAPPING_NONE ((const struct mapping *)(const void *)AVL_NONE)
+
+/* On from `m` to the first one to the left that begins at or below `va`, which none does too. */
+static inline const struct mapping *mapping_down_left(const struct mapping *m, vaddr_t va)
+{
+    if (va.v < m->base.v) {
+        do {
+            m = mapping_child(m, AVL_LEFT);
+        } while (va.v < m->base.v);
+    }
+    return m;
+}
+
+/*
+ * In a tree with this root: the last mapping that begins at or below `va`, or MAPPING_NONE. O(log mappings): three
+ * instructions a level to the left, where none ends the way as one below would, and five to the right. The two pointers
+ * change roles there, instead of being copied.
+ */
+static inline const struct mapping *mapping_below(const struct mapping *root, vaddr_t va)
+{
+    const struct mapping *best = MAPPING_NONE, *at = mapping_down_left(root, va);
+    while (at != MAPPING_NONE) {
+        best = mapping_down_left(mapping_child(at, AVL_RIGHT), va);
+        if (best == MAPPING_NONE) {
+            return at;
         }
+        at = mapping_down_left(mapping_child(best, AVL_RIGHT), va);
     }
     return best;
+}
+/* Null: the space has none, or is no more. */
+static inline const struct mapping *mapping_root(const struct aspace *space)
+{
+    return (const void *)space->mappings.root;
 }
 /* The mapping that holds `va`; null: none. O(log mappings). */
 struct mapping *mapping_at(const struct aspace *space, vaddr_t va);
@@ -117,6 +159,17 @@ void mapping_cut(struct mapping *m, vaddr_t va, npages_t pages);
 struct mapping *mapping_merge(struct mapping *m);
 /* Could they be one? `high` begins where `low` ends, and all else goes on. */
 bool mapping_joins(const struct mapping *low, const struct mapping *high);
+
+/* ---- stack.c: ranges that grow down ---- */
+
+/* The mapping into whose room `va`, which is in none, falls. Null: none. */
+struct mapping *stack_at(const struct aspace *space, vaddr_t va);
+/* What the stack gains when `page` of its room is touched. */
+struct mapping stack_gain(const struct mapping *stack, vaddr_t page);
+/* May it, and is the record there? => OK; LIMIT; NOMEM. */
+enum status stack_prepare(const struct mapping *stack, const struct mapping *gain);
+/* It has it. Prepared. */
+void stack_grow(struct mapping *stack, const struct mapping *gain);
 
 /* ---- reserve.c: before a change ---- */
 
@@ -233,18 +286,16 @@ void reverse_note_object(struct aspaces *system, pfn_t frame, const struct objec
 void reverse_note_private(struct aspaces *system, pfn_t frame, const struct aspace *space, vaddr_t va);
 /* Pages of stock that noting `frames` frames takes at most, whichever they are. O(1). */
 size_t reverse_missing(const struct aspaces *system, uint64_t frames);
+/*
+ * The next id that `index` does not have, from `from` on: 1 to 2^ASPACE_ID_BITS - 1, and then from the beginning.
+ * O(ids in use side by side there).
+ */
+unsigned reverse_next_id(const struct page_index *index, unsigned from);
 /* Is the frame known as this page? */
 bool reverse_is_object(const struct aspaces *system, pfn_t frame, const struct object *object, uint64_t page);
 bool reverse_is_private(const struct aspaces *system, pfn_t frame, const struct aspace *space, vaddr_t va);
 
 /* ---- loans.c: parts of 2 MiB and 1 GiB whose tables are lent ---- */
-
-/* A record of the pool `loans`. */
-struct aspace_loan {
-    struct vmm_loan loan;
-    struct avl_node by_from, by_to; /* in lender->lent by loan.from, in borrower->borrowed by loan.to */
-    struct aspace *lender, *borrower;
-};
 
 /*
  * All loans that touch [va, va + pages) of `space` end, on whichever side it is: before its tables there are edited
@@ -257,12 +308,13 @@ enum status loans_end(struct aspace *space, vaddr_t va, npages_t pages);
 
 /*
  * Before the pages [first, first + pages) that `m` maps of its object go from its space (unmapped or transferred, not
- * withdrawn): what its space gave on of these counts as given by `giver`. Mappings that are partly concerned are cut:
- * the pool `mappings` has gifts_pass_missing() records; those for which there is none are passed on whole. O(1) when
- * the space never gave anything.
+ * withdrawn): what its space gave on of these, and has no more from anybody else, counts as given by `giver`. The space
+ * gives up all that it maps from address `since` on, in order of address: what lies between counts as gone already.
+ * Mappings that are partly concerned are cut: the pool `mappings` has gifts_pass_missing() records; those for which
+ * there is none are passed on whole. O(1) when the space never gave anything.
  */
-size_t gifts_pass_missing(const struct mapping *m, uint64_t first, npages_t pages);
-void gifts_pass(struct mapping *m, uint64_t first, npages_t pages, uint32_t giver);
+size_t gifts_pass_missing(const struct mapping *m, uint64_t first, npages_t pages, vaddr_t since);
+void gifts_pass(struct mapping *m, uint64_t first, npages_t pages, uint32_t giver, vaddr_t since);
 
 /* ---- family.c: spaces that are clones of one another ---- */
 

@@ -22,11 +22,7 @@ enum { HOLDERS_MAX = 0x7FFFFFFF };
 
 unsigned object_next_id(const struct aspaces *system)
 {
-    unsigned id = system->next_object;
-    while (id == 0 || page_index_get(&system->object_of, id) != 0) {
-        id++;
-    }
-    return id;
+    return reverse_next_id(&system->object_of, system->next_object);
 }
 
 struct object *object_new(struct aspaces *system, enum object_kind kind, npages_t pages)
@@ -224,6 +220,9 @@ struct object_info object_info(const struct object *object)
 void object_visit(const struct object *object, uint64_t first, npages_t pages, object_visit_fn *visit, void *ctx)
 {
     const uint64_t end = first + pages.v;
+    if (aspaces_begin(object->system, "object_visit") != STATUS_OK) {
+        return;
+    }
     const struct mapping *m = object_overlap_first(object, first, end);
     bool goes_on = true;
     for (; m != NULL && goes_on; m = object_overlap_next(m, first, end)) {
@@ -231,4 +230,5 @@ void object_visit(const struct object *object, uint64_t first, npages_t pages, o
         const uint64_t last = m->first + m->pages.v < end ? m->first + m->pages.v : end;
         goes_on = visit(ctx, m->space, vaddr_add_pages(m->base, skip), npages(last - m->first - skip), m->rights);
     }
+    aspaces_done(object->system);
 }

@@ -35,7 +35,7 @@ struct pager {
     void (*gone)(void *ctx);
 };
 
-/* Held once by the caller. => OK; NOMEM; INVALID: no pages, more than ASPACE_PAGES_MAX. */
+/* Held once by the caller. => OK; NOMEM; INVALID: no pages, more than ASPACE_PAGES_MAX; MISUSE. */
 enum status object_create_anonymous(struct aspaces *system, npages_t pages, struct object **object);
 /*
  * The frames [first, first + pages), with the cache type that `flags` names (VMM_UNCACHED, VMM_WRITE_COMBINING, or 0).
@@ -53,14 +53,16 @@ enum status object_release(struct object *object);
 
 /*
  * Grow or shrink. Pages behind the new end go: leaves that map them are unmapped and flushed everywhere before their
- * frames are freed; their ranges stay, and a touch there is an access behind the end (ABSENT). Needs no memory to
- * shrink. => OK; SHARED: shrinking would cut into the global addresses of the object; UNSUPPORTED: physical; INVALID.
+ * frames are freed; their ranges stay, and a touch there is an access behind the end (ABSENT). => OK; SHARED: shrinking
+ * would cut into the global addresses of the object; UNSUPPORTED: physical; INVALID; NOMEM, LIMIT (to shrink, and only
+ * where private mappings of these pages lie behind tables that clones share): nothing has changed.
  */
 enum status object_resize(struct object *object, npages_t pages);
 
 /*
- * Make [first, first + pages) resident; who calls holds the object. => OK; NOMEM, or the pager's status: those before
- * stay. RANGE: behind the end.
+ * Make [first, first + pages) resident. Of an object that nobody holds only pages that somebody maps stay so; of a
+ * paged one, when memory is short, those may go again at once that nobody maps or has written to.
+ * => OK; NOMEM, or the pager's status: those before stay. RANGE: behind the end; MISUSE: no object.
  */
 enum status object_populate(struct object *object, uint64_t first, npages_t pages);
 
@@ -77,7 +79,10 @@ struct object_info {
 struct object_info object_info(const struct object *object);
 /* The frame of a page. => OK; ABSENT: not resident; RANGE: behind the end. */
 enum status object_frame(const struct object *object, uint64_t page, pfn_t *frame);
-/* Who maps [first, first + pages): visit(ctx, space, va of the first page that is in, pages of it, rights). */
+/*
+ * Who maps [first, first + pages): visit(ctx, space, va of the first page that is in, pages of it, rights). Inside
+ * another call: nobody is told (reported).
+ */
 typedef bool object_visit_fn(void *ctx, struct aspace *space, vaddr_t va, npages_t pages, unsigned rights);
 void object_visit(const struct object *object, uint64_t first, npages_t pages, object_visit_fn *visit, void *ctx);
 

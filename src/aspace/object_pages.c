@@ -1,5 +1,6 @@
 /* The pages of objects: how they come, and how they go. */
 #include "aspace/mapping.h"
+#include "lib/report.h"
 #include "pmm/pmm_pressure.h"
 
 void object_set_resident(struct object *object, uint64_t page, pfn_t frame)
@@ -91,7 +92,8 @@ enum status object_page_get(struct object *object, uint64_t page, pfn_t *frame)
 
 enum status object_populate(struct object *object, uint64_t first, npages_t pages)
 {
-    enum status s = aspaces_begin(object->system, "object_populate");
+    enum status s = object == NULL ? misuse("object_populate: there is no object")
+                                   : aspaces_begin(object->system, "object_populate");
     if (s != STATUS_OK) {
         return s;
     }
@@ -103,6 +105,9 @@ enum status object_populate(struct object *object, uint64_t first, npages_t page
     pfn_t frame;
     for (uint64_t i = 0; object->kind != OBJECT_PHYSICAL && i < pages.v && s == STATUS_OK; i++) {
         s = object_page_get(object, first + i, &frame);
+        if (s == STATUS_OK) { /* an object that nobody holds is mapped: it stays */
+            object_release_uncovered(object, first + i, npages(1));
+        }
     }
     aspaces_done(object->system);
     return s;

@@ -26,12 +26,8 @@ static inline uint64_t *page_index_node(uint64_t word) { return vaddr_to_ptr(vad
 
 /* page_index_get for any height. */
 uint64_t page_index_look(const struct page_index *index, uint64_t number);
-
-/*
- * The word at `number`; 0: there is none. Any number. O(levels): 20 instructions for three levels, 14 for two, which it
- * favours.
- */
-static inline uint64_t page_index_get(const struct page_index *index, uint64_t number)
+/* page_index_get of two levels and three, which hold numbers up to 2^18 and 2^27. => false: it has another height. */
+static inline bool page_index_try(const struct page_index *index, uint64_t number, uint64_t *word)
 {
     const uint64_t high = number >> PAGE_INDEX_DIGIT;
     const uint64_t *node;
@@ -41,9 +37,19 @@ static inline uint64_t page_index_get(const struct page_index *index, uint64_t n
         node = page_index_node(page_index_node(index->top)[high >> PAGE_INDEX_DIGIT]);
         node = node != NULL ? page_index_node(node[high & (PAGE_INDEX_WORDS - 1)]) : NULL;
     } else {
-        return page_index_look(index, number);
+        return false;
     }
-    return node != NULL ? node[number & (PAGE_INDEX_WORDS - 1)] : 0;
+    *word = node != NULL ? node[number & (PAGE_INDEX_WORDS - 1)] : 0;
+    return true;
+}
+/*
+ * The word at `number`; 0: there is none. Any number. O(levels): 20 instructions for three levels, 14 for two, which it
+ * favours.
+ */
+static inline uint64_t page_index_get(const struct page_index *index, uint64_t number)
+{
+    uint64_t word;
+    return page_index_try(index, number, &word) ? word : page_index_look(index, number);
 }
 
 /*

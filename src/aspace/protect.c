@@ -9,7 +9,7 @@ struct change {
 
 static void apply(struct mapping *m, const struct change *c)
 {
-    m->rights = c->sets_rights ? c->rights : m->rights;
+    m->rights = c->sets_rights ? (uint16_t)c->rights : m->rights;
     m->sealed = m->sealed || c->seals;
 }
 

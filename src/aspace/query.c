@@ -2,40 +2,60 @@
  * Questions: what is at an address? Nothing is changed, and nothing can fail for want of memory.
  *
  * aspace_query is what a kernel asks before it believes an address, so it is short: a walk down the tree, inline, then
- * the frame: of shared memory by the object's index, of private memory by the leaf, in four loads.
+ * the frame: of shared memory by the object's index, of private memory by the leaf, in four loads, inline too.
  */
 #include "arch/layout.h"
 #include "aspace/mapping.h"
 #include "lib/report.h"
 #include "lib/string.h"
-
-/* Below all of them: one that ends where it begins. */
-static const struct mapping nothing = {0};
+#include "vmm/peek.h"
 
 /*
- * How many use the frame of a private leaf: one, where it is writable, or where nobody has a copy. Else it may have
- * more, and the PMM knows.
+ * The rest of a question about private memory, with `leaf` behind it. What is not frequent is apart, and the last that
+ * is called: so the short way saves no registers.
  */
-static unsigned users_of(const struct aspace *space, pte_t leaf)
+static void say_leaf(const struct aspace *space, pte_t leaf, struct aspace_query *out)
 {
+    /* A page that may not be written to can have more users than one, and the PMM knows. */
     const bool is_alone = (leaf.v & PTE_W) != 0 || ((leaf.v & PTE_COW) == 0 && space->family->members == 1);
-    if (!pte_is_present(leaf) || is_alone) {
-        return pte_is_present(leaf) ? 1 : 0;
-    }
-    return pmm_query(space->system->vmm->pmm, pte_pfn(leaf)).references;
+    out->frame = pte_pfn(leaf);
+    out->sharers = out->object != NULL    ? out->object->mapping_count
+                   : !pte_is_present(leaf) ? 0
+                   : is_alone              ? 1
+                                           : pmm_query(space->system->vmm->pmm, pte_pfn(leaf)).references;
 }
 
-/* Behind what the mapping says: the leaf. Apart, so that what is shared needs no registers saved. */
-__attribute__((noinline)) static enum status query_private(struct aspace *space, vaddr_t va,
-                                                           const struct mapping *m, struct aspace_query *out)
+__attribute__((noinline)) static enum status ask_leaf(struct aspace *space, vaddr_t va, struct aspace_query *out)
 {
     pte_t leaf = {0};
-    const enum status s = vmm_leaf(space->system->vmm, &space->tables, va, &leaf);
-    const struct object *object = m->object;
-    out->frame = pte_pfn(leaf);
-    out->page = object != NULL ? mapping_page(m, va) : 0;
-    out->sharers = object != NULL ? object->mapping_count : users_of(space, leaf);
+    const enum status s = vmm_leaf(space->tables.vmm, &space->tables, va, &leaf);
+    say_leaf(space, leaf, out);
     return s;
+}
+
+/* Behind what the mapping says. */
+__attribute__((always_inline)) static inline enum status query_private(struct aspace *space, vaddr_t va,
+                                                                       struct aspace_query *out)
+{
+    pte_t leaf;
+    struct vmm *vmm = space->tables.vmm;
+    if (!peek_now(vmm, &space->tables, va, PTE_W, &leaf)) {
+        return ask_leaf(space, va, out);
+    }
+    vmm->counters.table_loads += PAGING_LEVELS;
+    if ((leaf.v & PTE_W) == 0 && ((leaf.v & (PTE_P | PTE_COW)) != PTE_P || space->family->members > 1)) {
+        return ask_leaf(space, va, out);
+    }
+    out->sharers = 1;
+    out->frame = pte_pfn(leaf);
+    return STATUS_OK;
+}
+
+__attribute__((noinline)) static enum status say_object(const struct object *object, struct aspace_query *out)
+{
+    out->frame = object->kind == OBJECT_PHYSICAL ? pfn_add(object->first, out->page)
+                                                 : object_resident(object, out->page);
+    return STATUS_OK;
 }
 
 /* No mapping there, or no space. */
@@ -49,23 +69,36 @@ __attribute__((noinline)) static enum status query_nothing(const struct aspace *
 
 enum status aspace_query(struct aspace *space, vaddr_t va, struct aspace_query *out)
 {
-    /* A space that is no more has no tree. */
-    const struct mapping *m = space != NULL ? mapping_below_or(space, va, &nothing) : &nothing;
-    if (va.v >= mapping_end(m)) {
+    if (space == NULL || mapping_root(space) == NULL) {
+        return query_nothing(space, va);
+    }
+    const struct mapping *m = mapping_below(mapping_root(space), va);
+    __asm__("" : "+r"(m)); /* what the walk compared is loaded again here, and not kept with each step there */
+    const vaddr_t base = m->base;
+    const npages_t pages = m->pages, behind = bytes_to_pages_down(va.v - base.v);
+    if (behind.v >= pages.v) {
         return query_nothing(space, va);
     }
     struct object *object = m->object;
-    out->base = m->base;
-    out->pages = m->pages;
+    out->base = base;
+    out->pages = pages;
     __builtin_memcpy(&out->rights, &m->rights, MAPPING_SAID_BYTES); /* inline; the kernel's memcpy is a call */
     out->object = object;
-    if (object == NULL || (m->flags & ASPACE_PRIVATE) != 0) {
-        return query_private(space, va, m, out);
+    if (object == NULL) {
+        out->page = 0;
+        return query_private(space, va, out);
     }
-    const uint64_t page = mapping_page(m, va);
+    const uint64_t page = m->first + behind.v;
     out->page = page;
+    if ((m->flags & ASPACE_PRIVATE) != 0) {
+        return ask_leaf(space, va, out);
+    }
     out->sharers = object->mapping_count;
-    out->frame = object->kind == OBJECT_PHYSICAL ? pfn_add(object->first, page) : object_resident(object, page);
+    uint64_t frame;
+    if (object->kind == OBJECT_PHYSICAL || page < OBJECT_FEW || !page_index_try(&object->frames, page, &frame)) {
+        return say_object(object, out);
+    }
+    out->frame = pfn(frame);
     return STATUS_OK;
 }
 

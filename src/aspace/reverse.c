@@ -24,15 +24,24 @@
 
 enum {
     WORD_PAGE_BITS = 35, /* page numbers of the user half, and of objects */
-    WORD_ID_BITS = 28,   /* of objects and families */
 };
 #define WORD_OBJECT (1ULL << 63)
 
 static_assert(ASPACE_PAGES_MAX <= 1ULL << WORD_PAGE_BITS, "an object's page fits");
 
+unsigned reverse_next_id(const struct page_index *index, unsigned from)
+{
+    const unsigned last = (1U << ASPACE_ID_BITS) - 1;
+    unsigned id = from;
+    while (id == 0 || id > last || page_index_get(index, id) != 0) {
+        id = id >= last ? 1 : id + 1;
+    }
+    return id;
+}
+
 static uint64_t make_word(uint64_t kind, unsigned id, uint64_t page)
 {
-    return kind | ((uint64_t)id & ((1ULL << WORD_ID_BITS) - 1)) << WORD_PAGE_BITS | page;
+    return kind | ((uint64_t)id & ((1ULL << ASPACE_ID_BITS) - 1)) << WORD_PAGE_BITS | page;
 }
 static uint64_t word_id(uint64_t word) { return (word & ~WORD_OBJECT) >> WORD_PAGE_BITS; }
 static uint64_t word_page(uint64_t word) { return word & ((1ULL << WORD_PAGE_BITS) - 1); }
@@ -65,13 +74,17 @@ bool reverse_is_private(const struct aspaces *system, pfn_t frame, const struct 
 }
 
 /*
- * The tree may have to grow to its full height first, one node a level, and each frame may be in a leaf node of its
- * own, with all nodes on the way.
+ * The tree may have to grow first to the height that the last frame of RAM takes, one node a level, and each frame may
+ * be in a leaf node of its own, with all nodes on the way but the root.
  */
 size_t reverse_missing(const struct aspaces *system, uint64_t frames)
 {
-    const size_t grows = PAGE_INDEX_LEVELS_MAX - system->used_for.levels;
-    return grows + (PAGE_INDEX_LEVELS_MAX - 1) * (size_t)frames;
+    const uint64_t end = pmm_frames_end(system->vmm->pmm).v;
+    unsigned levels = system->used_for.levels > 0 ? system->used_for.levels : 1;
+    while (end > 1ULL << levels * PAGE_INDEX_DIGIT) {
+        levels++;
+    }
+    return levels - system->used_for.levels + (levels - 1) * (size_t)frames;
 }
 
 /* ---- Who maps it ---- */
@@ -122,7 +135,7 @@ static void users_in_family(struct users *u, const struct aspace_family *family,
 static void users_of_physical(struct users *u)
 {
     const struct page_index *objects = &u->system->object_of;
-    const uint64_t end = 1ULL << WORD_ID_BITS;
+    const uint64_t end = 1ULL << ASPACE_ID_BITS;
     for (uint64_t id = page_index_next(objects, 1, end); id < end && !u->stopped;
          id = page_index_next(objects, id + 1, end)) {
         const struct object *o = (const void *)(uintptr_t)page_index_get(objects, id);
@@ -132,27 +145,36 @@ static void users_of_physical(struct users *u)
     }
 }
 
+static void users_of_frame(struct users *u)
+{
+    const uint64_t word = page_index_get(&u->system->used_for, u->frame.v), id = word_id(word);
+    pfn_t resident;
+    if ((word & WORD_OBJECT) != 0) {
+        const struct object *o = (const void *)(uintptr_t)page_index_get(&u->system->object_of, id);
+        if (o != NULL && object_frame(o, word_page(word), &resident) == STATUS_OK && resident.v == u->frame.v) {
+            users_of_object(u, o, word_page(word));
+        }
+    } else if (word != 0) {
+        const struct aspace_family *family = (const void *)(uintptr_t)page_index_get(&u->system->family_of, id);
+        if (family != NULL) {
+            users_in_family(u, family, word_page(word));
+        }
+    }
+    if (!u->found && !u->stopped) {
+        users_of_physical(u);
+    }
+}
+
 enum status aspaces_users(struct aspaces *system, pfn_t frame, aspace_user_fn *visit, void *ctx)
 {
     struct users u = {system, frame, visit, ctx, false, false};
-    const uint64_t word = page_index_get(&system->used_for, frame.v), id = word_id(word);
-    pfn_t resident;
-    if (frame.v == system->zero.v) {
-        return STATUS_ABSENT; /* everybody's */
+    const enum status s = aspaces_begin(system, "aspaces_users");
+    if (s != STATUS_OK) {
+        return s;
     }
-    if ((word & WORD_OBJECT) != 0) {
-        const struct object *o = (const void *)(uintptr_t)page_index_get(&system->object_of, id);
-        if (o != NULL && object_frame(o, word_page(word), &resident) == STATUS_OK && resident.v == frame.v) {
-            users_of_object(&u, o, word_page(word));
-        }
-    } else if (word != 0) {
-        const struct aspace_family *family = (const void *)(uintptr_t)page_index_get(&system->family_of, id);
-        if (family != NULL) {
-            users_in_family(&u, family, word_page(word));
-        }
+    if (frame.v != system->zero.v) { /* that one is everybody's */
+        users_of_frame(&u);
     }
-    if (!u.found && !u.stopped) {
-        users_of_physical(&u);
-    }
+    aspaces_done(system);
     return u.found ? STATUS_OK : STATUS_ABSENT;
 }

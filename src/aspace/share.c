@@ -38,7 +38,7 @@ struct share {
     bool takes;             /* transfer */
     struct object *adopted; /* for the private pieces, in order: a list through pager.ctx */
     uint64_t favours;       /* pages that may yet be mapped at once */
-    bool has_addresses;
+    bool has_addresses, adopts;
 };
 
 /* What one mapping of `from` contributes. */
@@ -67,7 +67,6 @@ static vaddr_t place_of(const struct share *k, vaddr_t va) { return vaddr_add(k-
 static struct mapping values_of(const struct share *k, const struct piece *p)
 {
     const uint32_t kept = ASPACE_FAULT_AROUND | (k->to_va.v == k->va.v ? (uint32_t)ASPACE_GLOBAL : 0);
-    const uint32_t to = k->to->tables.id, giver = k->takes ? p->m->giver : k->from->tables.id;
     return (struct mapping){
         .space = k->to,
         .object = p->m->object,
@@ -75,10 +74,11 @@ static struct mapping values_of(const struct share *k, const struct piece *p)
         .base = place_of(k, p->va),
         .pages = p->pages,
         .tag = p->m->tag,
-        .flags = p->m->flags & kept,
-        .rights = k->rights,
-        .allowed = k->rights,
-        .giver = giver == to ? 0 : giver,
+        .flags = (uint16_t)(p->m->flags & kept),
+        .rights = (uint16_t)k->rights,
+        .allowed = (uint16_t)k->rights,
+        /* what comes back to its giver is its own gift: it stands on what else the giver has of it (gifts.c) */
+        .giver = k->takes ? p->m->giver : k->from->tables.id,
     };
 }
 
@@ -144,7 +144,7 @@ static enum status look_at_pieces(const struct share *k, size_t *records)
         is_denied = is_denied || (k->rights & ~(unsigned)p.m->rights) != 0 ||
                     (k->takes && p.m->sealed);
         ranges = ranges_after(k, &p, &before, ranges);
-        *records += 1 + cuts + (k->takes ? gifts_pass_missing(p.m, mapping_page(p.m, p.va), p.pages) : 0);
+        *records += 1 + cuts + (k->takes ? gifts_pass_missing(p.m, mapping_page(p.m, p.va), p.pages, k->va) : 0);
         own += mapping_is_private(p.m) ? cuts : k->takes ? cuts - 1 : 0; /* may wrap, and comes back */
     }
     const bool fits = is_within(k->to, k->pages.v, ranges) && is_within(k->from, 0, own);
@@ -186,7 +186,8 @@ static enum status prepare(struct share *k)
         if (mapping_is_private(p.m)) {
             struct object *object = NULL;
             s = adopt_prepare(k->from, p.m, p.va, p.pages, &object);
-            if (s == STATUS_OK) {
+            k->adopts = true;
+            if (s == STATUS_OK && object != NULL) {
                 *last = object;
                 last = &object->pager.ctx;
             }
@@ -226,7 +227,7 @@ static enum status adopt_all(struct share *k)
     enum status s = STATUS_OK;
     for (struct piece p = {0}; s == STATUS_OK && next_piece(k, &p);) {
         if (mapping_is_private(p.m)) {
-            s = adopt_commit(k->from, p.va, next_adopted(k));
+            s = adopt_commit(k->from, p.va, p.pages, adopt_keeps_object(p.m) ? NULL : next_adopted(k));
             p.m = mapping_at(k->from, p.va);
         }
     }
@@ -257,9 +258,9 @@ static enum status bring_resident(struct share *k, const struct mapping *m)
     uint64_t page = m->first;
     while (k->favours > 0 && (page = object_next_resident(object, page, end)) < end) {
         const vaddr_t at = vaddr_add_pages(m->base, page - m->first);
-        const struct aspace_loan *loan = loan_borrowed_at(k->to, at);
+        const struct vmm_loan *loan = loan_borrowed_at(k->to, at);
         if (loan != NULL) {
-            page += bytes_to_pages_down(vaddr_add(loan->loan.to, level_span_bytes(loan->loan.level)).v - at.v).v;
+            page += bytes_to_pages_down(vaddr_add(loan->to, level_span_bytes(loan->level)).v - at.v).v;
             continue;
         }
         pfn_t frame;
@@ -313,9 +314,9 @@ static enum status share(struct share *k, vaddr_t to_va)
         return s;
     }
     s = prepare(k);
-    const bool adopts = k->adopted != NULL; /* then the frames have few users: favours cannot meet a limit */
-    s = s == STATUS_OK && adopts ? adopt_all(k) : s;
-    s = s == STATUS_OK && !adopts ? do_favours(k) : s;
+    /* Of what is adopted, favours come last, and a limit of users that they meet is left to faults. */
+    s = s == STATUS_OK && k->adopts ? adopt_all(k) : s;
+    s = s == STATUS_OK && !k->adopts ? do_favours(k) : s;
     if (s != STATUS_OK) {
         return undo(k, s);
     }
@@ -324,7 +325,7 @@ static enum status share(struct share *k, vaddr_t to_va)
         (void)mapping_merge(mapping_add(k->to, &values));
     }
     k->from->gives = true;
-    if (adopts) {
+    if (k->adopts) {
         (void)!do_favours(k);
     }
     return STATUS_OK;
@@ -358,7 +359,7 @@ static enum status transfer(struct share *k)
         const uint64_t rest = k->pages.v - done, there = bytes_to_pages_down(mapping_end(p.m) - at.v).v;
         p.pages = npages(there < rest ? there : rest);
         const struct mapping values = values_of(k, &p);
-        gifts_pass(p.m, values.first, p.pages, k->to->tables.id);
+        gifts_pass(p.m, values.first, p.pages, k->to->tables.id, k->va);
         mapping_cut(p.m, at, p.pages);
         (void)mapping_merge(mapping_add(k->to, &values));
         (void)!do_favour(k, &p, &values);

@@ -2,9 +2,9 @@
 #include "aspace/mapping.h"
 
 /* Records for what its space gave on of an object. */
-static size_t passing(const struct mapping *m, uint64_t first, npages_t pages)
+static size_t passing(const struct mapping *m, uint64_t first, npages_t pages, vaddr_t since)
 {
-    return m->object != NULL ? gifts_pass_missing(m, first, pages) : 0;
+    return m->object != NULL ? gifts_pass_missing(m, first, pages, since) : 0;
 }
 
 /* May all of it go? *needs: records for a part in the middle, and for what the space gave on. */
@@ -22,7 +22,7 @@ static enum status look(const struct aspace *space, vaddr_t va, vaddr_t end, str
         const vaddr_t to = mapping_end(m) < end.v ? vaddr(mapping_end(m)) : end;
         const bool is_middle = m->base.v < va.v && mapping_end(m) > end.v;
         const bool is_whole = m->base.v >= va.v && mapping_end(m) <= end.v;
-        needs->mappings += is_middle + passing(m, mapping_page(m, at), bytes_to_pages_down(to.v - at.v));
+        needs->mappings += is_middle + passing(m, mapping_page(m, at), bytes_to_pages_down(to.v - at.v), va);
         ranges = is_middle ? ranges + 1 : ranges - is_whole;
         at = to;
         m = mapping_next(m);
@@ -31,15 +31,15 @@ static enum status look(const struct aspace *space, vaddr_t va, vaddr_t end, str
     return is_within ? STATUS_OK : STATUS_LIMIT;
 }
 
-/* The range with the guards that go with it. */
+/* The range with the guards and the room that go with it. */
 static void with_guards(const struct aspace *space, vaddr_t *va, vaddr_t *end)
 {
     const struct mapping *first = mapping_at(space, *va), *last = mapping_at(space, vaddr(end->v - 1));
-    if (first->base.v == va->v && (first->flags & ASPACE_GUARD_BELOW) != 0) {
-        *va = vaddr(va->v - pages_to_bytes(npages(1)));
+    if (mapping_end(last) == end->v) {
+        *end = vaddr_add_pages(*end, mapping_trail(last).v);
     }
-    if (mapping_end(last) == end->v && (last->flags & ASPACE_GUARD_ABOVE) != 0) {
-        *end = vaddr_add_pages(*end, 1);
+    if (first->base.v == va->v) {
+        *va = vaddr(va->v - pages_to_bytes(mapping_lead(first)));
     }
 }
 
@@ -52,7 +52,7 @@ static void leave(struct mapping *m, vaddr_t va, npages_t pages)
         mapping_cut(m, va, pages);
         return;
     }
-    gifts_pass(m, first, pages, m->giver);
+    gifts_pass(m, first, pages, m->giver, va);
     mapping_cut(m, va, pages);
     object_release_uncovered(object, first, pages);
 }
@@ -76,14 +76,14 @@ static enum status unmap(struct aspace *space, vaddr_t va, vaddr_t end)
     if (s != STATUS_OK) {
         return s;
     }
+    if (is_private) { /* first: addresses of objects that go may take the nodes that are left */
+        addresses_give(space, from, all);
+    }
     for (vaddr_t at = va; at.v < end.v;) {
         struct mapping *m = mapping_at(space, at);
         const vaddr_t stop = mapping_end(m) < end.v ? vaddr(mapping_end(m)) : end;
         leave(m, at, bytes_to_pages_down(stop.v - at.v));
         at = stop;
-    }
-    if (is_private) {
-        addresses_give(space, from, all);
     }
     return STATUS_OK;
 }

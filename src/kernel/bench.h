@@ -16,6 +16,7 @@
 struct bench_result {
     uint64_t ops;   /* times that the thing was done */
     uint64_t ticks; /* of all of them */
+    uint64_t most;  /* of the longest one, where each was timed alone; else 0 */
 };
 
 struct bench;

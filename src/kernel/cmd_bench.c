@@ -31,8 +31,12 @@ static void print_result(const struct bench *bench, const struct bench_result *r
 {
     enum { TENTHS = 10 };
     uint64_t tenths = r->ticks * TENTHS / r->ops;
-    print("  %-22s %8lu.%lu %s an operation (%lu in %lu)  %s\n", bench->name, tenths / TENTHS, tenths % TENTHS,
-          exact ? "instructions" : "ticks", r->ticks, r->ops, bench->summary);
+    print("  %-22s %8lu.%lu %s an operation (%lu in %lu", bench->name, tenths / TENTHS, tenths % TENTHS,
+          exact ? "instructions" : "ticks", r->ticks, r->ops);
+    if (r->most > 0) {
+        print(", at most %lu", r->most);
+    }
+    print(")  %s\n", bench->summary);
 }
 
 static void print_json(const struct bench *bench, const struct bench_result *r, bool exact)
@@ -41,6 +45,9 @@ static void print_json(const struct bench *bench, const struct bench_result *r, 
     json_text(&j, "name", bench->name);
     json_number(&j, "ops", r->ops);
     json_number(&j, exact ? "instructions" : "ticks", r->ticks);
+    if (r->most > 0) {
+        json_number(&j, "most", r->most);
+    }
     json_text(&j, "what", bench->summary);
     json_end(&j);
 }

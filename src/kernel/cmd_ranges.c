@@ -75,6 +75,12 @@ static void print_object(const struct aspace_query *q)
         }
     }
     print(q->sealed ? ", sealed" : "");
+    if (q->room_pages != 0) {
+        print(", may grow by %u pages", q->room_pages);
+    }
+    if (q->giver != 0) {
+        print(", given by space %u", q->giver);
+    }
 }
 
 /* Beyond what a mapping gives now, what it may be given: "" when that is the same. */

@@ -13,17 +13,16 @@ static const char *part_size(char text[static CMD_SIZE_TEXT], unsigned level)
 /* Of a space: what it lends, or (`borrows`) what it has borrowed, all or at one place. */
 static void print_loans(const struct space *space, bool borrows, const struct vmm_loan *at)
 {
-    for (const struct space *s = space_find(&machine.vmm, 0); s != NULL; s = s->next) {
-        for (const struct vmm_loan *l = s->loans; l != NULL; l = l->next) {
-            const vaddr_t part = borrows ? l->to : l->from, there = borrows ? l->from : l->to;
-            const struct space *mine = borrows ? l->borrower : l->lender, *other = borrows ? l->lender : l->borrower;
-            if (mine != space || (at != NULL && (part.v != at->to.v || l->level != at->level))) {
-                continue;
-            }
-            char size[CMD_SIZE_TEXT], rights[CMD_RIGHTS_TEXT];
-            print("  %016lx  %s %s space %u, there at %016lx, at most %s\n", part.v, part_size(size, l->level),
-                  borrows ? "borrowed from" : "lent to", other->id, there.v, cmd_rights_text(rights, l->rights));
+    for (struct avl_node *n = avl_first(borrows ? &space->borrowed : &space->lent); n != NULL; n = avl_next(n)) {
+        const struct vmm_loan *l = borrows ? vmm_loan_by_to(n) : vmm_loan_by_from(n);
+        const vaddr_t part = borrows ? l->to : l->from, there = borrows ? l->from : l->to;
+        const struct space *other = borrows ? l->lender : l->borrower;
+        if (at != NULL && (part.v != at->to.v || l->level != at->level)) {
+            continue;
         }
+        char size[CMD_SIZE_TEXT], rights[CMD_RIGHTS_TEXT];
+        print("  %016lx  %s %s space %u, there at %016lx, at most %s\n", part.v, part_size(size, l->level),
+              borrows ? "borrowed from" : "lent to", other->id, there.v, cmd_rights_text(rights, l->rights));
     }
 }
 

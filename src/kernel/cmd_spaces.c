@@ -185,6 +185,10 @@ static bool space_free(const char *text)
         print("space %u was not made by `space new`\n", space->id);
         return false;
     }
+    if (space == cmd_current_space()) {
+        print("space %u is current: `space switch` to another one first\n", space->id);
+        return false;
+    }
     bool done = cmd_done("space", m->space != NULL ? aspace_destroy(m->space) : space_destroy(&machine.vmm, space));
     if (space->vmm != NULL) {
         return false; /* it is still there; a corrupt one is not */

@@ -39,6 +39,10 @@ static bool run_touch(const struct command_line *line)
         (line->argc > 3 && !cmd_number(line->argv[3], "value", &value))) {
         return false;
     }
+    if (value > UINT8_MAX) {
+        print("touch: %lu is more than a byte holds\n", value);
+        return false;
+    }
     uint8_t byte = (uint8_t)value;
     uint64_t faults = machine.page_faults;
     if (!touch(space, va, line->argc > 3 ? VMM_WRITE : VMM_READ, &byte)) {

@@ -117,17 +117,23 @@ static const struct report_step steps[] = {
     {"the owner", print_place},
 };
 
-/* Do the tables permit now what faulted? */
+/*
+ * Do the tables permit now what faulted? Not if that was the answer to the same fault before, and no entry was written
+ * since: then they are not the reason. Only that answer is noted: a fault that is reported takes nothing from a later
+ * one.
+ */
 static bool is_spurious(const struct interrupt_frame *f, vaddr_t va)
 {
-    static uint64_t last_rip, last_va, last_stores;
-    uint64_t stores = machine.vmm.counters.table_stores;
-    /* The same again, and no entry was written since: the tables are not the reason. */
-    bool repeated = f->rip == last_rip && va.v == last_va && stores == last_stores;
-    last_rip = f->rip;
-    last_va = va.v;
-    last_stores = stores;
-    return !repeated && (f->error & FAULT_RESERVED_BIT) == 0 && fault_is_permitted(va, f->error);
+    static uint64_t left_rip, left_va, left_stores;
+    const uint64_t stores = machine.vmm.counters.table_stores;
+    const bool repeated = f->rip == left_rip && va.v == left_va && stores == left_stores;
+    if (repeated || (f->error & FAULT_RESERVED_BIT) != 0 || !fault_is_permitted(va, f->error)) {
+        return false;
+    }
+    left_rip = f->rip;
+    left_va = va.v;
+    left_stores = stores;
+    return true;
 }
 
 /* What comes from user mode is the end of the run there, but for what the machine itself has to say. */

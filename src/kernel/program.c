@@ -2,16 +2,18 @@
 
 #include "kernel/machine.h"
 
-static enum status map_at(struct program *p, uint64_t va, npages_t pages, unsigned rights, unsigned flags,
+static enum status map_at(struct program *p, uint64_t va, npages_t pages, unsigned rights, npages_t room,
                           struct object *object)
 {
+    const bool is_stack = room.v > 0;
     struct aspace_request r = {
         .pages = pages,
         .rights = rights | VMM_USER,
-        .flags = flags | ASPACE_AT,
+        .flags = ASPACE_AT | (is_stack ? (unsigned)ASPACE_STACK : 0),
+        .room = room,
         .va = vaddr(va),
         .object = object,
-        .tag = object != NULL ? "code" : (flags & ASPACE_STACK) != 0 ? "stack" : "data",
+        .tag = object != NULL ? "code" : is_stack ? "stack" : "data",
     };
     vaddr_t at;
     return aspace_map(&p->space, &r, &at);
@@ -19,17 +21,18 @@ static enum status map_at(struct program *p, uint64_t va, npages_t pages, unsign
 
 static enum status map_all(struct program *p)
 {
-    const npages_t code = bytes_to_pages_up(p->bytes.count), stack = npages(PROGRAM_STACK_PAGES);
+    const npages_t code = bytes_to_pages_up(p->bytes.count), none = npages(0);
+    const npages_t stack = npages(1), room = npages(PROGRAM_STACK_PAGES - stack.v);
     const struct pager pager = pager_of_bytes(&p->bytes);
     enum status s = object_create_paged(&machine.aspaces, code, &pager, &p->code);
     if (s == STATUS_OK) {
-        s = map_at(p, PROGRAM_CODE, code, VMM_READ | VMM_EXECUTE, 0, p->code);
+        s = map_at(p, PROGRAM_CODE, code, VMM_READ | VMM_EXECUTE, none, p->code);
     }
     if (s == STATUS_OK) {
-        s = map_at(p, PROGRAM_DATA, npages(PROGRAM_DATA_PAGES), VMM_READ | VMM_WRITE, 0, NULL);
+        s = map_at(p, PROGRAM_DATA, npages(PROGRAM_DATA_PAGES), VMM_READ | VMM_WRITE, none, NULL);
     }
     if (s == STATUS_OK) {
-        s = map_at(p, PROGRAM_STACK - pages_to_bytes(stack), stack, VMM_READ | VMM_WRITE, ASPACE_STACK, NULL);
+        s = map_at(p, PROGRAM_STACK - pages_to_bytes(stack), stack, VMM_READ | VMM_WRITE, room, NULL);
     }
     return s;
 }

@@ -17,7 +17,7 @@ enum {
     PROGRAM_DATA = 0x600000,  /* zeros, read and write */
     PROGRAM_DATA_PAGES = 16,
     PROGRAM_STACK = 0x800000, /* where it ends; it grows down, to a guard */
-    PROGRAM_STACK_PAGES = 4,
+    PROGRAM_STACK_PAGES = 4,  /* at most: it begins with one */
 };
 
 struct program {

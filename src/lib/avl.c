@@ -8,6 +8,10 @@
 
 #include "lib/macros.h"
 
+const union avl_none avl_none;
+
+static inline bool is_none(const struct avl_node *child) { return child == AVL_NONE; }
+
 /* Higher than any tree that fits in memory: 1.44 log2(2^58 nodes). Bounds the recursion of the validator. */
 enum { AVL_HEIGHT_MAX = 84 };
 
@@ -23,11 +27,15 @@ static inline unsigned side_of(const struct avl_node *parent, const struct avl_n
     return parent->child[AVL_RIGHT] == child;
 }
 
-/* Where the tree holds `old`, below `parent` (null: as the root), it holds `now` (may be null). */
+/* Where the tree holds `old`, below `parent` (null: as the root), it holds `now` (a child, or none). */
 static void replace(struct avl_tree *tree, struct avl_node *parent, const struct avl_node *old, struct avl_node *now)
 {
-    *(parent != NULL ? &parent->child[side_of(parent, old)] : &tree->root) = now;
-    if (now != NULL) {
+    if (parent != NULL) {
+        parent->child[side_of(parent, old)] = now;
+    } else {
+        tree->root = is_none(now) ? NULL : now;
+    }
+    if (!is_none(now)) {
         now->parent = parent;
     }
 }
@@ -46,7 +54,7 @@ static struct avl_node *turn(struct avl_tree *tree, struct avl_node *n, unsigned
     struct avl_node *up = n->child[side], *inner = up->child[!side];
     replace(tree, n->parent, n, up);
     n->child[side] = inner;
-    if (inner != NULL) {
+    if (!is_none(inner)) {
         inner->parent = n;
     }
     up->child[!side] = n;
@@ -82,7 +90,7 @@ void avl_changed(struct avl_tree *tree, struct avl_node *node)
 
 void avl_insert(struct avl_tree *tree, struct avl_node *parent, enum avl_side side, struct avl_node *node)
 {
-    *node = (struct avl_node){.parent = parent};
+    *node = (struct avl_node){.child = {AVL_NONE, AVL_NONE}, .parent = parent};
     *(parent != NULL ? &parent->child[side] : &tree->root) = node;
     update(tree, node);
     struct avl_node *n = node;
@@ -142,13 +150,13 @@ void avl_remove(struct avl_tree *tree, struct avl_node *node)
 {
     struct avl_node *lower = node->parent;
     unsigned side = lower != NULL && side_of(lower, node);
-    if (node->child[AVL_LEFT] == NULL) {
+    if (is_none(node->child[AVL_LEFT])) {
         replace(tree, lower, node, node->child[AVL_RIGHT]);
-    } else if (node->child[AVL_RIGHT] == NULL) {
+    } else if (is_none(node->child[AVL_RIGHT])) {
         replace(tree, lower, node, node->child[AVL_LEFT]);
     } else {
         struct avl_node *next = node->child[AVL_RIGHT];
-        while (next->child[AVL_LEFT] != NULL) {
+        while (!is_none(next->child[AVL_LEFT])) {
             next = next->child[AVL_LEFT];
         }
         lower = put_in_place(tree, node, next, &side);
@@ -159,7 +167,7 @@ void avl_remove(struct avl_tree *tree, struct avl_node *node)
 
 static struct avl_node *furthest(struct avl_node *n, enum avl_side side)
 {
-    while (n != NULL && n->child[side] != NULL) {
+    while (n != NULL && !is_none(n->child[side])) {
         n = n->child[side];
     }
     return n;
@@ -171,7 +179,7 @@ struct avl_node *avl_last(const struct avl_tree *tree) { return furthest(tree->r
 /* The neighbour on `side`: the nearest one below on that side, else the first one above that lies there. */
 static struct avl_node *neighbour(const struct avl_node *n, enum avl_side side)
 {
-    if (n->child[side] != NULL) {
+    if (!is_none(n->child[side])) {
         return furthest(n->child[side], side == AVL_LEFT ? AVL_RIGHT : AVL_LEFT);
     }
     while (n->parent != NULL && side_of(n->parent, n) == (unsigned)side) {
@@ -189,10 +197,10 @@ struct avl_node *avl_previous(const struct avl_node *node) { return neighbour(no
  */
 static int height(const struct avl_node *n, const struct avl_node *parent, unsigned depth)
 {
-    if (n == NULL) {
+    if (is_none(n)) {
         return 0;
     }
-    if (n->parent != parent || depth == AVL_HEIGHT_MAX) {
+    if (n == NULL || n->parent != parent || depth == AVL_HEIGHT_MAX) {
         return -1;
     }
     int left = height(n->child[AVL_LEFT], n, depth + 1);
@@ -203,4 +211,4 @@ static int height(const struct avl_node *n, const struct avl_node *parent, unsig
     return 1 + most(left, right);
 }
 
-bool avl_is_sound(const struct avl_tree *tree) { return height(tree->root, NULL, 0) >= 0; }
+bool avl_is_sound(const struct avl_tree *tree) { return tree->root == NULL || height(tree->root, NULL, 0) >= 0; }

@@ -18,7 +18,7 @@
 enum avl_side { AVL_LEFT, AVL_RIGHT };
 
 struct avl_node {
-    struct avl_node *child[2];
+    struct avl_node *child[2]; /* AVL_NONE: there is none on this side */
     struct avl_node *parent; /* null: the root, or in no tree */
     int balance;             /* height of the right subtree less that of the left: -1, 0, 1 */
 };
@@ -27,6 +27,22 @@ struct avl_tree {
     struct avl_node *root;                  /* null: empty */
     void (*update)(struct avl_node *node);  /* null: no value for subtrees */
 };
+
+/*
+ * No child: zeros that may be read as the head of a record, so that a walk can compare the number of a child (0: on to
+ * the higher side, where it is asked) before it asks whether there is one. Read-only.
+ */
+enum { AVL_NONE_BYTES = 128 };
+extern const union avl_none {
+    struct avl_node node;
+    char bytes[AVL_NONE_BYTES];
+} avl_none;
+#define AVL_NONE ((struct avl_node *)(uintptr_t)&avl_none.node)
+/* Null: there is none. */
+static inline struct avl_node *avl_child(const struct avl_node *n, enum avl_side side)
+{
+    return n->child[side] == AVL_NONE ? NULL : n->child[side];
+}
 
 /* Put `node` (its fields: anything) where `parent` has no child on `side`; parent null: it becomes the root. */
 void avl_insert(struct avl_tree *tree, struct avl_node *parent, enum avl_side side, struct avl_node *node);
@@ -42,7 +58,7 @@ static inline void avl_insert_by(struct avl_tree *tree, struct avl_node *node, a
     while (at != NULL) {
         parent = at;
         side = key(node) < key(at) ? AVL_LEFT : AVL_RIGHT;
-        at = at->child[side];
+        at = avl_child(at, side);
     }
     avl_insert(tree, parent, side, node);
 }
@@ -53,7 +69,7 @@ static inline struct avl_node *avl_first_from(const struct avl_tree *tree, uint6
     while (at != NULL) {
         const bool above = key(at) >= from;
         found = above ? at : found;
-        at = at->child[above ? AVL_LEFT : AVL_RIGHT];
+        at = avl_child(at, above ? AVL_LEFT : AVL_RIGHT);
     }
     return found;
 }

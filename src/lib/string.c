@@ -46,6 +46,12 @@ void *memset(void *to, int byte, size_t len_bytes)
 {
     unsigned char *t = to;
     uint64_t word = 0x0101010101010101 * (unsigned char)byte;
+    for (; len_bytes >= 32; len_bytes -= 32, t += 32) {
+        ((word_t *)t)[0] = word;
+        ((word_t *)t)[1] = word;
+        ((word_t *)t)[2] = word;
+        ((word_t *)t)[3] = word;
+    }
     for (; len_bytes >= 8; len_bytes -= 8, t += 8) {
         *(word_t *)t = word;
     }

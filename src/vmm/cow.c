@@ -295,12 +295,10 @@ static enum status own_range(struct vmm *vmm, struct space *space, vaddr_t va, n
 static enum status count_all(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, npages_t *tables)
 {
     enum status s = count_tables(vmm, space, va, pages, tables);
-    for (struct space *lender = &vmm->kernel; lender != NULL; lender = lender->next) {
-        for (const struct vmm_loan *loan = lender->loans; loan != NULL && s == STATUS_OK; loan = loan->next) {
-            if (loan->borrower == space && loan_overlaps(loan->to, loan->level, va, pages.v)) {
-                s = count_loan(vmm, loan, tables);
-            }
-        }
+    const struct vmm_loan *loan = loan_find(space, va, pages.v);
+    while (loan != NULL && s == STATUS_OK && loan_overlaps(loan->to, loan->level, va, pages.v)) {
+        s = count_loan(vmm, loan, tables);
+        loan = vmm_loan_by_to(avl_next(&loan->by_to));
     }
     return s;
 }
@@ -356,7 +354,7 @@ enum status unshare(struct vmm *vmm, struct space *space, vaddr_t va, npages_t p
             s = s == STATUS_OK ? promise_all(vmm, space, &w, va, pages, &left) : s;
         }
         if (s == STATUS_OK) {
-            loan = loan_find(vmm, space, va, pages.v);
+            loan = loan_find(space, va, pages.v);
             s = loan == NULL ? own_range(vmm, space, va, pages, &left) : STATUS_OK;
         }
         const struct pair p = {vmm, loan != NULL ? loan->lender : NULL, space};

@@ -44,6 +44,7 @@ enum status foreign_open(struct vmm *vmm, struct space *space)
     window_invlpg(vmm, top_page());
     table_store(vmm, foreign_slot(), pte_make(space->root, SLOT_BITS));
     vmm->counters.foreign_opens++;
+    f->opening += 1ULL << WINDOW_NOTE_PT_BITS;
     vmm->changes++;
     vmm->current->opens = f->space = space;
     /* Those that once had a slot on our PML4 may still follow it, and then ours. */

@@ -55,20 +55,29 @@ void frames_take_zeroed(struct vmm *vmm, unsigned class, pfn_t *frames, npages_t
  * another question. A table that is freed is forgotten.
  */
 #define TRUST_NONE UINT64_MAX /* what no entry is under WALK_MASK */
-static inline pte_t *trust_place(struct vmm *vmm, pte_t entry)
+enum { TRUST_LEVEL_FIRST = 2 }; /* the lowest one whose entries name tables */
+static inline pte_t *trust_place(struct vmm *vmm, pte_t entry, unsigned level)
 {
-    return &vmm->trusted[pte_pfn(entry).v % VMM_TRUSTED];
+    return &vmm->trusted[level - TRUST_LEVEL_FIRST][pte_pfn(entry).v % VMM_TRUSTED];
 }
-static inline bool is_trusted(struct vmm *vmm, pte_t entry)
+static inline bool is_trusted(struct vmm *vmm, pte_t entry, unsigned level)
 {
-    return trust_place(vmm, entry)->v == (entry.v & WALK_MASK);
+    return trust_place(vmm, entry, level)->v == (entry.v & WALK_MASK);
 }
-static inline void trust(struct vmm *vmm, pte_t entry) { trust_place(vmm, entry)->v = entry.v & WALK_MASK; }
-static inline void trust_no_more(struct vmm *vmm, pte_t entry) { trust_place(vmm, entry)->v = TRUST_NONE; }
+static inline void trust(struct vmm *vmm, pte_t entry, unsigned level)
+{
+    trust_place(vmm, entry, level)->v = entry.v & WALK_MASK;
+}
+static inline void trust_no_more(struct vmm *vmm, pte_t entry)
+{
+    for (unsigned level = TRUST_LEVEL_FIRST; level <= PAGING_LEVELS; level++) {
+        trust_place(vmm, entry, level)->v = TRUST_NONE;
+    }
+}
 static inline void trust_nothing(struct vmm *vmm)
 {
     for (unsigned i = 0; i < VMM_TRUSTED; i++) {
-        vmm->trusted[i].v = TRUST_NONE;
+        trust_no_more(vmm, pte_make(pfn(i), 0));
     }
 }
 

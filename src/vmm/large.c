@@ -78,7 +78,7 @@ void large_split(struct cursor *c)
         window_use(vmm, c->window, parts, level - 1);
         store_parts(vmm, parts, leaf, level);
     }
-    trust(vmm, e);
+    trust(vmm, e, level);
     vmm->counters.tables_made++;
     cursor_tables_change(c, 1);
 }

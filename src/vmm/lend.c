@@ -15,52 +15,15 @@
  *    then if it is empty (unless it is a PT of a space that keeps these).
  *
  * 4. No chains: what is borrowed is not lent, what is shared for copy on write is not lent, and nothing is borrowed
- *    into a table that is lent. So a loan's list is complete: nobody sees a table of the lender but the borrowers in
- *    its list. A PT inside a lent PD may be lent too; borrowers of both are told.
+ *    into a table that is lent. So a lender's loans are all there is: nobody sees a table of it but their borrowers.
+ *    A PT inside a lent PD may be lent too; borrowers of both are told.
  *
- * 5. The loans of a space are a list of its own; a borrower's are found in the lists of all spaces. That is looked for
- *    when it dies, or asks for a copy, and for nothing else.
+ * 5. Lender and borrower find their loans in trees, the VMM knows which structs are loans (loans.c).
  */
 #include "lib/report.h"
 #include "vmm/gather.h"
 #include "vmm/map.h"
 #include "vmm/share.h"
-
-void gather_sharers(struct vmm *vmm, const struct space *lender, vaddr_t va, uint64_t pages, bool tables)
-{
-    gather_all(vmm, va, (struct vmm_cpus){lender->cpus.mask | (tables ? lender->reached.mask : 0)});
-    for (const struct vmm_loan *loan = lender->loans; loan != NULL; loan = loan->next) {
-        if (loan_overlaps(loan->from, loan->level, va, pages)) {
-            const struct space *borrower = loan->borrower;
-            gather_all(vmm, va, (struct vmm_cpus){borrower->cpus.mask | (tables ? borrower->reached.mask : 0)});
-        }
-    }
-}
-
-struct vmm_loan *loan_find(struct vmm *vmm, const struct space *borrower, vaddr_t va, uint64_t pages)
-{
-    for (struct space *space = &vmm->kernel; space != NULL; space = space->next) {
-        for (struct vmm_loan *loan = space->loans; loan != NULL; loan = loan->next) {
-            if (loan->borrower == borrower && loan_overlaps(loan->to, loan->level, va, pages)) {
-                return loan;
-            }
-        }
-    }
-    return NULL;
-}
-
-/* Is it in anybody's list? The struct may be anything. */
-static bool is_running(struct vmm *vmm, const struct vmm_loan *loan)
-{
-    for (struct space *space = &vmm->kernel; space != NULL; space = space->next) {
-        for (const struct vmm_loan *l = space->loans; l != NULL; l = l->next) {
-            if (l == loan) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
 
 /* ---- Lending ---- */
 
@@ -200,9 +163,7 @@ static enum status link_loan(const struct pair *p, struct vmm_loan *loan, npages
     cursor_make_tables_to(&c, level);
     cursor_link(&c, level, borrowing_entry(pte_pfn(e), loan->rights));
     (void)cursor_next(&c);
-    loan->next = loan->lender->loans;
-    loan->lender->loans = loan;
-    loan->borrower->borrowed++;
+    loan_enter(vmm, loan);
     return STATUS_OK;
 }
 
@@ -215,12 +176,13 @@ static enum status refuse_struct(const struct vmm_loan *loan)
 enum status vmm_lend(struct vmm *vmm, struct space *lender, vaddr_t from, struct space *borrower, vaddr_t to,
                      unsigned level, unsigned rights, struct vmm_loan *loan)
 {
-    const struct vmm_loan wanted = {lender, borrower, from, to, level, rights, NULL};
+    const struct vmm_loan wanted = {
+        .lender = lender, .borrower = borrower, .from = from, .to = to, .level = level, .rights = rights};
     enum status s = check_loan(vmm, &wanted);
     if (s != STATUS_OK) {
         return s;
     }
-    if (loan == NULL || is_running(vmm, loan)) {
+    if (loan == NULL || loan_is_running(vmm, loan)) {
         return refuse_struct(loan);
     }
     const struct pair p = {vmm, lender, borrower};
@@ -230,7 +192,7 @@ enum status vmm_lend(struct vmm *vmm, struct space *lender, vaddr_t from, struct
     }
     npages_t tables = npages(0);
     s = look_and_promise(&p, &wanted, &tables);
-    if (s == STATUS_OK && tables.v > 0 && is_running(vmm, loan)) { /* who was asked for memory has used it */
+    if (s == STATUS_OK && tables.v > 0 && loan_is_running(vmm, loan)) { /* who was asked for memory has used it */
         enum status undone = pmm_unpromise(vmm->pmm, tables);
         s = undone == STATUS_OK ? refuse_struct(loan) : undone;
     }
@@ -254,28 +216,6 @@ pte_t loan_entry(struct vmm *vmm, const struct vmm_loan *loan)
         temp_slot_clear(vmm, TEMP_SLOT_COPY);
     }
     return e;
-}
-
-static void forget(struct vmm_loan *loan)
-{
-    struct vmm_loan **at = &loan->lender->loans;
-    while (*at != loan) {
-        at = &(*at)->next;
-    }
-    *at = loan->next;
-    loan->borrower->borrowed--;
-    loan->lender = loan->borrower = NULL;
-    loan->next = NULL;
-}
-
-/* Is the lender's table behind another loan? */
-static bool is_lent_again(const struct vmm_loan *loan)
-{
-    const struct vmm_loan *other = loan->lender->loans;
-    while (other != NULL && (other == loan || other->from.v != loan->from.v || other->level != loan->level)) {
-        other = other->next;
-    }
-    return other != NULL;
 }
 
 /* The borrower's entry goes, or is replaced; flushed before the table's reference goes. */
@@ -331,11 +271,11 @@ enum status loan_end(const struct pair *p, struct vmm_loan *loan, pte_t instead)
                loan->borrower->id, loan->to.v, loan->lender->id, status_name(s));
         return STATUS_CORRUPT;
     }
-    if (!is_lent_again(loan)) {
+    if (!loan_is_lent_again(loan)) {
         pair_show(p, loan->lender);
         count_again(p->vmm, loan);
     }
-    forget(loan);
+    loan_leave(p->vmm, loan);
     return STATUS_OK;
 }
 
@@ -352,7 +292,7 @@ static enum status withdraw(struct vmm *vmm, struct vmm_loan *loan, const char *
 
 enum status vmm_withdraw(struct vmm *vmm, struct vmm_loan *loan)
 {
-    return is_running(vmm, loan) ? withdraw(vmm, loan, "vmm_withdraw") : STATUS_ABSENT;
+    return loan_is_running(vmm, loan) ? withdraw(vmm, loan, "vmm_withdraw") : STATUS_ABSENT;
 }
 
 /*
@@ -374,10 +314,10 @@ static enum status end_lost_loan(struct vmm *vmm, struct vmm_loan *loan)
     if (cursor_next(&c) && c.level < loan->level) {
         s = pmm_release(vmm->pmm, pte_pfn(c.entry[loan->level]), NULL);
     }
-    if (!is_lent_again(loan)) {
+    if (!loan_is_lent_again(loan)) {
         count_again(vmm, loan);
     }
-    forget(loan);
+    loan_leave(vmm, loan);
     pair_end(&p);
     return s;
 }
@@ -385,9 +325,8 @@ static enum status end_lost_loan(struct vmm *vmm, struct vmm_loan *loan)
 enum status loans_end_all(struct vmm *vmm, struct space *borrower)
 {
     enum status s = STATUS_OK, all = STATUS_OK;
-    struct vmm_loan *loan;
-    while (s == STATUS_OK && borrower->borrowed > 0 &&
-           (loan = loan_find(vmm, borrower, vaddr(0), HALF_PAGES)) != NULL) {
+    while (s == STATUS_OK && borrower->borrowed.root != NULL) {
+        struct vmm_loan *loan = vmm_loan_by_to(borrower->borrowed.root);
         s = withdraw(vmm, loan, "space_destroy");
         if (s == STATUS_CORRUPT) {
             all = s;

@@ -32,6 +32,16 @@ static inline bool map_page_at_spot(struct vmm *vmm, struct space *space, const 
     return true;
 }
 
+/* The frame that was just mapped. The kernel half has no short question. */
+static enum status find_mapped(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t *frame)
+{
+    pte_t leaf;
+    struct vmm_walk walk;
+    enum status s = is_kernel_half(va) ? vmm_translate(vmm, space, va, &walk) : vmm_leaf(vmm, space, va, &leaf);
+    *frame = is_kernel_half(va) ? paddr_to_pfn(walk.address) : pte_pfn(leaf);
+    return s;
+}
+
 enum status map_page(struct vmm *vmm, struct space *space, vaddr_t va, unsigned rights, pfn_t *frame)
 {
     enum window w = WINDOW_OWN;
@@ -42,15 +52,17 @@ enum status map_page(struct vmm *vmm, struct space *space, vaddr_t va, unsigned 
     const uint64_t bits = PTE_P | PTE_OWNED | rights_to_bits(rights);
     const struct spot spot = w == WINDOW_OWN ? spot_find_own(vmm, va) : spot_find_foreign(vmm, va);
     const bool done = map_page_at_spot(vmm, space, &spot, is_kernel_half(va), bits, frame, &s);
+    const bool again = !done && spot.level > 1 && pte_is_present(spot.last) && spot_learn(vmm, w, va);
     edit_end(vmm, space, w);
     if (done) {
         return s;
     }
+    if (again) {
+        return map_page(vmm, space, va, rights, frame);
+    }
     s = map_fresh(vmm, space, va, npages(1), rights, true);
     if (s == STATUS_OK) {
-        struct vmm_walk walk;
-        s = vmm_translate(vmm, space, va, &walk);
-        *frame = paddr_to_pfn(walk.address);
+        s = find_mapped(vmm, space, va, frame);
     }
     return s;
 }

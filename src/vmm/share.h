@@ -7,11 +7,19 @@
 #include "vmm/vmm_share.h"
 #include "vmm/walk.h"
 
-/* ---- Lending (lend.c) ---- */
+/* ---- Where loans are found (loans.c) ---- */
+
+/* A loan begins, or ends. O(log loans). */
+void loan_enter(struct vmm *vmm, struct vmm_loan *loan);
+void loan_leave(struct vmm *vmm, struct vmm_loan *loan);
+/* Is it one? The struct may be anything: it is not read. O(log loans). */
+bool loan_is_running(const struct vmm *vmm, const struct vmm_loan *loan);
+/* Is the lender's table behind another loan too? O(log loans). */
+bool loan_is_lent_again(const struct vmm_loan *loan);
 
 /*
  * Gather a flush of everything, where something in [va, va + pages) is lent: on the lender's CPUs and all borrowers';
- * `tables`: also where tables of these may be held (R15).
+ * `tables`: also where tables of these may be held (R15). O(log loans + those of the range).
  */
 void gather_sharers(struct vmm *vmm, const struct space *lender, vaddr_t va, uint64_t pages, bool tables);
 
@@ -21,8 +29,10 @@ static inline bool loan_overlaps(vaddr_t part, unsigned level, vaddr_t va, uint6
     return first < from + pages && from < first + level_span_pages(level);
 }
 
-/* A loan that `borrower` has of something in [va, va + pages), or null. O(spaces + loans). */
-struct vmm_loan *loan_find(struct vmm *vmm, const struct space *borrower, vaddr_t va, uint64_t pages);
+/* The first loan that `borrower` has of something in [va, va + pages), or null. O(log loans). */
+struct vmm_loan *loan_find(const struct space *borrower, vaddr_t va, uint64_t pages);
+
+/* ---- Lending (lend.c) ---- */
 
 /*
  * The middle of a withdrawal, within an edit of the two: the borrower's entry becomes `instead`, or goes (0), the

@@ -144,9 +144,10 @@ enum status space_destroy(struct vmm *vmm, struct space *space)
         return misuse("space_destroy: space %u is %s", space->id,
                       space->cpus.mask != 0 ? "current" : "the kernel's own, or in no list");
     }
-    if (space->loans != NULL) {
+    if (space->lent.root != NULL) {
         return misuse("space_destroy: space %u lends what it has at %#lx to space %u", space->id,
-                      space->loans->from.v, space->loans->borrower->id);
+                      vmm_loan_by_from(space->lent.root)->from.v,
+                      vmm_loan_by_from(space->lent.root)->borrower->id);
     }
     const enum status loans = loans_end_all(vmm, space);
     if (loans != STATUS_OK && loans != STATUS_CORRUPT) {

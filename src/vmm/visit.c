@@ -1,6 +1,7 @@
 /* Questions: the walk to one address, and all mappings of a stretch. */
 #include "vmm/edit.h"
 #include "vmm/large.h"
+#include "vmm/peek.h"
 #include "vmm/request.h"
 #include "vmm/walk.h"
 
@@ -54,35 +55,7 @@ enum status vmm_translate(struct vmm *vmm, struct space *space, vaddr_t va, stru
     return s;
 }
 
-/*
- * What a CPU would find, entry by entry: tables with all rights, present, no large page. No more is asked of an entry
- * here: nothing is written. => false: something else is on the way.
- */
-__attribute__((always_inline)) static inline bool peek_leaf(struct vmm *vmm, enum window w, vaddr_t va, pte_t *leaf)
-{
-    const uint64_t mask = TABLE_BITS_USER | PTE_XD | PTE_PS | ENTRY_BORROWED | TABLE_UNUSED_MASK;
-    const vaddr_t first = window_entry(w, va, 1), second = window_above(first), third = window_above(second),
-                  top = window_above(third);
-    unsigned loads = 1;
-    window_use(vmm, w, top, PAGING_LEVELS);
-    if ((arch_table_load(top).v & mask) == TABLE_BITS_USER) {
-        loads = 2;
-        window_use(vmm, w, third, 3);
-        if ((arch_table_load(third).v & mask) == TABLE_BITS_USER) {
-            loads = 3;
-            window_use(vmm, w, second, 2);
-            if ((arch_table_load(second).v & mask) == TABLE_BITS_USER) {
-                loads = PAGING_LEVELS;
-                window_use(vmm, w, first, 1);
-                *leaf = arch_table_load(first);
-            }
-        }
-    }
-    vmm->counters.table_loads += loads;
-    return loads == PAGING_LEVELS;
-}
-
-/* A shared table, a large page, nothing, an odd entry: what the cursor finds, with the rights on the way. */
+/* A borrowed table, a large page, an odd entry: what the cursor finds, with the rights on the way. */
 static enum status leaf_behind(struct vmm *vmm, struct space *space, vaddr_t va, pte_t *leaf)
 {
     struct cursor c;
@@ -106,27 +79,35 @@ static enum status leaf_behind(struct vmm *vmm, struct space *space, vaddr_t va,
     return STATUS_OK;
 }
 
-/* Nobody edits: one CPU runs, or else the locks say so. */
-static inline bool is_alone(const struct vmm *vmm, const struct space *space)
+/* peek_leaf, where pages of the window may have to be made usable first; that of the PT is noted as such. */
+static bool walk_to_leaf(struct vmm *vmm, enum window w, vaddr_t va, pte_t *leaf)
 {
-    return vmm->editing == NULL && !space->table_lock.shared;
+    uint64_t writes = PTE_W;
+    for (unsigned level = PAGING_LEVELS; level > 1; level--) {
+        const pte_t e = window_load(vmm, w, window_entry_user(w, va, level), level);
+        if (!peek_is_table(e, 0)) {
+            return e.v == 0;
+        }
+        writes &= e.v;
+    }
+    *leaf = window_load(vmm, w, window_entry_user(w, va, 1), 1);
+    if (w == WINDOW_FOREIGN) {
+        window_note_shown(&vmm->foreign, va);
+    }
+    leaf->v &= writes | ~PTE_W;
+    return true;
 }
 
 /* Any way but the shortest. */
 __attribute__((noinline)) static enum status find_leaf(struct vmm *vmm, struct space *space, vaddr_t va, pte_t *leaf)
 {
-    if (space == vmm->foreign.space && is_alone(vmm, space) && peek_leaf(vmm, WINDOW_FOREIGN, va, leaf)) {
-        return STATUS_OK;
-    }
     va = vaddr_page(va);
     enum status s = question_begin(vmm, space, va, "vmm_leaf");
     if (s != STATUS_OK) {
         return s;
     }
     *leaf = (pte_t){0};
-    const bool found = window_for(vmm, space, va) == WINDOW_OWN ? peek_leaf(vmm, WINDOW_OWN, va, leaf)
-                                                                : peek_leaf(vmm, WINDOW_FOREIGN, va, leaf);
-    s = found ? STATUS_OK : leaf_behind(vmm, space, va, leaf);
+    s = walk_to_leaf(vmm, window_for(vmm, space, va), va, leaf) ? STATUS_OK : leaf_behind(vmm, space, va, leaf);
     question_end(vmm, space, va);
     return s;
 }
@@ -139,10 +120,11 @@ enum status vmm_leaf(struct vmm *vmm, struct space *space, vaddr_t va, pte_t *le
     if (va.v - LAYOUT_USER_FIRST >= LAYOUT_USER_END - LAYOUT_USER_FIRST) {
         return STATUS_RANGE;
     }
-    if (space == vmm->current && is_alone(vmm, space) && peek_leaf(vmm, WINDOW_OWN, va, leaf)) {
-        return STATUS_OK;
+    if (!peek_now(vmm, space, va, 0, leaf)) {
+        return find_leaf(vmm, space, va, leaf);
     }
-    return find_leaf(vmm, space, va, leaf);
+    vmm->counters.table_loads += PAGING_LEVELS;
+    return STATUS_OK;
 }
 
 struct visitor {

@@ -26,7 +26,7 @@
  *           leaves in a table that is shared counted once
  *   VMM-I9  a table's frame has as many references as entries name it, over all spaces; several: one is the lender's,
  *           the others are borrowed, or all have W = 0 or are behind one that has; no large page is behind these
- *   VMM-I10 the loans in the spaces' lists are exactly the lent and the borrowed entries
+ *   VMM-I10 the loans in the spaces' trees are exactly the lent and the borrowed entries
  *
  * Context: thread; faults may translate and query. One CPU runs: the locks are its interrupt flag, and an edit inside
  * another call (a visitor's) is reported. What concerns more CPUs is kept as sets of them from the start: who may hold
@@ -41,6 +41,7 @@
 
 #include "arch/lock.h"
 #include "arch/paging.h"
+#include "lib/avl.h"
 #include "lib/fmt.h"
 #include "lib/status.h"
 #include "lib/units.h"
@@ -96,8 +97,7 @@ struct space {
     struct vmm *vmm;      /* whose it is; null when destroyed */
     struct space *next;   /* all spaces, in order of id */
     unsigned waiting;     /* edits of it that wait for memory: it must not go */
-    struct vmm_loan *loans; /* of tables that it lends (vmm_share.h) */
-    unsigned borrowed;    /* loans of others' tables to it */
+    struct avl_tree lent, borrowed; /* loans (vmm_share.h): by it, and to it; by address here */
 };
 
 #include "vmm/vmm_types.h"

@@ -5,7 +5,7 @@
 #include "vmm/vmm_check.h"
 
 #include "vmm/frames.h"
-#include "vmm/vmm_share.h"
+#include "vmm/share.h"
 
 /* A walk through memory: entry[level] and the table that it is in. */
 struct memory_walk {
@@ -65,7 +65,8 @@ static unsigned count_loans(struct vmm *vmm, const struct space *space, vaddr_t 
     unsigned loans = 0;
     *borrowed = NULL;
     for (const struct space *s = &vmm->kernel; s != NULL; s = s->next) {
-        for (const struct vmm_loan *l = s->loans; l != NULL; l = l->next) {
+        for (struct avl_node *n = avl_first(&s->lent); n != NULL; n = avl_next(n)) {
+            const struct vmm_loan *l = vmm_loan_by_from(n);
             loans += s == space && l->from.v == va.v && l->level == level;
             if (l->borrower == space && l->to.v == va.v && l->level == level) {
                 *borrowed = l;
@@ -115,12 +116,20 @@ const char *share_complaint(struct vmm *vmm, const struct space *space, const st
 
 const struct vmm_loan *share_bad_loan(struct vmm *vmm, const struct space *lender)
 {
-    for (const struct vmm_loan *l = lender->loans; l != NULL; l = l->next) {
+    for (struct avl_node *n = avl_first(&lender->borrowed); n != NULL; n = avl_next(n)) {
+        const struct vmm_loan *l = vmm_loan_by_to(n);
+        if (l->borrower != lender || !loan_is_running(vmm, l)) {
+            return l;
+        }
+    }
+    for (struct avl_node *n = avl_first(&lender->lent); n != NULL; n = avl_next(n)) {
+        const struct vmm_loan *l = vmm_loan_by_from(n);
         const struct space *borrower = &vmm->kernel;
         while (borrower != NULL && borrower != l->borrower) {
             borrower = borrower->next;
         }
-        if (l->lender != lender || borrower == NULL ||
+        if (l->lender != lender || borrower == NULL || !loan_is_running(vmm, l) ||
+            loan_find(borrower, l->to, 1) != l ||
             !entry_is_borrowed(walk_to(vmm, borrower, l->to, l->level).entry) ||
             !entry_is_lent(walk_to(vmm, lender, l->from, l->level).entry)) {
             return l;

@@ -20,6 +20,7 @@
 #ifndef CAIRN_VMM_VMM_SHARE_H
 #define CAIRN_VMM_VMM_SHARE_H
 
+#include "lib/macros.h"
 #include "vmm/vmm.h"
 
 /* One part that is lent. The caller brings the struct and keeps it in place until the loan is over. Read-only. */
@@ -28,13 +29,22 @@ struct vmm_loan {
     vaddr_t from, to;                /* where the part begins in each */
     unsigned level;                  /* 2: a PT, 2 MiB; 3: a PD, 1 GiB */
     unsigned rights;                 /* that the linking entry leaves */
-    struct vmm_loan *next;           /* of the lender's */
+    /* In lender->lent, in the order of `from`, a PD before the PTs in it; in borrower->borrowed; in vmm->loans. */
+    struct avl_node by_from, by_to, by_struct;
 };
+static inline struct vmm_loan *vmm_loan_by_from(struct avl_node *n)
+{
+    return n == NULL ? NULL : CONTAINER_OF(n, struct vmm_loan, by_from);
+}
+static inline struct vmm_loan *vmm_loan_by_to(struct avl_node *n)
+{
+    return n == NULL ? NULL : CONTAINER_OF(n, struct vmm_loan, by_to);
+}
 
 /*
  * Lend the part of `level` (2 or 3) at `from` in `lender` to `borrower` at `to`. `rights`: VMM_READ, and VMM_WRITE,
  * VMM_EXECUTE as the borrower may have them: the AND with those of the lender's leaves holds. At most 3 stores (link,
- * mark, count), and tables of the borrower above it where they are missing; of level 3 a load for each PT.
+ * mark, count), tables of the borrower above it where they are missing; of level 3 a load for each PT. O(log loans).
  * => OK; ABSENT: the lender has no table for that part (nothing, or a large page); EXISTS: something is there in the
  * borrower; SHARED: the part, or something in it, is itself borrowed or shared for copy on write, or the borrower's
  * place is in a part that it lends; DENIED: more rights than the walk to the lender's table leaves; INVALID: not
@@ -46,7 +56,7 @@ enum status vmm_lend(struct vmm *vmm, struct space *lender, vaddr_t from, struct
 
 /*
  * The loan is over: the borrower's entry goes, and is flushed before the call returns. At most 3 stores; the last loan
- * of a table has it counted (512 loads), and freed if it is empty. Needs no memory.
+ * of a table has it counted (512 loads), and freed if it is empty. O(log loans). Needs no memory.
  * => OK; ABSENT: it was not lent, or is over already; MISUSE, CORRUPT as vmm_map.
  */
 enum status vmm_withdraw(struct vmm *vmm, struct vmm_loan *loan);

@@ -15,7 +15,8 @@ enum {
      */
     VMM_RECORD_ENTRIES = 3 * TABLE_ENTRIES + 32,
     VMM_CACHE_RANGES = 64, /* ranges of devices that are mapped at once, neighbours of one type being one */
-    VMM_TRUSTED = 64, /* entries remembered whose frames the PMM has said to be in use as tables; a power of two */
+    VMM_WINDOW_NOTES = 256, /* PTs of the foreign window that questions remember */
+    VMM_TRUSTED = 64, /* entries of a level remembered, whose frames the PMM has said to be in use; a power of two */
 };
 
 /*
@@ -28,6 +29,8 @@ struct vmm_foreign {
     unsigned count;                       /* pages[0, count) were INVLPGed since the opening */
     vaddr_t last[PAGING_LEVELS + 1];      /* by level: the page touched last, clean; 0: none */
     vaddr_t pages[VMM_WINDOW_PAGES_MAX];
+    uint64_t opening;                     /* its number, above the bits of a PT's number */
+    uint64_t shown[VMM_WINDOW_NOTES];     /* PTs whose pages are clean, where `opening` is theirs (window_note) */
 };
 
 /* What was unhooked and waits for the flush (R13, R16). Empty between calls. */
@@ -76,6 +79,7 @@ struct vmm {
     struct space kernel;                  /* space 0; head of the list of spaces */
     struct space *current;                /* whose PML4 is in CR3 */
     struct space *newest;                 /* tail of the list */
+    struct avl_tree loans;                /* all that are running, by the address of the struct */
     unsigned space_count;                 /* space 0 included */
     unsigned next_id;
     pte_t kernel_entries[VMM_KERNEL_SLOTS];
@@ -92,7 +96,9 @@ struct vmm {
     const char *editing;                  /* the call that edits tables now, or the visit; null: none */
     unsigned visits;                      /* visitors that are running */
     uint64_t changes;                     /* of tables or windows, so far: has anything happened meanwhile? */
-    pte_t trusted[VMM_TRUSTED];           /* entries, as WALK_MASK has them, that name tables; by frame number */
+    /* Entries, as WALK_MASK has them, that name tables: by level, from 2, so that a walk has no two in one place; and
+     * by frame number. */
+    pte_t trusted[PAGING_LEVELS - 1][VMM_TRUSTED];
     struct vmm_foreign foreign;
     struct vmm_gather gather;
     struct vmm_record record;

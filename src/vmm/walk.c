@@ -97,8 +97,8 @@ __attribute__((always_inline)) static inline bool step_foreign(struct spot *s, s
 {
     use_foreign(vmm, at, level, first);
     s->level = level;
-    s->entry[level] = arch_table_load(at);
-    return is_trusted(vmm, s->entry[level]);
+    s->last = s->entry[level] = arch_table_load(at);
+    return is_trusted(vmm, s->entry[level], level);
 }
 
 /* `first` is a constant in each use. */
@@ -245,7 +245,7 @@ static void descend(struct cursor *c, unsigned level)
         }
         /* A question always asks the PMM; an edit believes what was found once; a change, what its look has found. */
         bool is_known = (c->mode == CURSOR_CHANGE && !entry_is_large(e, level)) ||
-                        (c->mode == CURSOR_LOOK && is_trusted(c->vmm, e) && !is_in_empty_table(c, level));
+                        (c->mode == CURSOR_LOOK && is_trusted(c->vmm, e, level) && !is_in_empty_table(c, level));
         if (!is_known && !examine(c, level)) {
             break;
         }
@@ -379,7 +379,7 @@ void cursor_make_tables_to(struct cursor *c, unsigned stop)
         pte_t e = entry_with_count(pte_make(frame, c->is_kernel ? TABLE_BITS_KERNEL : TABLE_BITS_USER), count);
         window_store(c->vmm, c->window, c->at[level], level, e);
         c->entry[level] = e;
-        trust(c->vmm, e);
+        trust(c->vmm, e, level);
         c->vmm->counters.tables_made++;
         cursor_tables_change(c, 1);
         if (level < PAGING_LEVELS && (c->fresh & level_bit(level)) == 0) {

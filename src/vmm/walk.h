@@ -13,6 +13,7 @@ struct spot {
     unsigned level;                 /* 1: entry[2] names the PT; else entry[level] is one to be examined */
     vaddr_t leaf, parent;           /* where the first page's entry is; where entry[2] is */
     pte_t entry[PAGING_LEVELS + 1]; /* as in a cursor: [level or 2]..[4] */
+    pte_t last;                     /* of these the one read last */
 };
 
 /*
@@ -25,13 +26,13 @@ __attribute__((always_inline)) static inline struct spot spot_find_own(struct vm
     struct spot s = {.level = PAGING_LEVELS, .leaf = window_entry(WINDOW_OWN, va, 1)};
     s.parent = window_above(s.leaf);
     const vaddr_t third = window_above(s.parent), top = window_above(third);
-    s.entry[4] = arch_table_load(top);
-    if (is_trusted(vmm, s.entry[4])) {
-        s.entry[3] = arch_table_load(third);
+    s.last = s.entry[4] = arch_table_load(top);
+    if (is_trusted(vmm, s.entry[4], 4)) {
+        s.last = s.entry[3] = arch_table_load(third);
         s.level = 3;
-        if (is_trusted(vmm, s.entry[3])) {
-            s.entry[2] = arch_table_load(s.parent);
-            s.level = is_trusted(vmm, s.entry[2]) ? 1 : 2;
+        if (is_trusted(vmm, s.entry[3], 3)) {
+            s.last = s.entry[2] = arch_table_load(s.parent);
+            s.level = is_trusted(vmm, s.entry[2], 2) ? 1 : 2;
         }
     }
     vmm->counters.table_loads += s.level == 1 ? PAGING_LEVELS - 1 : PAGING_LEVELS + 1 - s.level;
@@ -40,6 +41,12 @@ __attribute__((always_inline)) static inline struct spot spot_find_own(struct vm
 
 /* The same through the foreign window, which is open. */
 struct spot spot_find_foreign(struct vmm *vmm, vaddr_t va);
+
+/*
+ * A spot stopped at a present entry that is not known: in the user half entries on the way that name tables after all,
+ * as the PMM says, are known from now on. => the spot, found again, does not stop.
+ */
+bool spot_learn(struct vmm *vmm, enum window w, vaddr_t va);
 
 static inline bool is_one_pt(vaddr_t va, npages_t pages) { return pages.v <= pages_to_span_end(va, 2); }
 

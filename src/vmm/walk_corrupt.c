@@ -4,12 +4,17 @@
 
 bool is_table_frame(const struct cursor *c, unsigned level)
 {
-    struct pmm_frame f = pmm_query(c->vmm->pmm, pte_pfn(c->entry[level]));
-    bool ok = f.state == PMM_STATE_USED;
-    if (c->is_kernel) {
-        ok = ok || f.state == PMM_STATE_RESERVED || f.state == PMM_STATE_METADATA;
+    const pte_t e = c->entry[level];
+    bool ok = pmm_is_used(c->vmm->pmm, pte_pfn(e));
+    if (!ok && c->is_kernel) {
+        const enum pmm_state state = pmm_query(c->vmm->pmm, pte_pfn(e)).state;
+        ok = state == PMM_STATE_RESERVED || state == PMM_STATE_METADATA;
     }
-    (ok && !entry_is_shared(c->entry[level]) ? trust : trust_no_more)(c->vmm, c->entry[level]);
+    if (ok && !entry_is_shared(e)) {
+        trust(c->vmm, e, level);
+    } else {
+        trust_no_more(c->vmm, e);
+    }
     return ok;
 }
 

@@ -12,7 +12,9 @@
  * So the entry of the next level up is found from an entry's address as a PTE is found from a page's: three
  * instructions a level (window_above). Which pages of the foreign window are clean is kept as a list of those that were
  * invalidated since the opening, and for each level the page used last: going through a table, and through neighbouring
- * tables, the upper levels stay on one page and the list is not looked at.
+ * tables, the upper levels stay on one page and the list is not looked at. Questions go to addresses in any order: for
+ * them the PTs that were asked about are noted, by their numbers, each with the number of the opening (`shown`), so
+ * that a new opening forgets them without a store.
  *
  * A CR3 load leaves global translations (R11). Entries that name tables have G = 0 (R2), so the window page of a table
  * never is one, and after a CR3 load every page of the foreign window is clean. But the window page that a large global

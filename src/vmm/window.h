@@ -53,6 +53,30 @@ static inline vaddr_t window_entry(enum window w, vaddr_t va, unsigned level)
     return entry;
 }
 
+/*
+ * Numbers of PTs have 26 bits. So many openings that a note of this one is met again take longer than any machine
+ * runs: 2^37 stores to the slot.
+ */
+enum { WINDOW_NOTE_PT_BITS = 27 };
+/* How the PT with the entry for `va`, of the user half, is noted in `shown`: by its number and the opening's. */
+static inline uint64_t window_note(const struct vmm_foreign *f, vaddr_t va)
+{
+    return f->opening | vaddr_page_number(va) >> level_span_log2(2);
+}
+static inline unsigned window_note_place(vaddr_t va)
+{
+    return (unsigned)(vaddr_page_number(va) >> level_span_log2(2)) % VMM_WINDOW_NOTES;
+}
+/* Was the page of the foreign window with the PTE of `va` used in this opening? False: it may have been. */
+static inline bool window_shows(const struct vmm_foreign *f, vaddr_t va)
+{
+    return f->shown[window_note_place(va)] == window_note(f, va) || f->all_clean;
+}
+static inline void window_note_shown(struct vmm_foreign *f, vaddr_t va)
+{
+    f->shown[window_note_place(va)] = window_note(f, va);
+}
+
 /* `page` of the foreign window is used for the first time in this opening, or after another of its level. */
 void window_touch(struct vmm *vmm, vaddr_t page, unsigned level);
 

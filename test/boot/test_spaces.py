@@ -1,4 +1,5 @@
 """Spaces with mappings at the monitor: ranges, faults, sharing, copies on write, a module as pages."""
+import json
 import re
 
 import pytest
@@ -66,6 +67,8 @@ def test_pages_come_when_they_are_touched_and_a_range_shows_how_many():
         (["map 1 0x400000 module 0"], ["there are 0 modules"]),
         (["space clone 0"], ["space 0 is tables alone"]),
         (["space new thing"], ["there is no kind 'thing'"]),
+        (["map 1 0x400000 1", "touch 1 0x400000 256"], ["touch: 256 is more than a byte holds"]),
+        (["space switch 1", "space free 1"], ["space 1 is current: `space switch` to another one first"]),
     ],
 )
 def test_what_may_not_be_is_refused_in_words_and_the_spaces_are_sound(commands, words):
@@ -166,17 +169,42 @@ def test_all_violations_by_user_mode_are_listed():
     assert offered - {"user-page", "user-untouched"} == set(USER), "those two are the kernel's own"
 
 
-# What may be asked of the faults of user mode and of messages, in instructions under the instruction clock.
-COST_MAX = {"spaces_fault_read": 1200, "spaces_user_run": 300, "spaces_copy_8": 400, "spaces_copy_4096": 1000}
+# What may be asked of questions, of the faults of user mode and of messages, in instructions under the instruction
+# clock: on the average, and of the longest single fault.
+COST_MAX = {
+    "spaces_query": 150,
+    "spaces_query_shared": 150,
+    "spaces_query_other": 150,
+    "spaces_query_other_shared": 150,
+    "spaces_fault_write": 1200,
+    "spaces_fault_zeroing": 1200 + 650,  # a frame is zeroed, and mapped for that
+    "spaces_fault_read": 1200,
+    "spaces_user_run": 300,
+    "spaces_copy_8": 400,
+    "spaces_copy_4096": 1000,
+}
+LONGEST_MAX = {
+    "spaces_fault_write": 1200,
+    "spaces_fault_zeroing": 1200 + 650,
+    "spaces_fault_read": 1200,
+}
 
 
 @pytest.mark.cairn(labels="qemu", seconds=120)
 def test_faults_of_user_mode_cost_what_they_may():
-    ended = run_cairn("--icount", "--timeout", "100", "--exec", "bench spaces -j; check").need_success()
-    found = re.findall(r'"name":"(spaces_\w+)","ops":(\d+),"instructions":(\d+)', ended.log)
-    costs = {name: int(ticks) / int(ops) for name, ops, ticks in found}
+    # In any state: fresh, and after other benchmarks have moved what is where.
+    ended = run_cairn(
+        "--icount", "--timeout", "100", "--exec", "bench spaces -j; bench vmm; bench spaces_fault_write -j; "
+        "bench spaces_fault_zeroing -j; bench spaces_fault_read -j; check",
+    ).need_success()
+    lines = [json.loads(line) for line in ended.log.splitlines() if line.startswith('{"name":"spaces_')]
+    assert len([line for line in lines if line["name"] in LONGEST_MAX]) == 2 * len(LONGEST_MAX)
+    for line in lines:
+        name, cost = line["name"], line["instructions"] / line["ops"]
+        assert cost <= COST_MAX.get(name, cost), f"{name}: {cost}"
+        assert name not in LONGEST_MAX or cost <= line["most"] <= LONGEST_MAX[name], f"{name}: {line['most']}"
+    costs = {line["name"]: line["instructions"] / line["ops"] for line in lines}
     print(costs)
-    assert [name for name, most in COST_MAX.items() if costs[name] > most] == []
-    # Means of 120: not compared with each other, since a page of the index or a block opened counts in one of them.
+    assert set(COST_MAX) <= set(costs)
     assert costs["spaces_fault_zeroing"] > 1300, "a page is really zeroed: 512 words beside some 876 instructions"
     assert costs["spaces_fault_copy"] > 512, "a page is really copied"

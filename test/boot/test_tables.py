@@ -261,7 +261,7 @@ def test_spaces_are_listed_made_entered_and_taken_away(monitor):
     assert monitor.ask("space switch 1") == ["space 1 is current"]
     assert [space["current"] for space in monitor.json("spaces -j")["spaces"]] == [False, True]
     assert monitor.ask(f"query {USER:#x}")[0] == f"{USER:016x} in space 1: r--u"
-    assert monitor.ask("space free 1")[-2:] == ["space: misuse", "failed"]
+    assert monitor.ask("space free 1")[-2:] == ["space 1 is current: `space switch` to another one first", "failed"]
     monitor.ask(f"map 0 {USER:#x} 1")
     assert monitor.ask("check")[-1] == "check: ok"
     monitor.ask("space switch 0")

@@ -116,8 +116,9 @@ static bool mix_mapping(void *ctx, const struct aspace_query *m)
 {
     mix(ctx, m->base.v);
     mix(ctx, m->pages.v);
-    mix(ctx, m->rights | m->allowed << 8 | m->flags << 16);
+    mix(ctx, m->rights | (uint64_t)m->allowed << 8 | (uint64_t)m->flags << 16);
     mix(ctx, m->sealed);
+    mix(ctx, m->giver | (uint64_t)m->room_pages << 32);
     mix(ctx, ptr_to_vaddr(m->tag).v);
     mix(ctx, ptr_to_vaddr(m->object).v);
     mix(ctx, m->page);

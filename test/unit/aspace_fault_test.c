@@ -1,5 +1,6 @@
 /* Faults: what is brought, what is not, and what is said of it. */
 #include "arch/layout.h"
+#include "pmm/pmm_pressure.h"
 #include "unit/aspace_touch.h"
 
 static struct aspace_bed bed;
@@ -253,5 +254,21 @@ TEST(aspace_fault, without_memory_nothing_has_changed)
     EXPECT(expect_all_or_nothing(copy, VMM_WRITE) >= 1);
     EXPECT(expect_all_or_nothing(shared, VMM_READ) >= 3);
     EXPECT_OK(object_release(o));
+    aspace_bed_close(&bed);
+}
+
+TEST(aspace_fault, what_is_no_access_at_all_is_said_so_also_without_memory)
+{
+    REQUIRE(aspace_bed_open(&bed));
+    const vaddr_t va = map_it(&bed.a, want_at(AT_PRIVATE, npages(2), AR, 0));
+    EXPECT_OK(touch(&bed.a, va, VMM_READ));
+    (void)aspaces_reclaim(&bed.system, npages(UINT64_MAX));
+    pmm_drain(bed.vmm->pmm);
+    const npages_t taken = vmm_bed_limit(&(struct vmm_bed){.vmm = bed.vmm}, 0);
+    EXPECT_EQ(touch(&bed.a, vaddr_add_pages(va, 9), VMM_READ), STATUS_ABSENT);
+    EXPECT_EQ(touch(&bed.a, va, VMM_WRITE), STATUS_DENIED);
+    EXPECT_OK(touch(&bed.a, va, VMM_READ));
+    EXPECT_EQ(touch(&bed.a, vaddr_add_pages(va, 1), VMM_READ), STATUS_NOMEM);
+    vmm_bed_unlimit(&(struct vmm_bed){.vmm = bed.vmm}, taken);
     aspace_bed_close(&bed);
 }

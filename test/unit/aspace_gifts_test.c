@@ -54,17 +54,98 @@ TEST(aspace_gifts, a_space_that_ends_gives_no_more_even_what_it_had_twice)
     aspace_bed_close(&bed);
 }
 
-/* What two spaces gave each other, and nobody else, falls only when one of the gifts in that page is asked for. */
-TEST(aspace_gifts, a_circle_behind_a_gift_of_others_is_not_asked_for)
+/* A gives to B, B gives it back: that is no reason why A should stay the giver of what it transfers to C. */
+TEST(aspace_gifts, a_circle_does_not_stand_for_itself_after_a_transfer)
 {
     REQUIRE(aspace_bed_open(&bed));
     const vaddr_t va = map_it(&bed.a, want(npages(4), AR, ASPACE_GLOBAL)), last = vaddr_add_pages(va, 3);
     EXPECT_OK(aspace_share(&bed.a, va, npages(4), &bed.b, AR, vaddr(there)));
     EXPECT_OK(aspace_share(&bed.b, vaddr_add_pages(vaddr(there), 3), npages(1), &bed.a, AR, vaddr(elsewhere)));
     EXPECT_OK(aspace_transfer(&bed.a, va, npages(4), &bed.c, AR));
+    EXPECT_EQ(giver_of(&bed.b, vaddr_add_pages(vaddr(there), 3)), bed.c.tables.id);
     EXPECT_OK(aspace_withdraw(&bed.c, va, npages(4), &bed.b));
     EXPECT(mapping_at(&bed.b, vaddr(there)) == NULL && mapping_at(&bed.c, last) != NULL);
-    EXPECT(mapping_at(&bed.a, vaddr(elsewhere)) != NULL);
+    EXPECT(bed.b.ranges == 0 && bed.a.ranges == 0);
+    aspace_bed_close(&bed);
+}
+
+TEST(aspace_gifts, a_circle_does_not_stand_for_itself_after_an_unmap)
+{
+    REQUIRE(aspace_bed_open(&bed));
+    const vaddr_t va = map_it(&bed.c, want(npages(4), AR, ASPACE_GLOBAL));
+    EXPECT_OK(aspace_share(&bed.c, va, npages(4), &bed.a, AR, vaddr(0)));
+    EXPECT_OK(aspace_share(&bed.a, va, npages(4), &bed.b, AR, vaddr(there)));
+    EXPECT_OK(aspace_share(&bed.b, vaddr_add_pages(vaddr(there), 1), npages(2), &bed.a, AR, vaddr(elsewhere)));
+    EXPECT_OK(aspace_unmap(&bed.a, va, npages(4)));
+    EXPECT_EQ(bed.b.ranges, 1); /* all of it is c's gift now */
+    EXPECT_EQ(giver_of(&bed.b, vaddr(there)), bed.c.tables.id);
+    EXPECT_EQ(giver_of(&bed.a, vaddr(elsewhere)), bed.b.tables.id);
+    EXPECT_OK(aspace_withdraw(&bed.c, va, npages(4), &bed.b));
+    EXPECT(bed.b.ranges == 0 && bed.a.ranges == 0);
+    aspace_bed_close(&bed);
+}
+
+/* C stands behind B by itself: what B gives A is no gift of A's that came back. */
+TEST(aspace_gifts, who_has_a_page_from_one_who_has_it_from_others_stays_its_giver)
+{
+    REQUIRE(aspace_bed_open(&bed));
+    const vaddr_t va = map_it(&bed.c, want(npages(4), AR, ASPACE_GLOBAL)), second = vaddr_add_pages(va, 1);
+    EXPECT_OK(aspace_share(&bed.c, va, npages(4), &bed.a, AR, vaddr(0)));
+    EXPECT_OK(aspace_share(&bed.a, va, npages(4), &bed.b, AR, vaddr(there)));
+    EXPECT_OK(aspace_share(&bed.c, second, npages(2), &bed.b, AR, vaddr(0)));
+    EXPECT_OK(aspace_share(&bed.b, vaddr(there), npages(4), &bed.a, AR, vaddr(elsewhere)));
+    EXPECT_OK(aspace_unmap(&bed.a, va, npages(4)));
+    EXPECT_EQ(giver_of(&bed.b, vaddr(there)), bed.c.tables.id);
+    EXPECT_EQ(giver_of(&bed.b, vaddr_add_pages(vaddr(there), 1)), bed.a.tables.id);
+    EXPECT_EQ(giver_of(&bed.b, vaddr_add_pages(vaddr(there), 2)), bed.a.tables.id);
+    EXPECT_EQ(giver_of(&bed.b, vaddr_add_pages(vaddr(there), 3)), bed.c.tables.id);
+    aspace_bed_close(&bed);
+}
+
+TEST(aspace_gifts, what_a_transfer_brings_back_to_its_giver_does_not_become_its_own)
+{
+    REQUIRE(aspace_bed_open(&bed));
+    const vaddr_t va = map_it(&bed.c, want(npages(2), AR, ASPACE_GLOBAL));
+    EXPECT_OK(aspace_share(&bed.c, va, npages(2), &bed.b, AR, vaddr(0)));
+    EXPECT_OK(aspace_share(&bed.c, va, npages(2), &bed.b, AR, vaddr(there)));
+    EXPECT_OK(aspace_share(&bed.b, va, npages(2), &bed.a, AR, vaddr(0)));
+    EXPECT_OK(aspace_unmap(&bed.b, va, npages(2))); /* has it there still, and stays a's giver */
+    EXPECT_OK(aspace_transfer(&bed.a, va, npages(2), &bed.b, AR));
+    EXPECT_EQ(giver_of(&bed.b, va), bed.b.tables.id);
+    EXPECT_OK(aspace_withdraw(&bed.c, va, npages(2), &bed.b));
+    EXPECT_EQ(bed.b.ranges, 0);
+    aspace_bed_close(&bed);
+}
+
+TEST(aspace_gifts, a_space_that_ends_leaves_its_gifts_to_who_gave_it_the_last)
+{
+    REQUIRE(aspace_bed_open(&bed));
+    static struct aspace d;
+    REQUIRE(EXPECT_OK(aspace_create(&bed.system, &d, (struct aspace_limits){0})));
+    const vaddr_t va = map_it(&d, want(npages(2), AR, ASPACE_GLOBAL));
+    EXPECT_OK(aspace_share(&d, va, npages(2), &bed.c, AR, vaddr(0)));
+    EXPECT_OK(aspace_share(&d, va, npages(2), &bed.a, AR, vaddr(elsewhere)));
+    EXPECT_OK(aspace_share(&bed.c, va, npages(2), &bed.a, AR, vaddr(0)));
+    EXPECT_OK(aspace_share(&bed.a, va, npages(2), &bed.b, AR, vaddr(there)));
+    EXPECT_OK(aspace_destroy(&bed.a));
+    EXPECT_EQ(giver_of(&bed.b, vaddr(there)), bed.c.tables.id);
+    EXPECT_OK(aspace_destroy(&d));
+    aspace_bed_close(&bed);
+}
+
+TEST(aspace_gifts, a_space_that_ends_leaves_no_circle_behind)
+{
+    REQUIRE(aspace_bed_open(&bed));
+    static struct aspace d;
+    REQUIRE(EXPECT_OK(aspace_create(&bed.system, &d, (struct aspace_limits){0})));
+    const vaddr_t va = map_it(&d, want(npages(2), AR, ASPACE_GLOBAL));
+    EXPECT_OK(aspace_share(&d, va, npages(2), &bed.a, AR, vaddr(0)));
+    EXPECT_OK(aspace_share(&bed.a, va, npages(2), &bed.b, AR, vaddr(there)));
+    EXPECT_OK(aspace_share(&bed.b, vaddr(there), npages(2), &bed.a, AR, vaddr(elsewhere)));
+    EXPECT_OK(aspace_destroy(&bed.a));
+    EXPECT_EQ(giver_of(&bed.b, vaddr(there)), d.tables.id);
+    EXPECT_OK(aspace_destroy(&d));
+    EXPECT_EQ(giver_of(&bed.b, vaddr(there)), 0);
     aspace_bed_close(&bed);
 }
 

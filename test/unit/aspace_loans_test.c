@@ -32,7 +32,7 @@ static void close_bed(void)
 static unsigned loans(const struct aspace *space)
 {
     unsigned n = 0;
-    for (const struct avl_node *b = avl_first(&space->borrowed); b != NULL; b = avl_next(b)) {
+    for (const struct avl_node *b = avl_first(&space->tables.borrowed); b != NULL; b = avl_next(b)) {
         n++;
     }
     return n;

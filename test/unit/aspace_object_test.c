@@ -1,5 +1,5 @@
 /* Objects: how long they live, what their pages are, other sizes, pagers, devices. */
-#include "unit/aspace_bed.h"
+#include "unit/aspace_touch.h"
 
 static struct aspace_bed bed;
 
@@ -272,5 +272,28 @@ TEST(object, of_another_cache_type_for_the_same_frames_is_not_mapped)
     EXPECT_EQ(aspace_bed_digest(&bed), before);
     EXPECT_OK(object_release(x));
     EXPECT_OK(object_release(y));
+    aspace_bed_close(&bed);
+}
+
+static struct object *shrinks;
+static enum status shrink_it(void) { return object_resize(shrinks, npages(2)); }
+
+/* Written pages of a private mapping lie in a table that a clone shares: it is copied before the first page goes. */
+TEST(object, shrinks_whole_or_not_at_all_where_a_clone_has_copies)
+{
+    REQUIRE(aspace_bed_open(&bed));
+    static struct aspace child;
+    shrinks = held(npages(4));
+    const vaddr_t va = map_it(&bed.a, want_object(shrinks, 0, npages(4), ARW, ASPACE_PRIVATE));
+    for (uint64_t i = 0; i < 4; i++) {
+        put_word(&bed, &bed.a, vaddr_add_pages(va, i), i + 1);
+    }
+    EXPECT_OK(aspace_clone(&bed.a, &child, NULL, NULL));
+    EXPECT(with_every_number_of_frames(&bed, shrink_it) > 0);
+    EXPECT_EQ(object_info(shrinks).pages.v, 2);
+    EXPECT_EQ(get_word(&bed, &child, vaddr_add_pages(va, 1)), 2);
+    EXPECT_EQ(touch(&child, vaddr_add_pages(va, 2), VMM_READ), STATUS_ABSENT);
+    EXPECT_OK(aspace_destroy(&child));
+    EXPECT_OK(object_release(shrinks));
     aspace_bed_close(&bed);
 }

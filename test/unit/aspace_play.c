@@ -4,7 +4,7 @@
 #include "model/shrink.h"
 #include "unit/vmm_bed.h"
 
-enum { RAM_MIB = 64, SWEEP_EVERY = 128, COMPARE_EVERY = 16, FRAMES_PLENTY = 2048 };
+enum { RAM_MIB = 64, SWEEP_EVERY = 128, COMPARE_EVERY = 16, FRAMES_PLENTY = 2048, RECORDS_MAX = 16384 };
 
 struct aplay aplay;
 
@@ -131,9 +131,40 @@ static struct aplay_op with_spaces(struct aplay_op op)
     return op;
 }
 
+/* Free records of pools, taken while a call runs: it has to ask for memory for each that it needs. */
+static struct {
+    struct pool *pool;
+    void *record;
+} taken_records[RECORDS_MAX];
+
+static unsigned take_records(void)
+{
+    struct pool *const pools[] = {&aplay.system.mappings, &aplay.system.objects, &aplay.system.families};
+    unsigned n = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(pools); i++) {
+        while (pools[i]->free > 0 && n < RECORDS_MAX) {
+            taken_records[n].pool = pools[i];
+            taken_records[n++].record = pool_take(pools[i]);
+        }
+    }
+    return n;
+}
+
+static void put_records(unsigned n)
+{
+    while (n > 0) {
+        n--;
+        if (pool_put(taken_records[n].pool, taken_records[n].record) != STATUS_OK) {
+            aplay_fail("a record that was taken is none");
+        }
+    }
+}
+
 static void run_op(const struct aplay_op *op)
 {
     struct pmm *pmm = &model_machine->pmm;
+    /* A space that ends needs no memory, but without records it passes gifts on whole, which the map does not know. */
+    const unsigned records = op->frames == 0 && op->kind != APLAY_DESTROY ? take_records() : 0;
     if (op->frames < 4) { /* nothing in stock either */
         aplay.counts->dropped += (unsigned)aspaces_reclaim(&aplay.system, npages(UINT64_MAX)).v;
     }
@@ -149,6 +180,7 @@ static void run_op(const struct aplay_op *op)
     if (taken.v > 0 && pmm_unpromise(pmm, taken) != STATUS_OK) {
         aplay_fail("frames that were promised are not");
     }
+    put_records(records);
     aplay.is_scarce = false;
 }
 

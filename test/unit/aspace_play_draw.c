@@ -39,7 +39,7 @@ struct aplay_op aplay_draw(struct rng *rng)
     struct aplay_op op = {.kind = draw_kind(rng), .frames = APLAY_PLENTY};
     op.space = (uint8_t)rng_below(rng, APLAY_SPACES);
     op.other = (uint8_t)rng_below(rng, APLAY_SPACES);
-    if (rng_below(rng, SHORT_ON_FRAMES) == 0) {
+    if (rng_below(rng, op.kind == APLAY_OBJECT_RESIZE ? 2 : SHORT_ON_FRAMES) == 0) {
         op.frames = (uint8_t)rng_below(rng, SCARCE_MAX);
     }
     op.which = (uint32_t)rng_next(rng);

@@ -28,19 +28,33 @@ unsigned aplay_count_in(const struct aplay_space *s, uint64_t number, uint64_t p
     return aplay_lower(s, number + pages) - aplay_lower(s, number);
 }
 
-int aplay_guarded(struct aplay_space *s, uint64_t number)
+/* Is any of [number, number + pages) a guard above the page `low`, or a guard or the room below the page `high`? */
+static bool is_beside(const struct aplay_page *low, const struct aplay_page *high, uint64_t number, uint64_t pages)
+{
+    return (low != NULL && low->guard_above && low->number + 1 == number) ||
+           (high != NULL && high->guard_below && high->number - 1 - high->room < number + pages);
+}
+
+bool aplay_is_guard(const struct aplay_space *s, uint64_t number)
 {
     const unsigned i = aplay_lower(s, number);
-    if (i < s->count && s->page[i].number == number + 1 && s->page[i].guard_below) {
-        return (int)i;
-    }
-    return i > 0 && s->page[i - 1].number + 1 == number && s->page[i - 1].guard_above ? (int)i - 1 : -1;
+    const struct aplay_page *low = i > 0 ? &s->page[i - 1] : NULL, *high = i < s->count ? &s->page[i] : NULL;
+    return is_beside(low, NULL, number, 1) ||
+           (high != NULL && high->guard_below && high->number - 1 - high->room == number);
+}
+
+struct aplay_page *aplay_stack_at(struct aplay_space *s, uint64_t number)
+{
+    const unsigned i = aplay_lower(s, number);
+    struct aplay_page *p = i < s->count ? &s->page[i] : NULL;
+    return p != NULL && number < p->number && number >= p->number - p->room ? p : NULL;
 }
 
 bool aplay_is_free(struct aplay_space *s, uint64_t number, uint64_t pages)
 {
-    return aplay_count_in(s, number, pages) == 0 && aplay_guarded(s, number) < 0 &&
-           aplay_guarded(s, number + pages - 1) < 0;
+    const unsigned i = aplay_lower(s, number);
+    return aplay_count_in(s, number, pages) == 0 &&
+           !is_beside(i > 0 ? &s->page[i - 1] : NULL, i < s->count ? &s->page[i] : NULL, number, pages);
 }
 
 struct aplay_page *aplay_insert(struct aplay_space *s, uint64_t number, uint64_t pages)
@@ -131,6 +145,7 @@ static bool learn_page(struct aplay_space *s, struct aplay_page *p)
     p->sealed = q.sealed;
     p->giver = m->giver;
     p->guard_below = va.v == q.base.v && (q.flags & ASPACE_GUARD_BELOW) != 0;
+    p->room = p->guard_below ? q.room_pages : 0;
     p->guard_above = va.v == vaddr_add_pages(q.base, q.pages.v - 1).v && (q.flags & ASPACE_GUARD_ABOVE) != 0;
     if (q.object != NULL) {
         struct aplay_object *o = aplay_object_of(q.object);
@@ -156,50 +171,4 @@ bool aplay_learn(struct aplay_space *s, uint64_t number, uint64_t pages)
         }
     }
     return p != NULL;
-}
-
-/* ---- Gifts ---- */
-
-/*
- * Pages [from, to) of the array go: their heirs. While the space has a page by another mapping (not by one that goes
- * back to itself), its gifts stay its own.
- */
-static void mark_gone(struct aplay_space *s, unsigned from, unsigned to, uint32_t heir)
-{
-    const uint32_t id = s->space.tables.id;
-    for (unsigned i = from; i < to; i++) {
-        struct aplay_object *o = aplay_object(&s->page[i]);
-        const uint32_t page = s->page[i].page, giver = s->page[i].giver;
-        if (o != NULL && !aplay_is_private(&s->page[i]) && giver != id) {
-            o->stamp[page] = aplay.stamps;
-            o->heir[page] = heir != 0 ? heir : giver;
-            o->own_giver[page] = giver;
-        }
-    }
-    for (unsigned i = 0; i < s->count; i++) {
-        struct aplay_object *o = i >= from && i < to ? NULL : aplay_object(&s->page[i]);
-        if (o != NULL && !aplay_is_private(&s->page[i]) && s->page[i].giver != id) {
-            o->stamp[s->page[i].page] = 0;
-        }
-    }
-}
-
-void aplay_pass(struct aplay_space *s, uint64_t number, uint64_t pages, uint32_t heir)
-{
-    const uint32_t id = s->space.tables.id;
-    const unsigned from = aplay_lower(s, number), to = aplay_lower(s, number + pages);
-    aplay.stamps++;
-    mark_gone(s, from, to, heir);
-    for (unsigned k = 0; k < APLAY_SPACES; k++) {
-        struct aplay_space *other = &aplay.space[k];
-        for (unsigned i = 0; i < other->count; i++) {
-            struct aplay_page *p = &other->page[i];
-            const struct aplay_object *o = p->giver == id ? aplay_object(p) : NULL;
-            const bool goes = other == s && i >= from && i < to;
-            if (o != NULL && o->stamp[p->page] == aplay.stamps && !goes) {
-                const bool is_own = o->heir[p->page] == other->space.tables.id;
-                p->giver = is_own ? o->own_giver[p->page] : o->heir[p->page];
-            }
-        }
-    }
 }

@@ -17,6 +17,7 @@ struct aplay_page {
     uint32_t flags;  /* ASPACE_* of its mapping, without guards */
     uint32_t page;   /* of the object */
     uint32_t giver;  /* id of a space; 0: nobody */
+    uint32_t room;   /* pages below it into which a stack that begins here may grow */
     uint8_t object;  /* index in aplay.object + 1; 0: private anonymous */
     uint8_t rights, allowed;
     bool sealed, copied;
@@ -47,9 +48,6 @@ struct aplay_object {
     uint16_t users[APLAY_OBJECT_PAGES];
     bool lost[APLAY_OBJECT_PAGES]; /* its global address was given up, or at least may have been */
     uint64_t value[APLAY_OBJECT_PAGES];
-    uint64_t stamp[APLAY_OBJECT_PAGES]; /* of a removal: the page goes from a space */
-    uint32_t heir[APLAY_OBJECT_PAGES];  /* who counts as giver of what the space gave of it from now on */
-    uint32_t own_giver[APLAY_OBJECT_PAGES]; /* ... to the heir itself: who gave it to the space */
 };
 
 struct aplay {
@@ -60,7 +58,6 @@ struct aplay {
     struct aplay_space space[APLAY_SPACES];
     struct aplay_object object[APLAY_OBJECTS];
     uint64_t values;  /* written so far */
-    uint64_t stamps;
     bool is_scarce, says;
     unsigned reports;
     struct aplay_counts *counts;
@@ -91,10 +88,12 @@ static inline bool aplay_covers(const struct aplay_space *s, uint64_t number, ui
 {
     return aplay_count_in(s, number, pages) == pages;
 }
-/* No page, no guard. */
+/* No page, no guard, no room of a stack. */
 bool aplay_is_free(struct aplay_space *s, uint64_t number, uint64_t pages);
-/* Is the page a guard of the page above or below? => that one's index, or -1. */
-int aplay_guarded(struct aplay_space *s, uint64_t number);
+/* Is the page the guard of a page above or below? */
+bool aplay_is_guard(const struct aplay_space *s, uint64_t number);
+/* The first page of the stack into whose room it falls, or null. */
+struct aplay_page *aplay_stack_at(struct aplay_space *s, uint64_t number);
 /* Pages that are not there yet. => the first; null: no room, the history has failed. */
 struct aplay_page *aplay_insert(struct aplay_space *s, uint64_t number, uint64_t pages);
 /* They go; objects that nobody has any more end. Gifts: aplay_pass before. */
@@ -106,12 +105,20 @@ void aplay_mapping(const struct aplay_space *s, unsigned i, unsigned *low, unsig
 unsigned aplay_mappings(const struct aplay_space *s);
 /* New pages, as aspace_query says them, each with its object. The same object and tag throughout: see callers. */
 bool aplay_learn(struct aplay_space *s, uint64_t number, uint64_t pages);
-/* Before pages go (not by withdrawal): what the space gave of them is from now on given by `heir`; 0: by its givers. */
-void aplay_pass(struct aplay_space *s, uint64_t number, uint64_t pages, uint32_t heir);
 
 static inline uint64_t number_of(vaddr_t va) { return vaddr_page_number(va); }
 static inline vaddr_t address_of(uint64_t number) { return vaddr_add_pages(vaddr(0), number); }
 static inline unsigned index_of(const struct aplay_space *s) { return (unsigned)(s - aplay.space); }
+
+/* ---- Gifts (aspace_play_gifts.c) ---- */
+
+/*
+ * Before pages go (not by withdrawal): what the space gave of those that it has from nobody else is from now on given
+ * by `heir`; 0: by its givers.
+ */
+void aplay_pass(struct aplay_space *s, uint64_t number, uint64_t pages, uint32_t heir);
+/* Everybody has what he has of his own, or by a chain of gifts from somebody who does. */
+void aplay_check_gifts(void);
 
 /* ---- Objects (aspace_play_objects.c) ---- */
 

@@ -270,7 +270,7 @@ void aplay_object_resize(const struct aplay_op *op)
         may |= APLAY_BIT(STATUS_SHARED);
     }
     aplay_say("object_resize %p from %lu to %lu pages", (void *)o->object, o->pages, pages);
-    may |= pages > o->pages ? aplay_shortage() : 0; /* to shrink needs no memory */
+    may |= pages < o->pages ? aplay_shortage() : 0; /* tables of clones, with copies in private mappings */
     if (aplay_answer(APLAY_OBJECT_RESIZE, object_resize(o->object, npages(pages)), must, may)) {
         cut(o, pages);
         o->pages = pages;
@@ -294,7 +294,8 @@ void aplay_object_populate(const struct aplay_op *op)
               o->answer != STATUS_OK ? ", pager fails" : "");
     const bool ok = aplay_answer(APLAY_OBJECT_POPULATE, object_populate(o->object, first, npages(pages)), must, may);
     o->answer = STATUS_OK;
-    for (uint64_t i = first; i < first + pages && ok && o->kind != OBJECT_PHYSICAL; i++) {
+    const bool stays = o->kind == OBJECT_ANONYMOUS || (o->kind == OBJECT_PAGED && !aplay.is_scarce);
+    for (uint64_t i = first; i < first + pages && ok && stays; i++) {
         pfn_t frame;
         if (object_frame(o->object, i, &frame) != STATUS_OK) {
             aplay_fail("page %lu of object %p was populated, and is not there", i, (void *)o->object);

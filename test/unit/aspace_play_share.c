@@ -59,8 +59,16 @@ static void adopted(struct aplay_space *s)
         if (m == NULL || m->object == NULL || (m->flags & ASPACE_PRIVATE) != 0) {
             continue;
         }
-        const uint64_t value = aplay_is_behind_end(p) ? 0 : *aplay_value(p);
         struct aplay_object *old = aplay_object(p), *o = aplay_object_of(m->object);
+        if (old != NULL && (p->allowed & VMM_WRITE) == 0) { /* keeps its object */
+            if (old != o || mapping_page(m, address_of(p->number)) != p->page || p->copied) {
+                aplay_fail("space %u, %#lx: what nobody may write was copied", index_of(s), address_of(p->number).v);
+                return;
+            }
+            p->flags = m->flags & ~(uint32_t)APLAY_ALLOWED_WITH_FLAGS;
+            continue;
+        }
+        const uint64_t value = aplay_is_behind_end(p) ? 0 : *aplay_value(p);
         o = o != NULL ? o : aplay_object_add(m->object);
         const uint64_t page = mapping_page(m, address_of(p->number));
         if (o == NULL || page >= o->pages || m->rights != p->rights || m->allowed != p->allowed || m->giver != 0) {
@@ -97,9 +105,8 @@ static void received(struct aplay_space *from, const struct aplay_range *r, stru
     for (uint64_t i = 0; i < r->pages.v; i++) {
         const struct aplay_page *a = aplay_find(from, number_of(r->va) + i), *b = aplay_find(to, number_of(va) + i);
         const uint32_t giver = is_transfer ? a->giver : from->space.tables.id;
-        const bool own = is_transfer && giver == to->space.tables.id;
         if (a->object == 0 || aplay_is_private(a) || b->object != a->object || b->page != a->page ||
-            b->rights != rights || b->allowed != rights || b->sealed || (b->giver != giver && !own) ||
+            b->rights != rights || b->allowed != rights || b->sealed || b->giver != giver ||
             b->tag != a->tag || aplay_is_private(b)) {
             aplay_fail("page %lu at %#lx: object %u page %u rights %#x of %#x giver %u is not what was given: "
                        "object %u page %u rights %#x giver %u",
@@ -148,7 +155,7 @@ void aplay_share(const struct aplay_op *op)
         if (!aplay.result.failed) {
             received(from, &r, to, va, rights, false);
         }
-        aplay.counts->loans += from->space.lent.root != NULL;
+        aplay.counts->loans += from->space.tables.lent.root != NULL;
     }
 }
 
@@ -244,7 +251,7 @@ static void cloned(const struct keeping *k, struct aplay_space *child)
         const bool global = address_of(p.number).v >= APLAY_PRIVATE_END;
         if (c->object != p.object || c->page != p.page || c->rights != p.rights || c->flags != p.flags ||
             (global ? (c->allowed & ~p.allowed) != 0 : c->allowed != p.allowed) || c->sealed != p.sealed ||
-            c->giver != p.giver || c->tag != p.tag) {
+            c->giver != p.giver || c->tag != p.tag || c->guard_below != p.guard_below || c->room != p.room) {
             aplay_fail("%#lx: the clone has object %u page %u rights %#x of %#x flags %#x giver %u, not object %u page "
                        "%u rights %#x of %#x flags %#x giver %u",
                        address_of(p.number).v, c->object, c->page, c->rights, c->allowed, c->flags, c->giver, p.object,

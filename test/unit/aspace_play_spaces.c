@@ -45,7 +45,10 @@ void aplay_destroy(const struct aplay_op *op)
 void aplay_limits(const struct aplay_op *op)
 {
     struct aplay_space *s = &aplay.space[op->space];
-    const struct aspace_limits limits = pick_limits(op->how);
+    struct aspace_limits limits = pick_limits(op->how);
+    if (op->how % 8 == 2) { /* as much as it has, and little more */
+        limits.pages.v = s->count + 1 + op->how / 8 % 4;
+    }
     unsigned must = aplay_dead(s);
     if (s->lives && (limits.pages.v < s->count || (limits.ranges != 0 && limits.ranges < aplay_mappings(s)))) {
         must |= APLAY_BIT(STATUS_LIMIT);
@@ -64,6 +67,12 @@ static unsigned limits_say(const struct aplay_space *s, uint64_t pages, unsigned
     return s->lives && s->count + pages > s->limits.pages.v ? APLAY_BIT(STATUS_LIMIT) : 0;
 }
 
+/* Guard and room. */
+static uint64_t lead_of(const struct aspace_request *r)
+{
+    return ((r->flags & (ASPACE_GUARD_BELOW | ASPACE_STACK)) != 0) + r->room.v;
+}
+
 /* What the request alone is to be refused for. */
 static unsigned request_wrong(const struct aspace_request *r)
 {
@@ -75,8 +84,11 @@ static unsigned request_wrong(const struct aspace_request *r)
     unsigned wrong = excluded || both_unasked || too_few || r->pages.v == 0 || r->pages.v > ASPACE_PAGES_MAX
                          ? APLAY_BIT(STATUS_INVALID)
                          : 0;
+    const bool may_have_room = (r->flags & ASPACE_STACK) != 0 && (r->flags & ASPACE_GLOBAL) == 0 && r->object == NULL;
+    wrong |= r->room.v > (may_have_room ? UINT32_MAX : 0) ? APLAY_BIT(STATUS_INVALID) : 0;
     if ((r->flags & ASPACE_AT) != 0) {
-        const bool no_guard = (r->flags & (ASPACE_GUARD_BELOW | ASPACE_STACK)) != 0 && r->va.v == LAYOUT_USER_FIRST;
+        const bool no_guard = r->va.v >= LAYOUT_USER_FIRST &&
+                              number_of(r->va) - number_of(vaddr(LAYOUT_USER_FIRST)) < lead_of(r);
         wrong |= aplay_range_wrong(r->va, r->pages) | (no_guard ? APLAY_BIT(STATUS_RANGE) : 0);
         wrong |= (r->flags & ASPACE_BEST_FIT) != 0 ? APLAY_BIT(STATUS_INVALID) : 0;
         wrong |= r->va.v >= APLAY_PRIVATE_END ? APLAY_BIT(STATUS_INVALID) | APLAY_BIT(STATUS_RANGE) : 0;
@@ -87,8 +99,7 @@ static unsigned request_wrong(const struct aspace_request *r)
 /* With its guards. */
 static bool place_is_free(struct aplay_space *s, const struct aspace_request *r)
 {
-    const bool below = (r->flags & (ASPACE_GUARD_BELOW | ASPACE_STACK)) != 0;
-    const bool above = (r->flags & ASPACE_GUARD_ABOVE) != 0;
+    const uint64_t below = lead_of(r), above = (r->flags & ASPACE_GUARD_ABOVE) != 0;
     return aplay_is_free(s, number_of(r->va) - below, r->pages.v + below + above);
 }
 
@@ -155,7 +166,11 @@ static void expect_request(struct aplay_space *s, const struct aspace_request *r
     const unsigned allowed = r->allowed != 0 ? r->allowed : r->rights;
     for (uint64_t i = 0; i < r->pages.v; i++) {
         const struct aplay_page *p = aplay_find(s, number_of(va) + i);
-        if (p == NULL || p->rights != r->rights || p->allowed != allowed || p->tag != r->tag || p->sealed ||
+        if (p == NULL || p->room != (i == 0 ? r->room.v : 0)) {
+            aplay_fail("page %lu at %#lx has other room than %lu pages", i, va.v, r->room.v);
+            return;
+        }
+        if (p->rights != r->rights || p->allowed != allowed || p->tag != r->tag || p->sealed ||
             p->giver != 0 || (p->flags & kept) != (r->flags & kept) || (p->flags & ~r->flags) != 0) {
             aplay_fail("page %lu at %#lx: rights %#x of %#x, flags %#x, giver %u, not as asked for", i, va.v, p->rights,
                        p->allowed, p->flags, p->giver);
@@ -206,9 +221,9 @@ static void ask(const struct aplay_op *op, struct aspace_request *r)
     must |= is_at && !place_is_free(s, r) ? APLAY_BIT(STATUS_EXISTS) : 0;
     vaddr_t va = vaddr(0);
     const enum status status = aspace_map(&s->space, r, &va);
-    aplay_say("aspace_map(%u, %#lx, %lu pages, rights %#x of %#x, flags %#x, object %p from %lu) = %s, %#lx", op->space,
-              r->va.v, r->pages.v, r->rights, r->allowed, r->flags, (void *)r->object, r->first, status_name(status),
-              va.v);
+    aplay_say("aspace_map(%u, %#lx, %lu pages above %lu, rights %#x of %#x, flags %#x, object %p from %lu) = %s, %#lx",
+              op->space, r->va.v, r->pages.v, r->room.v, r->rights, r->allowed, r->flags, (void *)r->object, r->first,
+              status_name(status), va.v);
     if (aplay_answer((enum aplay_kind)op->kind, status, must, may)) {
         mapped(s, r, va);
     }
@@ -231,6 +246,7 @@ void aplay_map(const struct aplay_op *op)
     r.flags |= (how / 512 % 5 == 0 && o == NULL ? ASPACE_GUARD_ABOVE : 0) |
                (how / 5120 % 5 == 0 && o == NULL ? ASPACE_GUARD_BELOW : 0);
     r.flags |= how / 32768 % 8 == 0 && o == NULL && !global ? ASPACE_STACK : 0;
+    r.room.v = ((r.flags & ASPACE_STACK) != 0 ? op->which % 4 != 0 : op->which % 256 == 0) ? op->which / 4 % 48 : 0;
     r.align_log2 = how / (1U << 18) % 6 == 0 || r.pages.v % PAGES_PER_2M == 0 ? 21 : 0;
     if ((r.flags & ASPACE_GLOBAL) == 0 || how / (1U << 21) % 32 == 0) {
         r.flags |= how / (1U << 21) % 2 == 0 ? ASPACE_AT : 0;

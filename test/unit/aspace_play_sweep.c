@@ -29,7 +29,6 @@ static bool compare_mapping(void *ctx, const struct aspace_query *q)
 {
     struct comparison *c = ctx;
     struct aplay_space *s = c->space;
-    const struct mapping *m = mapping_at(&s->space, q->base);
     unsigned low = c->at, high = c->at;
     if (c->at < s->count) {
         aplay_mapping(s, c->at, &low, &high);
@@ -40,13 +39,13 @@ static bool compare_mapping(void *ctx, const struct aspace_query *q)
     const struct aplay_object *o = aplay_object(p);
     if (low == high || p->number != number_of(q->base) || high - low != q->pages.v || p->rights != q->rights ||
         p->allowed != q->allowed || p->flags + guards != q->flags || p->sealed != q->sealed || p->tag != q->tag ||
-        (o == NULL ? NULL : o->object) != q->object || (o != NULL && p->page != q->page) || m == NULL ||
-        m->giver != p->giver) {
-        aplay_fail("space %u has %#lx, %lu pages, rights %#x of %#x, flags %#x, giver %u, object %p page %lu; not "
-                   "%#lx, %u pages, rights %#x of %#x, flags %#x, giver %u, object %p page %u",
-                   index_of(s), q->base.v, q->pages.v, q->rights, q->allowed, q->flags, m == NULL ? 0 : m->giver,
+        (o == NULL ? NULL : o->object) != q->object || (o != NULL && p->page != q->page) ||
+        q->giver != p->giver || q->room_pages != p->room) {
+        aplay_fail("space %u has %#lx, %lu pages, rights %#x of %#x, flags %#x, giver %u, room %u, object %p page "
+                   "%lu; not %#lx, %u pages, rights %#x of %#x, flags %#x, giver %u, room %u, object %p page %u",
+                   index_of(s), q->base.v, q->pages.v, q->rights, q->allowed, q->flags, q->giver, q->room_pages,
                    (void *)q->object, q->page, address_of(p->number).v, high - low, p->rights, p->allowed,
-                   p->flags + guards, p->giver, o == NULL ? NULL : (void *)o->object, p->page);
+                   p->flags + guards, p->giver, p->room, o == NULL ? NULL : (void *)o->object, p->page);
         return false;
     }
     c->at = high;
@@ -186,6 +185,9 @@ void aplay_sweep(void)
         if (aplay.object[i].object != NULL) {
             compare_object(&aplay.object[i]);
         }
+    }
+    if (!aplay.result.failed) {
+        aplay_check_gifts();
     }
     if (!aplay.result.failed) {
         validate();

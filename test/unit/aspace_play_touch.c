@@ -80,7 +80,7 @@ static unsigned fault_wrong(const struct aplay_page *p, unsigned access, unsigne
 static void check_out(struct aplay_space *s, uint64_t number, enum status status, const struct aspace_fault *out)
 {
     const struct aplay_page *p = aplay_find(s, number);
-    const bool in_guard = p == NULL && aplay_guarded(s, number) >= 0;
+    const bool in_guard = p == NULL && aplay_is_guard(s, number);
     if (status == STATUS_OK || status == STATUS_RANGE || status == STATUS_MISUSE) {
         return;
     }
@@ -91,20 +91,57 @@ static void check_out(struct aplay_space *s, uint64_t number, enum status status
     }
 }
 
+/* The pages from this one on, up to the first one of the stack, are the stack's too. */
+static void grow(struct aplay_space *s, struct aplay_page *stack, uint64_t number)
+{
+    const struct aplay_page old = *stack;
+    const uint64_t gained = stack->number - number;
+    stack->guard_below = false;
+    stack->room = 0;
+    struct aplay_page *p = aplay_insert(s, number, gained);
+    for (uint64_t i = 0; i < gained && p != NULL; i++) {
+        p[i].tag = old.tag;
+        p[i].flags = old.flags;
+        p[i].rights = old.rights;
+        p[i].allowed = old.allowed;
+        p[i].sealed = old.sealed;
+        p[i].guard_below = i == 0;
+        p[i].room = i == 0 ? (uint32_t)(old.room - gained) : 0;
+    }
+}
+
+/* A stack that is to grow: what it is refused for. */
+static unsigned growth_wrong(const struct aplay_space *s, const struct aplay_page *stack, uint64_t number,
+                             unsigned access, unsigned *may)
+{
+    const bool is_full = s->count + (stack->number - number) > s->limits.pages.v;
+    *may |= s->limits.ranges != 0 && aplay_mappings(s) + 1 > s->limits.ranges ? APLAY_BIT(STATUS_LIMIT) : 0;
+    return ((access & ~(unsigned)stack->rights) != 0 ? APLAY_BIT(STATUS_DENIED) : 0) |
+           (is_full ? APLAY_BIT(STATUS_LIMIT) : 0);
+}
+
 static void touch_page(struct aplay_space *s, uint64_t number, unsigned access, bool stores)
 {
-    struct aplay_page *const p = s->lives ? aplay_find(s, number) : NULL;
+    struct aplay_page *p = s->lives ? aplay_find(s, number) : NULL;
+    struct aplay_page *stack = s->lives ? aplay_stack_at(s, number) : NULL;
     const vaddr_t va = vaddr_add(address_of(number), aplay.values * sizeof(uint64_t) % PAGE_BYTES);
     unsigned may = aplay_shortage(), must = aplay_dead(s);
     const bool is_user = va.v >= LAYOUT_USER_FIRST && va.v < LAYOUT_USER_END;
     must |= is_user ? 0 : APLAY_BIT(STATUS_RANGE);
-    must |= p != NULL ? fault_wrong(p, access, &may) : must != 0 ? 0 : APLAY_BIT(STATUS_ABSENT);
+    must |= p != NULL       ? fault_wrong(p, access, &may)
+            : stack != NULL ? growth_wrong(s, stack, number, access, &may)
+            : must != 0     ? 0
+                            : APLAY_BIT(STATUS_ABSENT);
     struct aspace_fault out = {0};
     const enum status status = aspace_fault(&s->space, va, access, &out);
     aplay_say("aspace_fault(%u, %#lx, %#x) = %s", index_of(s), va.v, access, status_name(status));
     if (!aplay_answer(APLAY_TOUCH, status, must, may)) {
         check_out(s, number, status, &out);
         return;
+    }
+    if (stack != NULL) {
+        grow(s, stack, number);
+        p = aplay_find(s, number);
     }
     if ((access & VMM_WRITE) != 0 && p != NULL && (p->flags & ASPACE_PRIVATE) != 0 && !p->copied) {
         p->value = *aplay_value(p);
@@ -126,9 +163,17 @@ static uint64_t pick_page(const struct aplay_space *s, const struct aplay_op *op
         return aplay_pick_place(op->which);
     }
     unsigned low = op->which % s->count, high;
-    if (op->first % 64 < 10) { /* the end of a mapping, or just outside: guards */
+    if (op->first % 64 < 14) { /* the next stack, to grow */
+        unsigned i = low;
+        for (unsigned n = 0; n < s->count && s->page[i].room == 0; n++) {
+            i = (i + 1) % s->count;
+        }
+        return s->page[i].number - (s->page[i].room != 0 ? 1 + op->first / 64 % s->page[i].room : 0);
+    }
+    if (op->first % 64 < 20) { /* the end of a mapping, or just outside: guards */
         aplay_mapping(s, low, &low, &high);
-        return op->first % 2 == 0 ? s->page[low].number - (op->first / 64 % 2) : s->page[high - 1].number + 1;
+        const uint64_t below = op->first / 64 % (2 + (uint64_t)s->page[low].room);
+        return op->first % 2 == 0 ? s->page[low].number - below : s->page[high - 1].number + 1;
     }
     return s->page[low].number;
 }

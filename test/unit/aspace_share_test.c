@@ -350,6 +350,27 @@ TEST(aspace_share, private_memory_becomes_an_object_or_stays_as_it_was)
     aspace_bed_close(&bed);
 }
 
+TEST(aspace_share, of_a_private_mapping_that_nobody_may_write_by_nothing_is_copied)
+{
+    REQUIRE(aspace_bed_open(&bed));
+    struct test_pager p;
+    struct pager pager = test_pager(&p, bed.vmm, 100);
+    struct object *o = NULL;
+    REQUIRE(EXPECT_OK(object_create_paged(&bed.system, npages(8), &pager, &o)));
+    const vaddr_t va = map_it(&bed.a, want_object(o, 0, npages(8), ARX, ASPACE_PRIVATE)), at = vaddr_add_pages(va, 2);
+    EXPECT_EQ(get_word(&bed, &bed.a, at), 102);
+    EXPECT_OK(aspace_share(&bed.a, at, npages(4), &bed.b, AR, at));
+    EXPECT(p.filled == 1 && object_info(o).resident.v == 1 && bed.system.objects.used == 1);
+    EXPECT(frame_shown(&bed.b, at) != UINT64_MAX); /* as what is resident always is */
+    EXPECT_EQ(get_word(&bed, &bed.b, vaddr_add_pages(at, 3)), 105);
+    EXPECT(get_word(&bed, &bed.a, va) == 100 && get_word(&bed, &bed.a, at) == 102);
+    EXPECT(bed.a.ranges == 3 && p.filled == 3);
+    EXPECT_OK(aspace_share(&bed.a, va, npages(8), &bed.c, AR, va));
+    EXPECT_EQ(bed.a.ranges, 1);
+    EXPECT_OK(object_release(o));
+    aspace_bed_close(&bed);
+}
+
 TEST(aspace_share, a_frame_with_all_the_users_that_can_be_counted_has_no_more)
 {
     REQUIRE(aspace_bed_open(&bed));

@@ -8,7 +8,7 @@ static struct aspace_bed bed;
 TEST(aspace_size, records_are_small)
 {
     test_note("a mapping %lu bytes, an object %lu, a family %lu, a loan %lu; a space %lu, the system %lu",
-              sizeof(struct mapping), sizeof(struct object), sizeof(struct aspace_family), sizeof(struct aspace_loan),
+              sizeof(struct mapping), sizeof(struct object), sizeof(struct aspace_family), sizeof(struct vmm_loan),
               sizeof(struct aspace), sizeof(struct aspaces));
     EXPECT(sizeof(struct mapping) <= 160 && sizeof(struct object) <= 224);
 }

@@ -1,4 +1,5 @@
 /* Withdrawal: what was given is taken back, also from those to whom it was given on. */
+#include "aspace/mapping.h"
 #include "unit/aspace_touch.h"
 
 static struct aspace_bed bed;
@@ -43,6 +44,31 @@ static void give_at(struct aspace *from, vaddr_t va, struct aspace *to, vaddr_t 
 static void take(struct aspace *from, vaddr_t va, struct aspace *to)
 {
     EXPECT_OK(aspace_withdraw(from, va, npages(1), to));
+}
+
+TEST(aspace_withdraw, reserves_for_those_too_who_lost_a_page_before)
+{
+    static void *records[64];
+    unsigned taken = 0;
+    const vaddr_t va = open_bed(3), middle = vaddr_add_pages(va, 1);
+    REQUIRE(va.v != 0);
+    give(&bed.a, va, &bed.b);
+    give(&bed.b, va, &bed.c);
+    take(&bed.a, va, &bed.b); /* c has given nothing so far */
+    EXPECT_EQ(bed.c.marks, 0);
+    EXPECT_OK(aspace_share(&bed.a, va, npages(3), &bed.b, AR, vaddr(0)));
+    EXPECT_OK(aspace_share(&bed.b, va, npages(3), &bed.c, AR, vaddr(0)));
+    EXPECT_OK(aspace_share(&bed.c, va, npages(3), &d, AR, vaddr(0)));
+    while (bed.system.mappings.free > 2 && taken < ARRAY_LEN(records)) {
+        records[taken++] = pool_take(&bed.system.mappings);
+    }
+    (void)stock_trim(&bed.system.stock, 0);
+    take(&bed.a, middle, &bed.b); /* three cuts */
+    EXPECT(!has(&bed.b, middle) && !has(&bed.c, middle) && !has(&d, middle));
+    while (taken > 0) {
+        EXPECT_OK(pool_put(&bed.system.mappings, records[--taken]));
+    }
+    close_bed();
 }
 
 TEST(aspace_withdraw, what_was_given_is_gone_when_the_call_returns)

@@ -20,7 +20,7 @@ static void update(struct avl_node *n)
     struct item *i = item_of(n);
     i->least = i->value;
     for (unsigned side = 0; side < 2; side++) {
-        struct item *child = item_of(n->child[side]);
+        struct item *child = item_of(avl_child(n, side));
         if (child != NULL && child->least < i->least) {
             i->least = child->least;
         }
@@ -44,7 +44,7 @@ static unsigned height(const struct avl_node *n)
     if (n == NULL) {
         return 0;
     }
-    unsigned left = height(n->child[AVL_LEFT]), right = height(n->child[AVL_RIGHT]);
+    unsigned left = height(avl_child(n, AVL_LEFT)), right = height(avl_child(n, AVL_RIGHT));
     return 1 + (left > right ? left : right);
 }
 
@@ -55,7 +55,7 @@ static uint64_t least(const struct avl_node *n)
         return UINT64_MAX;
     }
     const struct item *i = CONTAINER_OF(n, struct item, node);
-    uint64_t left = least(n->child[AVL_LEFT]), right = least(n->child[AVL_RIGHT]), low = i->value;
+    uint64_t left = least(avl_child(n, AVL_LEFT)), right = least(avl_child(n, AVL_RIGHT)), low = i->value;
     low = left < low ? left : low;
     low = right < low ? right : low;
     EXPECT_EQ(i->least, low);

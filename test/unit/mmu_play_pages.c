@@ -99,6 +99,16 @@ bool play_is_closed(const struct place *at)
            (pte_is_present(w.entry[2]) && entry_is_closed(w.entry[2]));
 }
 
+void play_settle(const struct place *at, unsigned page)
+{
+    struct mapping *m = play_mapping_at(at, page);
+    const struct vmm_walk w = play_walk_of(at, page);
+    if (m->cow && !play_is_closed(at) && (w.entry[w.level].v & PTE_COW) == 0) {
+        m->object = play_new_object(play_shared.number[m->object]);
+        m->cow = false;
+    }
+}
+
 void play_expect(enum status s, enum status expected, const char *what)
 {
     if (s != expected && s != STATUS_NOMEM) {

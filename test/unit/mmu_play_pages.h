@@ -62,6 +62,11 @@ struct mapping *play_mapping_at(const struct place *at, unsigned page);
 struct vmm_walk play_walk_of(const struct place *at, unsigned page);
 /* Is the way to this place one that is not edited through? */
 bool play_is_closed(const struct place *at);
+/*
+ * A page whose leaf is not marked is alone with its frame, writable or not (it was, or will be): an object of its own.
+ * Who comes to show it sees what is written there (cow.c).
+ */
+void play_settle(const struct place *at, unsigned page);
 void play_expect(enum status s, enum status expected, const char *what);
 /* The CPU that runs reads the page and, where it may, writes to it. */
 void play_touch_page(const struct place *at, unsigned page);

@@ -193,18 +193,6 @@ static unsigned clone(const struct place *from, const struct place *to, bool who
     return s == STATUS_OK;
 }
 
-/* What is writable is alone with its frame: an object of its own. Copies of it see what is written there (cow.c). */
-static void settle(const struct place *at)
-{
-    for (unsigned page = 0; page < PAGES; page++) {
-        struct mapping *m = play_mapping_at(at, page);
-        if (m->cow && (play_walk_of(at, page).rights & VMM_WRITE) != 0) {
-            m->object = play_new_object(play_shared.number[m->object]);
-            m->cow = false;
-        }
-    }
-}
-
 static unsigned unshare(const struct place *at)
 {
     const struct vmm_loan *l = play_loan_of(at);
@@ -212,10 +200,10 @@ static unsigned unshare(const struct place *at)
     struct mapping copy[PARTS][PAGES];
     for (unsigned i = 0; i < PARTS; i++) {
         const struct place part = {at->space, at->region, i}, lenders = play_resolve(&part);
-        if (l != NULL) {
-            settle(&lenders);
-        }
         for (unsigned page = 0; page < PAGES; page++) {
+            if (l != NULL) {
+                play_settle(&lenders, page);
+            }
             copy[i][page] = *play_mapping_at(&part, page);
             copy[i][page].cow = copy[i][page].mapped;
             copy[i][page].rights &= (uint8_t)was.rights;
@@ -254,7 +242,7 @@ static unsigned clear(const struct play_op *op, const struct place *at)
 
 bool play_share_lends(unsigned s)
 {
-    return play_shared.space[s].loans != NULL;
+    return play_shared.space[s].lent.root != NULL;
 }
 
 void play_share_ended(unsigned s)

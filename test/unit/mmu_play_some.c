@@ -163,10 +163,7 @@ static unsigned map_copy(const struct play_op *op)
         if (!m->mapped || m->device) {
             return 0;
         }
-        if (m->cow && (play_walk_of(&owner, source_page).rights & VMM_WRITE) != 0) { /* it is alone with its frame */
-            m->object = play_new_object(play_shared.number[m->object]);
-            m->cow = false;
-        }
+        play_settle(&owner, source_page);
         source = *m;
         frame = paddr_to_pfn(w.address);
     }

@@ -185,3 +185,18 @@ TEST(model_play, a_table_that_is_lent_after_its_marks_were_cleared_has_no_stale_
     struct play_result r = play_run(lent, ARRAY_LEN(lent), NULL);
     EXPECT(!r.failed);
 }
+
+/* A cloned page is its space's alone again; another shows it for copy on write; then it becomes writable. */
+TEST_HOST(model_play, who_is_alone_with_a_page_writes_in_place_though_others_came_to_show_it)
+{
+    static const struct play_op shown[] = {
+        {PLAY_SHARE_LARGE, 0, 2, 0x1, 134, 1}, {PLAY_SHARE_CLONE, 0, 2, 0x1, 54, 1},
+        {PLAY_SHARE_UNSHARE, 1, 2, 0x1, 134, 1}, {PLAY_SHARE_UNMAP, 1, 2, 0x1, 147, 1},
+        {PLAY_SHARE_UNSHARE, 0, 2, 0x1, 16, 1}, {PLAY_SOME_COPY, 1, 3, 0x7, 146, 1},
+        {PLAY_SWITCH, 0, 1, 0x5, 153, 1}, {PLAY_SHARE_PROTECT, 0, 2, 0x3, 201, 1},
+        {PLAY_SHARE_USE, 0, 0, 0x1, 143, 1}, {PLAY_SHARE_USE, 1, 3, 0x3, 174, 1},
+    };
+    const struct play_machine machine = {.variant = &model_amd};
+    struct play_result r = play_run(shown, ARRAY_LEN(shown), &machine);
+    EXPECT(!r.failed);
+}

@@ -181,9 +181,10 @@ TEST(pool, what_is_no_record_in_use_is_refused)
     stock_bed_fill(&bed, 3);
     uint8_t *a = pool_take(&pool), *b = pool_take(&pool), *foreign = pool_take(&other), *loose = stock_take(&bed.stock);
     EXPECT_OK(pool_put(&pool, b));
-    uint8_t *head = a - page_offset_bytes(ptr_to_vaddr(a).v);
-    uint8_t *const wrong[] = {NULL, foreign, loose + 64, b, a + 1, a + 8, a + 47, head, head + 8, head + PAGE_BYTES - 1,
-                              head + PAGE_BYTES - 16, head + 64 + 48 * pool.each};
+    uint8_t *head = a - page_offset_bytes(ptr_to_vaddr(a).v), *end = head + PAGE_BYTES;
+    uint8_t *behind = a + 48 * (size_t)pool.each; /* the last record: the page may end there */
+    uint8_t *const wrong[] = {NULL, foreign, loose + 64, b,       a + 1,    a + 8, a + 47,
+                              head, head + 8,    end - 1,   end - 16, behind < end ? behind : end - 1};
     for (unsigned i = 0; i < ARRAY_LEN(wrong); i++) {
         test_expect_reports(i + 1);
         EXPECT_EQ(pool_put(&pool, wrong[i]), STATUS_MISUSE);

@@ -156,13 +156,29 @@ TEST(user_space, nothing_is_writable_and_executable_but_by_name)
 TEST(user_space, a_stack_grows_page_by_page_down_to_its_guard)
 {
     REQUIRE(begin(user_fills_its_stack, user_fills_its_stack_end));
-    const uint64_t faults = machine.page_faults;
+    const uint64_t faults = machine.page_faults, pages = one.space.pages.v;
+    const size_t ranges = one.space.ranges;
+    EXPECT_EQ(run(&one, 0, 2), INTERRUPT_FROM_USER);
+    EXPECT_EQ(one.space.pages.v, pages + 1); /* it began with one page */
     EXPECT_EQ(run(&one, 0, PROGRAM_STACK_PAGES), INTERRUPT_FROM_USER);
     EXPECT_EQ(machine.page_faults - faults, 1 + PROGRAM_STACK_PAGES);
+    EXPECT(one.space.pages.v == pages + PROGRAM_STACK_PAGES - 1 && one.space.ranges == ranges);
     EXPECT_EQ(run(&one, 0, PROGRAM_STACK_PAGES + 1), EXCEPTION_PAGE_FAULT);
     EXPECT_EQ(one.context.fault.v, PROGRAM_STACK - (PROGRAM_STACK_PAGES + 1) * PAGE_BYTES);
     EXPECT(one.fault.in_guard && !one.fault.inside);
     EXPECT(strcmp(one.fault.tag, "stack") == 0);
+    end_all();
+}
+
+TEST(user_space, a_stack_does_not_grow_beyond_what_its_space_may_have)
+{
+    REQUIRE(begin(user_fills_its_stack, user_fills_its_stack_end));
+    EXPECT_EQ(aspace_set_limits(&one.space, (struct aspace_limits){.pages = npages(one.space.pages.v + 1)}), STATUS_OK);
+    EXPECT_EQ(run(&one, 0, 3), EXCEPTION_PAGE_FAULT);
+    EXPECT_EQ(one.context.fault.v, PROGRAM_STACK - 3 * PAGE_BYTES);
+    EXPECT(strcmp(one.fault.why, "the stack may not grow: the space has all that it may have") == 0);
+    EXPECT_EQ(aspace_set_limits(&one.space, (struct aspace_limits){0}), STATUS_OK);
+    EXPECT_EQ(go_on(&one), INTERRUPT_FROM_USER); /* the same instruction again */
     end_all();
 }
 

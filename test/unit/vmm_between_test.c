@@ -226,7 +226,7 @@ TEST_HOST(vmm_between, a_struct_that_is_lent_with_meanwhile_is_refused)
     EXPECT_OK(vmm_withdraw(bed.vmm, &loan));
     test_expect_reports(1);
     EXPECT_EQ(call_without_frames(lend_it, lend_more), STATUS_MISUSE);
-    EXPECT(more.borrower == &bed.b && bed.a.loans == &more && more.next == NULL);
+    EXPECT(more.borrower == &bed.b && bed.a.lent.root == &more.by_from && avl_next(&more.by_from) == NULL);
     close_between();
 }
 

@@ -70,10 +70,10 @@ TEST_HOST(vmm_check, sees_loans_and_entries_that_differ)
         expect_seen(vmm, "VMM-I10", borrowed, 0);
         expect_seen(vmm, "VMM-I10", entry_of(&bed.b, VA_PRIVATE, level),
                     word_at(borrowed)); /* borrowed at a second place */
-        struct vmm_loan *list = bed.a.loans;
-        bed.a.loans = NULL;
+        struct avl_tree all = bed.a.lent;
+        bed.a.lent.root = NULL;
         expect_named(vmm, "VMM-I10");
-        bed.a.loans = list;
+        bed.a.lent = all;
         loan.to.v += level_span_bytes(level);
         expect_named(vmm, "VMM-I10");
         loan.to.v -= level_span_bytes(level);

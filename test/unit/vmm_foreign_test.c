@@ -7,6 +7,17 @@ enum { RW = VMM_READ | VMM_WRITE };
 
 static const pfn_t device = {0xC000000}; /* 768 GiB: above the RAM of these tests */
 
+/* The window moves to a space by a question about another PT than that of va, whose leaf is asked for then. */
+static void expect_leaf_after_another(struct vmm_bed *bed, struct space *space, vaddr_t va, pfn_t frame)
+{
+    pte_t leaf;
+    EXPECT_OK(vmm_leaf(bed->vmm, space, vaddr_add_pages(va, PAGES_PER_2M), &leaf));
+    for (unsigned times = 0; times < 2; times++) {
+        EXPECT_OK(vmm_leaf(bed->vmm, space, va, &leaf));
+        EXPECT_EQ(pte_pfn(leaf).v, frame.v);
+    }
+}
+
 /*
  * The same window pages show the tables of a and b in turn; entries of one must never be taken for those of the other.
  */
@@ -22,6 +33,10 @@ TEST(vmm_foreign, two_spaces_in_turn_are_never_confused)
     for (uint64_t i = 0; i < 20; i++) {
         EXPECT_EQ(vmm_bed_frame_of(&bed, &bed.a, vaddr_add_pages(vaddr(VA_GLOBAL), i)), device.v + i);
         EXPECT_EQ(vmm_bed_frame_of(&bed, &bed.b, vaddr_add_pages(vaddr(VA_GLOBAL), i)), device.v + 1000 + i);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        expect_leaf_after_another(&bed, &bed.a, vaddr(VA_GLOBAL), device);
+        expect_leaf_after_another(&bed, &bed.b, vaddr(VA_GLOBAL), pfn_add(device, 1000));
     }
     EXPECT(vmm_bed_check(bed.vmm));
     vmm_bed_close(&bed);

@@ -293,7 +293,7 @@ TEST(vmm_lend, tables_are_promised_or_nothing_changes)
             EXPECT_EQ(s, k < 4 - level ? STATUS_NOMEM : STATUS_OK);
             vmm_bed_unlimit(&bed, taken);
             EXPECT_EQ(pmm_stats(vmm->pmm).promised.v, 0);
-            EXPECT(k == 4 - level || (bed.b.tables.v == 1 && bed.a.loans == NULL));
+            EXPECT(k == 4 - level || (bed.b.tables.v == 1 && bed.a.lent.root == NULL));
             EXPECT(vmm_bed_check(vmm));
         }
         npages_t taken = vmm_bed_limit(&bed, 0);
@@ -342,7 +342,7 @@ TEST(vmm_lend, a_borrower_that_ends_gives_back_what_it_borrowed)
     REQUIRE(open_lent(&bed, 2, RW));
     EXPECT_OK(vmm_lend(bed.vmm, &bed.a, FROM, &bed.b, vaddr(VA_GLOBAL + GIB), 3, R, &second));
     EXPECT_OK(space_destroy(bed.vmm, &bed.b));
-    EXPECT(loan.lender == NULL && second.lender == NULL && bed.a.loans == NULL);
+    EXPECT(loan.lender == NULL && second.lender == NULL && bed.a.lent.root == NULL);
     EXPECT_OK(vmm_unmap(bed.vmm, &bed.a, FROM, npages(3)));
     EXPECT_EQ(bed.a.tables.v, 1);
     EXPECT_OK(space_create(bed.vmm, &bed.b));

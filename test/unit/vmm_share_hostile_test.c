@@ -32,7 +32,7 @@ TEST_HOST(vmm_share_hostile, a_borrower_whose_entry_is_broken_ends_and_the_loan_
             EXPECT_EQ(space_destroy(bed.vmm, &c), STATUS_CORRUPT);
             EXPECT(test_reports() >= 2);
             test_expect_reports(test_reports());
-            EXPECT(c.vmm == NULL && loan.lender == NULL && bed.a.loans == NULL);
+            EXPECT(c.vmm == NULL && loan.lender == NULL && bed.a.lent.root == NULL);
             for (unsigned i = 0; i < count; i++) {
                 EXPECT_OK(pmm_release(bed.vmm->pmm, lost[i], NULL)); /* lost, not freed */
             }
