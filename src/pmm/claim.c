@@ -140,6 +140,12 @@ enum status open_last(struct pmm *pmm, uint64_t block, uint64_t frames, unsigned
 
 /* ---- Give back ---- */
 
+/* In a block handed out whole, and behind a mark, codes are those of former times. */
+static bool has_code(const struct pmm_block *b, uint64_t frame)
+{
+    return b->mode == PMM_BLOCK_CLOSED || (b->mode == PMM_BLOCK_OPEN && index_in_block(frame) < b->carved);
+}
+
 /* First frame of [first, end) that is not reserved, or `end`. Counts the frames in never-used blocks. */
 static uint64_t give_look(struct pmm *pmm, uint64_t first, uint64_t end, uint64_t *in_unopened)
 {
@@ -157,8 +163,9 @@ static uint64_t give_look(struct pmm *pmm, uint64_t first, uint64_t end, uint64_
             *in_unopened += stop - at;
             continue;
         }
+        const struct pmm_block *b = block_find(pmm, at);
         for (uint64_t f = at; f < stop; f++) {
-            if (code_get(pmm, f) != CODE_RESERVED) {
+            if (!has_code(b, f) || code_get(pmm, f) != CODE_RESERVED) {
                 return f;
             }
         }

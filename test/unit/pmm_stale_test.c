@@ -237,3 +237,22 @@ TEST(pmm_stale, nothing_is_free_below_1_mib_where_its_region_was_taken_away)
         bed_sound(bed);
     }
 }
+
+TEST(pmm_stale, what_codes_said_in_former_times_is_not_given_back)
+{
+    struct pmm_bed *bed = bed_new(NULL, BASE, BASE + 8, 0);
+    REQUIRE(bed != NULL);
+    bed_run(bed, FIRST, 8 * BLOCK);
+    REQUIRE(starts(bed));
+    pfn_t run;
+    REQUIRE(whole_run(bed, &run) == STATUS_OK);
+    bed->pmm.states[run.v + 9] = CODE_RESERVED; /* of a block handed out whole nobody reads them */
+    EXPECT_REFUSED(bed, pmm_give_back(&bed->pmm, pfn(run.v + 9), npages(1)), STATUS_MISUSE);
+    const uint64_t frame = take_one(bed, PMM_KERNEL), last = frame - frame % BLOCK + BLOCK - 1;
+    bed->pmm.states[last] = CODE_RESERVED; /* behind the mark */
+    EXPECT_REFUSED(bed, pmm_give_back(&bed->pmm, pfn(last), npages(1)), STATUS_MISUSE);
+    test_expect_reports(test_reports());
+    free_one(bed, frame);
+    REQUIRE(pmm_free_run(&bed->pmm, run, npages(BLOCK)) == STATUS_OK);
+    bed_sound(bed);
+}
