@@ -182,16 +182,13 @@ static struct mapping mapping_of(const struct wanted *w, vaddr_t va)
 /* With one range more, if it is not one with its neighbours. */
 static enum status check_limits(const struct aspace *space, const struct mapping *m)
 {
-    const struct aspace_limits *l = &space->limits;
     struct mapping *above = mapping_from(space, m->base);
     const struct mapping *below = above != NULL ? mapping_previous(above)
                                                 : mapping_by_address(avl_last(&space->mappings));
     size_t ranges = space->ranges + 1;
     ranges -= below != NULL && mapping_joins(below, m);
     ranges -= above != NULL && mapping_joins(m, above);
-    const bool is_over = (l->pages.v != 0 && m->pages.v > l->pages.v - space->pages.v) ||
-                         (l->ranges != 0 && ranges > l->ranges && ranges > space->ranges);
-    return is_over ? STATUS_LIMIT : STATUS_OK;
+    return limits_allow(space, m->pages, ranges) ? STATUS_OK : STATUS_LIMIT;
 }
 
 /* At its address, with the pages that are wanted at once. => nothing changed but for OK */

@@ -205,6 +205,13 @@ void mapping_cut(struct mapping *m, vaddr_t va, npages_t pages)
     }
 }
 
+bool limits_allow(const struct aspace *space, npages_t more, size_t ranges)
+{
+    const struct aspace_limits *l = &space->limits;
+    return (l->pages.v == 0 || (more.v <= l->pages.v && space->pages.v <= l->pages.v - more.v)) &&
+           (l->ranges == 0 || ranges <= l->ranges || ranges <= space->ranges);
+}
+
 bool mapping_joins(const struct mapping *low, const struct mapping *high)
 {
     const unsigned beside = ASPACE_GUARD_BELOW | ASPACE_GUARD_ABOVE;

@@ -155,6 +155,11 @@ void mapping_remove(struct mapping *m);
 struct mapping *mapping_split(struct mapping *m, vaddr_t at);
 /* Without [va, va + pages), which lies in it. A record only if pages stay on both sides. `m` may be gone. */
 void mapping_cut(struct mapping *m, vaddr_t va, npages_t pages);
+/*
+ * May the space have so many pages more, and `ranges` in all? More ranges than its limit are not asked about where it
+ * has as many already, since others cut them (ASPACE-I5).
+ */
+bool limits_allow(const struct aspace *space, npages_t more, size_t ranges);
 /* One with those neighbours that it could be one with. => the one that has its pages now. */
 struct mapping *mapping_merge(struct mapping *m);
 /* Could they be one? `high` begins where `low` ends, and all else goes on. */

@@ -91,7 +91,7 @@ static void change_range(struct aspace *space, vaddr_t va, vaddr_t end, const st
 static enum status prepare(struct aspace *space, vaddr_t va, vaddr_t end, const struct change *c)
 {
     const size_t ranges = ranges_after(space, va, end, c);
-    if (space->limits.ranges != 0 && ranges > space->limits.ranges && ranges > space->ranges) {
+    if (!limits_allow(space, npages(0), ranges)) {
         return STATUS_LIMIT;
     }
     const struct aspace_needs needs = {.mappings = splits(space, va, end, c)};

@@ -123,13 +123,6 @@ static size_t ranges_after(const struct share *k, const struct piece *p, struct 
     return ranges;
 }
 
-static bool is_within(const struct aspace *space, uint64_t pages, size_t ranges)
-{
-    const struct aspace_limits *l = &space->limits;
-    return (l->pages.v == 0 || (pages <= l->pages.v && space->pages.v <= l->pages.v - pages)) &&
-           (l->ranges == 0 || ranges <= l->ranges || ranges <= space->ranges);
-}
-
 /* *records: of mappings. => OK; ABSENT; DENIED; LIMIT */
 static enum status look_at_pieces(const struct share *k, size_t *records)
 {
@@ -147,7 +140,7 @@ static enum status look_at_pieces(const struct share *k, size_t *records)
         *records += 1 + cuts + (k->takes ? gifts_pass_missing(p.m, mapping_page(p.m, p.va), p.pages, k->va) : 0);
         own += mapping_is_private(p.m) ? cuts : k->takes ? cuts - 1 : 0; /* may wrap, and comes back */
     }
-    const bool fits = is_within(k->to, k->pages.v, ranges) && is_within(k->from, 0, own);
+    const bool fits = limits_allow(k->to, k->pages, ranges) && limits_allow(k->from, npages(0), own);
     return seen < k->pages.v ? STATUS_ABSENT
            : is_denied       ? STATUS_DENIED
            : fits            ? STATUS_OK

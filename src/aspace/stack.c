@@ -32,11 +32,9 @@ struct mapping stack_gain(const struct mapping *stack, vaddr_t page)
 enum status stack_prepare(const struct mapping *stack, const struct mapping *gain)
 {
     const struct aspace *space = stack->space;
-    const struct aspace_limits *l = &space->limits;
     const struct aspace_needs needs = {.mappings = 1};
     const size_t ranges = space->ranges + !mapping_joins(gain, stack);
-    if ((l->pages.v != 0 && gain->pages.v > l->pages.v - space->pages.v) ||
-        (l->ranges != 0 && ranges > l->ranges && ranges > space->ranges)) {
+    if (!limits_allow(space, gain->pages, ranges)) {
         return STATUS_LIMIT;
     }
     return aspaces_reserve(space->system, &needs);

@@ -38,17 +38,23 @@ enum status tables_protect(struct aspace *space, vaddr_t va, npages_t pages, uns
     return s;
 }
 
+/* As vmm_map_frames, after the tables have become the space's own where they were not. */
+static enum status map_frames(struct aspace *space, vaddr_t va, pfn_t frame, npages_t pages, unsigned rights,
+                              bool owned)
+{
+    enum status s = vmm_map_frames(vmm_of(space), &space->tables, va, frame, pages, rights, owned);
+    if (s == STATUS_SHARED) {
+        s = tables_own(space, va, pages);
+        s = s == STATUS_OK ? vmm_map_frames(vmm_of(space), &space->tables, va, frame, pages, rights, owned) : s;
+    }
+    return s;
+}
+
 enum status tables_map_physical(struct aspace *space, const struct object *object, uint64_t first, vaddr_t va,
                                 npages_t pages, unsigned rights)
 {
     const unsigned flags = rights | object->cache | (pages.v >= PAGES_PER_2M ? (unsigned)VMM_LARGE : 0);
-    const pfn_t frame = pfn_add(object->first, first);
-    enum status s = vmm_map_frames(vmm_of(space), &space->tables, va, frame, pages, flags, false);
-    if (s == STATUS_SHARED) {
-        s = tables_own(space, va, pages);
-        s = s == STATUS_OK ? vmm_map_frames(vmm_of(space), &space->tables, va, frame, pages, flags, false) : s;
-    }
-    return s;
+    return map_frames(space, va, pfn_add(object->first, first), pages, flags, false);
 }
 
 /* ---- All pages at once ---- */
@@ -88,21 +94,12 @@ static enum status populate_anonymous(const struct mapping *m)
 
 static enum status populate_page(const struct mapping *m, uint64_t i)
 {
-    struct aspace *space = m->space;
-    const vaddr_t va = vaddr_add_pages(m->base, i);
     const unsigned copies = (m->flags & ASPACE_PRIVATE) != 0 ? (unsigned)VMM_COPY : 0;
     pfn_t frame;
-    enum status s = object_page_get(m->object, m->first + i, &frame);
-    if (s != STATUS_OK) {
-        return s;
-    }
-    const unsigned rights = leaf_rights(m->rights) | copies;
-    s = vmm_map_frames(vmm_of(space), &space->tables, va, frame, npages(1), rights, true);
-    if (s == STATUS_SHARED) {
-        s = tables_own(space, va, npages(1));
-        s = s == STATUS_OK ? vmm_map_frames(vmm_of(space), &space->tables, va, frame, npages(1), rights, true) : s;
-    }
-    return s;
+    const enum status s = object_page_get(m->object, m->first + i, &frame);
+    return s != STATUS_OK ? s
+                          : map_frames(m->space, vaddr_add_pages(m->base, i), frame, npages(1),
+                                       leaf_rights(m->rights) | copies, true);
 }
 
 enum status tables_populate(struct mapping *m)

@@ -27,8 +27,7 @@ static enum status look(const struct aspace *space, vaddr_t va, vaddr_t end, str
         at = to;
         m = mapping_next(m);
     }
-    const bool is_within = space->limits.ranges == 0 || ranges <= space->limits.ranges || ranges <= space->ranges;
-    return is_within ? STATUS_OK : STATUS_LIMIT;
+    return limits_allow(space, npages(0), ranges) ? STATUS_OK : STATUS_LIMIT;
 }
 
 /* The range with the guards and the room that go with it. */
