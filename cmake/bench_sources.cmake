@@ -49,9 +49,25 @@ set(CAIRN_ARENA_BENCH_SOURCES
     test/bench/arena_touched.c
     test/bench/arena_trace.c)
 
-# The benchmark of heaps, and those that ours is compared with.
+# Other ways to make a heap out of pages, to be compared with ours: compiled as ours is.
+set(CAIRN_HEAP_WAY_SOURCES
+    test/rivals/heap/buddy.c
+    test/rivals/heap/carving.c
+    test/rivals/heap/first_fit.c
+    test/rivals/heap/one_size.c
+    test/rivals/heap/single_pages.c
+    test/rivals/heap/tlsf_idea.c)
+
+# The benchmark of heaps, and what brings those together that ours is compared with.
 set(CAIRN_HEAP_BENCH_SOURCES
     test/bench/heap_bench.c
+    test/bench/heap_frames.c
+    test/bench/heap_holes.c
+    test/bench/heap_misuse.c
+    test/bench/heap_report.c
+    test/bench/heap_time.c
     test/bench/heap_trace.c
     test/rivals/heap/cairn.c
-    test/rivals/heap/libraries.c)
+    test/rivals/heap/host_pages.c
+    test/rivals/heap/libraries.c
+    test/rivals/heap/ways.c)

@@ -41,7 +41,7 @@ target_link_libraries(cairn_vmm_judged PUBLIC cairn_pmm)
 target_link_libraries(cairn_aspace_judged PUBLIC cairn_vmm_judged)
 
 set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_TEST_MORE_SOURCES} ${CAIRN_HOST_TEST_SOURCES} ${CAIRN_HOST_SOURCES}
-    ${CAIRN_RIVAL_SOURCES} ${CAIRN_ADDRESSES_SOURCES})
+    ${CAIRN_RIVAL_SOURCES} ${CAIRN_ADDRESSES_SOURCES} ${CAIRN_HEAP_WAY_SOURCES})
 list(TRANSFORM test_sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_executable(unit_tests ${test_sources})
 target_link_libraries(unit_tests PRIVATE cairn_boot cairn_heap cairn_aspace_judged cairn_vmm_judged cairn_pmm cairn_lib)
@@ -117,8 +117,13 @@ if(CAIRN_BENCH)
     list(TRANSFORM paging_sources PREPEND ${CMAKE_SOURCE_DIR}/)
     set(heap_bench_sources ${CAIRN_HEAP_BENCH_SOURCES})
     list(TRANSFORM heap_bench_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    set(heap_way_sources ${CAIRN_HEAP_WAY_SOURCES})
+    list(TRANSFORM heap_way_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    add_library(heap_ways OBJECT ${heap_way_sources})
+    target_link_libraries(heap_ways PRIVATE cairn_options)
+    target_compile_options(heap_ways PRIVATE ${as_in_kernel})
     add_executable(bench ${bench_sources} ${paging_sources} ${arena_bench_sources} ${addresses_sources}
-        ${heap_bench_sources}
+        ${heap_bench_sources} $<TARGET_OBJECTS:heap_ways>
         $<TARGET_OBJECTS:arena_counted> $<TARGET_OBJECTS:addresses_counted> $<TARGET_OBJECTS:bench_subjects>)
     target_link_libraries(bench PRIVATE cairn_heap cairn_vmm_judged cairn_pmm cairn_lib m ${CMAKE_DL_LIBS})
     # What an edit of page tables does is counted where it leaves for the machine (test/bench/paging_count.c).

@@ -363,6 +363,7 @@ set(CAIRN_HOST_TEST_SOURCES ${CAIRN_ASPACE_HOST_TEST_SOURCES}
     test/unit/pmm_maps_test.c
     test/unit/pmm_threads_test.c
     test/unit/rivals_addresses_test.c
+    test/unit/rivals_heap_test.c
     test/unit/rivals_paging_test.c
     test/unit/vmm_between_test.c
     test/unit/vmm_cache_host_test.c

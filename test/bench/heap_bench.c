@@ -1,68 +1,47 @@
 /*
- * The heap beside those that programs use, over the same traces, in one process on one CPU.
+ * The heap beside those that programs use, and beside other ways to make one (test/rivals/heap/), over the same traces,
+ * in one process on one CPU.
  *
  *   time         cycles an operation. Every trace is played several times, subject by subject in turn, cut into
  *                pieces; a piece counts with the median of its rounds. Blocks are not written.
  *   worst        the longest operation on a small block, in cycles: of each operation the least of several rounds
  *                counts, so that what else the machine did falls out.
  *   frames_used  of the frames held when most is held, how much is what was asked for when most was, in per cent. Ours
- *                are counted; the others' are what a process of their own has touched, every block written whole.
+ *                are counted; the libraries' are what a process of their own has touched, every block written whole.
+ *   geomean      over the first family of traces, k-*, on which heaps are tuned; h-geomean over the second, on which
+ *                they are not (test/data/traces/make_traces.py).
+ *   storm        frames held at most for those that are needed, where page-aligned blocks of 1 to 4 pages come and go
+ *   freed        frames still held when all blocks of a trace are released, the most of all traces; shrunken: when the
+ *                heap was asked to give back what holds nothing
+ *   holes        cycles of a pair among 100,000 holes for those among 100
+ *   misuse       heap_misuse.c
  */
-#define _GNU_SOURCE
-#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <x86intrin.h>
 
-#include "bench/bench.h"
-#include "bench/heap_trace.h"
+#include "bench/heap_bench.h"
 #include "lib/units.h"
 
-enum { ROUNDS = 11, ROUNDS_QUICK = 3, PIECES = 64, SMALL_BYTES = 2048, NAME_BYTES = 32 };
-
-static const char *const trace_names[] = {"k-churn", "k-fork", "k-net", "k-dcache",
-                                          "k-page",  "k-tiny", "k-vec", "k-uniform"};
-enum { TRACES = sizeof trace_names / sizeof trace_names[0] };
-
-/* The first is what the others are compared with. */
-static struct heap_rival *const rivals[] = {&heap_mimalloc, &heap_cairn, &heap_glibc, &heap_jemalloc};
-enum { RIVALS = sizeof rivals / sizeof rivals[0] };
-
-struct play {
-    const struct heap_trace *trace;
-    void **blocks;
-    uint32_t *least; /* of each operation, cycles */
-    unsigned rounds;
-    double ticks[PIECES][ROUNDS];
+struct heap_rival *const heap_rivals[HEAP_RIVALS] = {
+    [HEAP_BASE] = &heap_mimalloc, [HEAP_CAIRN] = &heap_cairn, &heap_glibc, &heap_jemalloc,
+    [HEAP_TLSF] = &heap_tlsf_idea, &heap_first_fit, &heap_carving, &heap_buddy, &heap_single_pages, &heap_one_size,
 };
 
-static uint64_t now(void)
-{
-    _mm_lfence();
-    const uint64_t ticks = __rdtsc();
-    _mm_lfence();
-    return ticks;
-}
+const char *const heap_trace_names[HEAP_TRACES] = {
+    "k-churn", "k-fork",    "k-net",  "k-dcache", "k-page",   "k-tiny",  "k-vec",
+    "k-uniform", "h-web", "h-compile", "h-interp", "h-data", "h-guests", "h-files",
+};
 
-static void begin(const struct heap_rival *rival)
-{
-    if (rival->begin != NULL) {
-        rival->begin();
-    }
-}
-static void end(const struct heap_rival *rival)
-{
-    if (rival->end != NULL) {
-        rival->end();
-    }
-}
+enum {
+    FEW_HOLES = 100,
+    MANY_HOLES = 100 * 1000,
+    MANY_HOLES_QUICK = 20 * 1000,
+};
 
-static void *must(void *p)
+static struct heap_table table;
+
+void *heap_must(void *p)
 {
     if (p == NULL) {
         fprintf(stderr, "bench: no memory\n");
@@ -71,254 +50,103 @@ static void *must(void *p)
     return p;
 }
 
-/* ---- Time ---- */
-
-static void time_round(struct play *p, const struct heap_rival *rival, unsigned round)
-{
-    const struct heap_op *ops = p->trace->ops;
-    begin(rival);
-    for (uint64_t i = 0; i < PIECES; i++) {
-        const uint64_t from = i * p->trace->op_count / PIECES, stop = (i + 1) * p->trace->op_count / PIECES;
-        const uint64_t start = now();
-        for (uint64_t k = from; k < stop; k++) {
-            heap_op_play(rival, &ops[k], p->blocks);
-        }
-        p->ticks[i][round] = (double)(now() - start);
-    }
-    end(rival);
-}
-
-static double cycles_an_operation(struct play *p)
-{
-    double sum = 0;
-    for (unsigned i = 0; i < PIECES; i++) {
-        sum += bench_median(p->ticks[i], p->rounds);
-    }
-    return sum / p->trace->op_count;
-}
-
-/* ---- Worst ---- */
-
-static void worst_round(struct play *p, const struct heap_rival *rival)
-{
-    const struct heap_op *ops = p->trace->ops;
-    begin(rival);
-    for (uint32_t k = 0; k < p->trace->op_count; k++) {
-        const uint64_t start = now();
-        heap_op_play(rival, &ops[k], p->blocks);
-        const uint64_t took = now() - start;
-        p->least[k] = took < p->least[k] ? (uint32_t)took : p->least[k];
-    }
-    end(rival);
-}
-
-/* What two readings of the clock take by themselves. */
-static uint32_t clock_cost(void)
-{
-    uint64_t least = UINT64_MAX;
-    for (unsigned i = 0; i < 1000; i++) {
-        const uint64_t start = now(), took = now() - start;
-        least = took < least ? took : least;
-    }
-    return (uint32_t)least;
-}
-
-/* Of allocations and frees of small blocks. */
-static double longest(const struct play *p, uint32_t *sizes)
-{
-    const struct heap_trace *t = p->trace;
-    uint32_t most = 0;
-    for (uint32_t k = 0; k < t->op_count; k++) {
-        const struct heap_op *op = &t->ops[k];
-        const uint32_t bytes = op->kind == HEAP_OP_FREE ? sizes[op->block] : op->bytes;
-        sizes[op->block] = op->bytes;
-        if (op->kind != HEAP_OP_RESIZE && bytes <= SMALL_BYTES) {
-            most = p->least[k] > most ? p->least[k] : most;
-        }
-    }
-    const uint32_t cost = clock_cost();
-    return most > cost ? most - cost : 0;
-}
-
-static double worst(struct play *p, const struct heap_rival *rival)
-{
-    uint32_t *sizes = must(calloc(p->trace->block_count, sizeof *sizes));
-    memset(p->least, 0xFF, p->trace->op_count * sizeof *p->least);
-    for (unsigned round = 0; round < p->rounds; round++) {
-        worst_round(p, rival);
-    }
-    const double most = longest(p, sizes);
-    free(sizes);
-    return most;
-}
-
-/* ---- Frames ---- */
-
-static uint64_t resident_pages(void)
-{
-    FILE *file = fopen("/proc/self/smaps_rollup", "r");
-    char line[128];
-    unsigned long kib = 0;
-    while (file != NULL && kib == 0 && fgets(line, sizeof line, file) != NULL) {
-        (void)!sscanf(line, "Rss: %lu", &kib);
-    }
-    if (kib == 0) {
-        fprintf(stderr, "bench: /proc/self/smaps_rollup says nothing\n");
-        exit(1);
-    }
-    fclose(file);
-    return kib * KIB / PAGE_BYTES;
-}
-
-/* Most pages that are held at once; all blocks are written. */
-static uint64_t held_at_most(const struct heap_trace *t, const struct heap_rival *rival, void **blocks)
-{
-    malloc_trim(0); /* the C library's heap has been in use: all that is free there goes back to the system */
-    begin(rival);
-    const uint64_t before = rival->held_pages == NULL ? resident_pages() : 0;
-    uint64_t most = 0;
-    for (uint32_t k = 0; k < t->op_count; k++) {
-        const struct heap_op *op = &t->ops[k];
-        heap_op_play(rival, op, blocks);
-        if (rival->held_pages == NULL && op->bytes != 0) {
-            memset(blocks[op->block], 1, op->bytes);
-        }
-        const uint64_t held = rival->held_pages == NULL ? 0 : rival->held_pages();
-        most = held > most ? held : most;
-    }
-    return rival->held_pages == NULL ? resident_pages() - before : most; /* nothing goes back to the system */
-}
-
-/* In a process of its own, so that each begins with nothing. */
-static double frames_used(const struct heap_trace *t, const struct heap_rival *rival, void **blocks)
-{
-    int ends[2], status;
-    uint64_t pages = 0;
-    fflush(NULL);
-    const bool is_open = pipe(ends) == 0;
-    const pid_t child = is_open ? fork() : -1;
-    if (child == 0) {
-        memset(blocks, 0, t->block_count * sizeof *blocks); /* touched before it is counted */
-        prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-        pages = held_at_most(t, rival, blocks);
-        _exit(write(ends[1], &pages, sizeof pages) == sizeof pages ? 0 : 1);
-    }
-    if (child < 0 || waitpid(child, &status, 0) != child || status != 0 ||
-        read(ends[0], &pages, sizeof pages) != sizeof pages) {
-        fprintf(stderr, "bench: frames of %s under %s are not known\n", t->name, rival->name);
-        exit(1);
-    }
-    close(ends[0]);
-    close(ends[1]);
-    return 100.0 * (double)t->peak_bytes / (double)(pages * PAGE_BYTES);
-}
-
-/* ---- All ---- */
-
-enum figure { TIME, WORST, FRAMES_USED, FIGURES };
-static const char *const figure_names[FIGURES] = {"time", "worst", "frames_used"};
-static const char *const units[FIGURES] = {"cycles", "cycles", "%"};
-
-static double measured[FIGURES][RIVALS][TRACES];
-static char names[FIGURES][TRACES + 1][NAME_BYTES];
+/* ---- Measuring ---- */
 
 /* Before anything else: what a heap has from earlier work, its children would have too. */
-static void measure_frames(unsigned trace, const char *folder, const bool found[RIVALS])
+static void measure_frames(unsigned trace, const char *folder)
 {
-    struct heap_trace t = heap_trace_read(folder, trace_names[trace]);
-    void **blocks = must(calloc(t.block_count, sizeof *blocks));
-    for (unsigned i = 0; i < RIVALS; i++) {
-        measured[FRAMES_USED][i][trace] = found[i] ? frames_used(&t, rivals[i], blocks) : 0;
+    struct heap_trace t = heap_trace_read(folder, heap_trace_names[trace]);
+    for (unsigned i = 0; i < HEAP_RIVALS; i++) {
+        if (!table.found[i] || !heap_can(heap_rivals[i], t.largest_bytes)) {
+            continue;
+        }
+        const struct heap_frames f = heap_measure_frames(&t, heap_rivals[i]);
+        const double held_bytes = (double)pages_to_bytes(npages(f.most));
+        table.measured[HEAP_FRAMES_USED][i][trace] = 100.0 * (double)t.peak_bytes / held_bytes;
+        if (heap_rivals[i]->held_pages != NULL) {
+            table.others[HEAP_FREED][i] = fmax(table.others[HEAP_FREED][i], (double)f.freed);
+            table.others[HEAP_SHRUNKEN][i] = fmax(table.others[HEAP_SHRUNKEN][i], (double)f.shrunken);
+        }
     }
-    free(blocks);
     free(t.ops);
 }
 
-static void measure_cycles(unsigned trace, const char *folder, unsigned rounds, const bool found[RIVALS])
+static void measure_times(unsigned trace, const char *folder, unsigned rounds)
 {
-    struct heap_trace t = heap_trace_read(folder, trace_names[trace]);
-    struct play *plays = must(calloc(RIVALS, sizeof *plays));
-    void **blocks = must(calloc(t.block_count, sizeof *blocks));
-    uint32_t *least = must(calloc(t.op_count, sizeof *least));
-    for (unsigned i = 0; i < RIVALS; i++) {
-        plays[i] = (struct play){.trace = &t, .blocks = blocks, .least = least, .rounds = rounds};
+    struct heap_trace t = heap_trace_read(folder, heap_trace_names[trace]);
+    struct heap_times times[HEAP_RIVALS] = {0};
+    bool wanted[HEAP_RIVALS];
+    for (unsigned i = 0; i < HEAP_RIVALS; i++) {
+        wanted[i] = table.found[i] && heap_can(heap_rivals[i], t.largest_bytes);
     }
-    for (unsigned round = 0; round < rounds; round++) {
-        for (unsigned i = 0; i < RIVALS; i++) {
-            if (found[i]) {
-                time_round(&plays[i], rivals[i], round);
-            }
-        }
+    heap_measure_times(&t, rounds, wanted, times);
+    for (unsigned i = 0; i < HEAP_RIVALS; i++) {
+        table.measured[HEAP_TIME][i][trace] = times[i].mean;
+        table.measured[HEAP_WORST][i][trace] = times[i].worst;
     }
-    for (unsigned i = 0; i < RIVALS; i++) {
-        if (found[i]) {
-            measured[TIME][i][trace] = cycles_an_operation(&plays[i]);
-            measured[WORST][i][trace] = worst(&plays[i], rivals[i]);
-        }
-    }
-    free(least);
-    free(blocks);
-    free(plays);
     free(t.ops);
 }
 
-static double geometric_mean(const double values[TRACES])
+static void measure_storm(uint64_t seed)
 {
-    double sum = 0;
-    for (unsigned i = 0; i < TRACES; i++) {
-        sum += log(values[i]);
+    struct heap_trace t = heap_storm(seed);
+    for (unsigned i = 0; i < HEAP_RIVALS; i++) {
+        if (table.found[i] && heap_can(heap_rivals[i], t.largest_bytes)) {
+            const struct heap_frames f = heap_measure_frames(&t, heap_rivals[i]);
+            table.others[HEAP_STORM][i] = (double)pages_to_bytes(npages(f.most)) / (double)t.peak_bytes;
+        }
     }
-    return exp(sum / TRACES);
+    free(t.ops);
 }
 
-static void tell(enum figure figure, unsigned rival, unsigned trace, double value, double base)
+static void measure_holes(bool quick)
 {
-    struct bench_result r = {.bench = "heap", .subject = rivals[rival]->name, .workload = names[figure][trace],
-                             .value = value, .unit = units[figure]};
-    bench_add(r);
-    if (figure != FRAMES_USED && base > 0) {
-        r.unit = "ratio";
-        r.value = value / base;
-        bench_add(r);
+    for (unsigned i = 0; i < HEAP_RIVALS; i++) {
+        if (table.found[i]) {
+            const double few = heap_measure_holes(heap_rivals[i], FEW_HOLES);
+            const double many = heap_measure_holes(heap_rivals[i], quick ? MANY_HOLES_QUICK : MANY_HOLES);
+            table.others[HEAP_HOLES][i] = many / few;
+        }
     }
 }
 
-static void tell_all(const bool found[RIVALS])
+static void measure_misuse(void)
 {
-    for (unsigned f = 0; f < FIGURES; f++) {
-        for (unsigned t = 0; t <= TRACES; t++) {
-            snprintf(names[f][t], NAME_BYTES, "%s:%s", figure_names[f], t < TRACES ? trace_names[t] : "geomean");
-            for (unsigned i = 0; i < RIVALS; i++) {
-                const double base = !found[0] ? 0 : t < TRACES ? measured[f][0][t] : geometric_mean(measured[f][0]);
-                if (found[i]) {
-                    tell((enum figure)f, i, t, t < TRACES ? measured[f][i][t] : geometric_mean(measured[f][i]), base);
-                }
-            }
+    for (unsigned i = 0; i < HEAP_RIVALS; i++) {
+        for (unsigned kind = 0; kind < HEAP_MISUSES && table.found[i]; kind++) {
+            table.verdicts[i][kind] = heap_measure_misuse(heap_rivals[i], kind);
+        }
+    }
+}
+
+static void find_rivals(void)
+{
+    for (unsigned i = 0; i < HEAP_RIVALS; i++) {
+        table.found[i] = heap_rivals[i]->find == NULL || heap_rivals[i]->find(heap_rivals[i]);
+        if (!table.found[i]) {
+            fprintf(stderr, "bench: %s is not on this machine\n", heap_rivals[i]->name);
+        }
+        for (unsigned o = 0; o < HEAP_OTHERS; o++) {
+            table.others[o][i] = -1;
         }
     }
 }
 
 void bench_heap(const struct bench_options *options)
 {
-    bool found[RIVALS];
-    for (unsigned i = 0; i < RIVALS; i++) {
-        found[i] = rivals[i]->find == NULL || rivals[i]->find(rivals[i]);
-        if (!found[i]) {
-            fprintf(stderr, "bench: %s is not on this machine\n", rivals[i]->name);
-        }
-    }
     if (options->traces == NULL) {
         fprintf(stderr, "bench: heap plays traces: --traces FOLDER\n");
         exit(2);
     }
-    for (unsigned t = 0; t < TRACES; t++) {
-        measure_frames(t, options->traces, found);
+    find_rivals();
+    for (unsigned t = 0; t < HEAP_TRACES; t++) {
+        measure_frames(t, options->traces);
     }
-    for (unsigned t = 0; t < TRACES; t++) {
-        measure_cycles(t, options->traces, options->quick ? ROUNDS_QUICK : ROUNDS, found);
+    measure_storm(options->seed);
+    measure_misuse();
+    measure_holes(options->quick);
+    for (unsigned t = 0; t < HEAP_TRACES; t++) {
+        measure_times(t, options->traces, options->quick ? HEAP_ROUNDS_QUICK : HEAP_ROUNDS);
     }
-    tell_all(found);
-    printf("\nheap: cycles an operation, its worst, beside %s; frames used, %%\n", rivals[0]->name);
-    bench_print_comparison("heap");
-    bench_print_shares("heap");
+    heap_report(&table);
 }

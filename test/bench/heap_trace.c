@@ -29,8 +29,7 @@ static bool read_op(FILE *file, char kind, struct heap_op *op)
     }
 }
 
-/* Each block is allocated once, resized and freed while it is there, and gone in the end. */
-static const char *find_fault(struct heap_trace *t)
+const char *heap_trace_measure(struct heap_trace *t)
 {
     uint32_t *sizes = calloc(t->block_count, sizeof *sizes);
     uint64_t live = 0;
@@ -46,6 +45,9 @@ static const char *find_fault(struct heap_trace *t)
         live = live - sizes[op->block] + op->bytes;
         sizes[op->block] = op->bytes;
         t->peak_bytes = live > t->peak_bytes ? live : t->peak_bytes;
+        t->largest_bytes = op->bytes > t->largest_bytes ? op->bytes : t->largest_bytes;
+        const size_t align = (size_t)1 << op->align_log2;
+        t->largest_bytes = align > t->largest_bytes ? align : t->largest_bytes;
     }
     free(sizes);
     return fault != NULL ? fault : live != 0 ? "a block is left" : NULL;
@@ -73,7 +75,7 @@ struct heap_trace heap_trace_read(const char *folder, const char *name)
         }
     }
     fclose(file);
-    const char *fault = find_fault(&t);
+    const char *fault = heap_trace_measure(&t);
     if (fault != NULL) {
         bad_trace(path, t.op_count, fault);
     }

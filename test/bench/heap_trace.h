@@ -18,10 +18,17 @@ struct heap_trace {
     struct heap_op *ops;
     uint32_t op_count, block_count;
     uint64_t peak_bytes; /* most that is asked for at once */
+    size_t largest_bytes; /* the largest size or alignment of a block */
 };
 
 /* FOLDER/NAME.rep; what is wrong with it ends the program. `name` is kept. */
 struct heap_trace heap_trace_read(const char *folder, const char *name);
+
+/*
+ * Count what the operations ask for: peak_bytes, largest_bytes. => null, or what is wrong: each block is allocated
+ * once, resized and freed while it is there, and gone in the end.
+ */
+const char *heap_trace_measure(struct heap_trace *trace);
 
 /* One operation; `blocks` has all of the trace. A heap that is out of memory ends the program. */
 __attribute__((noreturn)) void heap_op_failed(const struct heap_rival *rival, const struct heap_op *op);

@@ -1,4 +1,5 @@
-"""Kernel-like allocation traces: make_traces.py DIR writes eight, always the same.
+"""Allocation traces: make_traces.py DIR writes two families, always the same: eight kernel-like ones, k-*, on which a
+heap may be tuned, and six h-* (held_out.py), on which it may not.
 
 Each is a file of the malloc lab's form: four header lines (of which the second is the number of blocks and the third the
 number of operations), then `a ID BYTES` allocate, `m ID ALIGN BYTES` allocate aligned, `r ID BYTES` reallocate, `f ID`
@@ -7,6 +8,8 @@ free. Every block is freed at the end.
 import sys
 from pathlib import Path
 from random import Random
+
+import held_out
 
 PAGE = 4096
 # Sizes of a kernel's small objects, and how often each is asked for.
@@ -204,10 +207,11 @@ KINDS = {
 def main():
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for seed, (name, fill) in enumerate(KINDS.items(), start=1):
-        trace = Trace(seed)
-        fill(trace)
-        (folder / f"{name}.rep").write_text(trace.text())
+    for kinds, first_seed in ((KINDS, 1), (held_out.KINDS, held_out.FIRST_SEED)):
+        for seed, (name, fill) in enumerate(kinds.items(), start=first_seed):
+            trace = Trace(seed)
+            fill(trace)
+            (folder / f"{name}.rep").write_text(trace.text())
 
 
 if __name__ == "__main__":

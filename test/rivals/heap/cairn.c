@@ -1,76 +1,17 @@
 /* Our heap, over addresses that an arena hands out as it does in the kernel; the memory behind them is the host's. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
 #include "heap/heap.h"
 #include "rivals/heap/heaps.h"
-#include "vmm/arena.h"
+#include "rivals/heap/host_pages.h"
 
-enum { SPAN_GIB = 8, NODE_PAGES_MAX = 64 };
+static struct heap heap;
 
-static struct {
-    struct heap heap;
-    struct arena arena;
-    vaddr_t base;
-    void *node_pages[NODE_PAGES_MAX]; /* the arena's: they serve the next one */
-    unsigned node_pages_used;
-} now;
-
-static void *must(void *p, const char *what)
+static void begin(size_t largest_bytes)
 {
-    if (p == NULL || p == MAP_FAILED) {
-        perror(what);
-        exit(1);
-    }
-    return p;
-}
-
-static void *node_page(void *ctx)
-{
-    (void)ctx;
-    if (now.node_pages_used == NODE_PAGES_MAX) {
-        return NULL;
-    }
-    void **page = &now.node_pages[now.node_pages_used++];
-    *page = *page != NULL ? *page : must(aligned_alloc(PAGE_BYTES, PAGE_BYTES), "a page of nodes");
-    return memset(*page, 0, PAGE_BYTES);
-}
-
-/* Without guards: what an access does there is the kernel's matter, not the benchmark's. */
-static void *pages_get(void *ctx, npages_t pages, unsigned align_log2, bool guarded)
-{
-    (void)ctx;
-    (void)guarded;
-    vaddr_t base;
-    return arena_alloc(&now.arena, pages, align_log2, "heap", &base) == STATUS_OK ? vaddr_to_ptr(base) : NULL;
-}
-
-static void pages_put(void *ctx, void *base, npages_t pages)
-{
-    (void)ctx;
-    (void)pages;
-    (void)!arena_free(&now.arena, ptr_to_vaddr(base));
-}
-
-/* Aligned to a GiB, as the largest block may have to be. Reserved once: only what is used takes memory. */
-static void reserve(void)
-{
-    const int rights = PROT_READ | PROT_WRITE, kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    void *p = mmap(NULL, (SPAN_GIB + 1) * GIB, rights, kind, -1, 0);
-    now.base = vaddr((ptr_to_vaddr(must(p, "addresses")).v + GIB - 1) & ~(GIB - 1));
-}
-
-static void begin(void)
-{
-    if (now.base.v == 0) {
-        reserve();
-    }
-    now.node_pages_used = 0;
-    const vaddr_t end = vaddr(now.base.v + SPAN_GIB * GIB);
-    if (arena_init(&now.arena, now.base, end, (struct arena_source){NULL, node_page}) != STATUS_OK ||
-        heap_init(&now.heap, (struct heap_source){NULL, pages_get, pages_put, now.base}) != STATUS_OK) {
+    (void)largest_bytes;
+    if (heap_init(&heap, host_pages_begin()) != STATUS_OK) {
         fprintf(stderr, "heap_cairn: cannot begin\n");
         exit(1);
     }
@@ -78,17 +19,32 @@ static void begin(void)
 
 static void end(void)
 {
-    heap_shrink(&now.heap);
-    if (heap_stats(&now.heap).held_bytes != 0 || now.arena.ranges != 0) {
+    heap_shrink(&heap);
+    if (heap_stats(&heap).held_bytes != 0 || !host_pages_all_back()) {
         fprintf(stderr, "heap_cairn: pages are held though nothing is in use\n");
         exit(1);
     }
 }
 
-static void *alloc(size_t bytes) { return heap_alloc(&now.heap, bytes); }
-static void *alloc_aligned(size_t align, size_t bytes) { return heap_alloc_aligned(&now.heap, bytes, align); }
-static void *resize(void *block, size_t bytes) { return heap_realloc(&now.heap, block, bytes); }
-static void release(void *block) { (void)!heap_free(&now.heap, block); }
-static uint64_t held_pages(void) { return heap_stats(&now.heap).held_bytes / PAGE_BYTES; }
+static void *alloc(size_t bytes) { return heap_alloc(&heap, bytes); }
+static void *alloc_aligned(size_t align, size_t bytes) { return heap_alloc_aligned(&heap, bytes, align); }
+static void *resize(void *block, size_t bytes) { return heap_realloc(&heap, block, bytes); }
+static void release(void *block) { (void)!heap_free(&heap, block); }
+static void *alloc_array(size_t count, size_t bytes) { return heap_alloc_array(&heap, count, bytes); }
+static size_t usable(void *block) { return heap_usable_size(&heap, block); }
+static uint64_t held_pages(void) { return heap_stats(&heap).held_bytes / PAGE_BYTES; }
+static void shrink(void) { heap_shrink(&heap); }
+static uint64_t reports(void) { return heap_stats(&heap).misuses; }
 
-struct heap_rival heap_cairn = {"cairn", NULL, begin, end, alloc, alloc_aligned, resize, release, held_pages};
+struct heap_rival heap_cairn = {.name = "cairn",
+                                .begin = begin,
+                                .end = end,
+                                .alloc = alloc,
+                                .alloc_aligned = alloc_aligned,
+                                .resize = resize,
+                                .release = release,
+                                .alloc_array = alloc_array,
+                                .usable = usable,
+                                .held_pages = held_pages,
+                                .shrink = shrink,
+                                .reports = reports};

@@ -1,0 +1,81 @@
+/* The addresses are reserved once; only what is used takes memory, and it stays for the next heap. */
+#include "rivals/heap/host_pages.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "vmm/arena.h"
+
+enum { SPAN_GIB = 8, NODE_PAGES_MAX = 2048 };
+
+static struct {
+    struct arena arena;
+    vaddr_t base;
+    void *node_pages[NODE_PAGES_MAX]; /* the arena's: they serve the next one */
+    unsigned node_pages_used;
+} now;
+
+static void *must(void *p, const char *what)
+{
+    if (p == NULL || p == MAP_FAILED) {
+        perror(what);
+        exit(1);
+    }
+    return p;
+}
+
+static void *node_page(void *ctx)
+{
+    (void)ctx;
+    if (now.node_pages_used == NODE_PAGES_MAX) {
+        return NULL;
+    }
+    void **page = &now.node_pages[now.node_pages_used++];
+    *page = *page != NULL ? *page : must(aligned_alloc(PAGE_BYTES, PAGE_BYTES), "a page of nodes");
+    return memset(*page, 0, PAGE_BYTES);
+}
+
+/* Without guards: what an access does there is the kernel's matter, not the benchmark's. */
+static void *pages_get(void *ctx, npages_t pages, unsigned align_log2, bool guarded)
+{
+    (void)ctx;
+    (void)guarded;
+    vaddr_t base;
+    return arena_alloc(&now.arena, pages, align_log2, "heap", &base) == STATUS_OK ? vaddr_to_ptr(base) : NULL;
+}
+
+static void pages_put(void *ctx, void *base, npages_t pages)
+{
+    (void)ctx;
+    (void)pages;
+    if (arena_free(&now.arena, ptr_to_vaddr(base)) != STATUS_OK) {
+        fprintf(stderr, "bench: pages at %p go back that were not given\n", base);
+        exit(1);
+    }
+}
+
+/* Aligned to a GiB, as the largest block may have to be. */
+static void reserve(void)
+{
+    const int rights = PROT_READ | PROT_WRITE, kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *p = mmap(NULL, (SPAN_GIB + 1) * GIB, rights, kind, -1, 0);
+    now.base = vaddr((ptr_to_vaddr(must(p, "addresses")).v + GIB - 1) & ~(GIB - 1));
+}
+
+struct heap_source host_pages_begin(void)
+{
+    if (now.base.v == 0) {
+        reserve();
+    }
+    now.node_pages_used = 0;
+    const vaddr_t end = vaddr(now.base.v + SPAN_GIB * GIB);
+    if (arena_init(&now.arena, now.base, end, (struct arena_source){NULL, node_page}) != STATUS_OK) {
+        fprintf(stderr, "bench: no addresses\n");
+        exit(1);
+    }
+    return (struct heap_source){NULL, pages_get, pages_put, now.base};
+}
+
+bool host_pages_all_back(void) { return now.arena.ranges == 0; }
