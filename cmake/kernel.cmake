@@ -71,6 +71,7 @@ foreach(source IN LISTS sources)
     file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
     if(name MATCHES "^src/kernel/(cmd|exercise|json|line|monitor|options|fault_place|fault_why|fault_walk)"
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display)"
+        OR name MATCHES "^src/(heap/guard|kernel/heap_debug)"
         OR name MATCHES "_(check|dump|check_share)\\.c$" OR name MATCHES "^(boot|test/unit)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Os)
     endif()

@@ -103,6 +103,11 @@ include(cmake/aspace_sources.cmake)
 set(CAIRN_HEAP_SOURCES
     src/heap/heap.c
     src/heap/desc.c
+    src/heap/guard.c
+    src/heap/guard_check.c
+    src/heap/guard_quarantine.c
+    src/heap/guard_records.c
+    src/heap/guard_report.c
     src/heap/heap_check.c
     src/heap/heap_dump.c
     src/heap/large.c
@@ -131,6 +136,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/main.c
     src/kernel/reclaim.c
     src/kernel/stacks.c
+    src/kernel/heap_debug.c
     src/kernel/heap_source.c
     src/kernel/console.c
     src/kernel/current.c
@@ -214,9 +220,14 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES}
     test/unit/pmm_model_calls.c
     test/unit/pmm_model_runs.c
     test/unit/heap_alloc_test.c
+    test/unit/guard_bed.c
     test/unit/heap_check_test.c
+    test/unit/heap_guard_model_test.c
+    test/unit/heap_guard_more_test.c
+    test/unit/heap_guard_test.c
     test/unit/heap_model_test.c
     test/unit/heap_slab_test.c
+    test/unit/heap_survive_test.c
     test/unit/vmm_map_test.c
     test/unit/pmm_runs_bed.c
     test/unit/pmm_share_test.c

@@ -57,6 +57,7 @@
  */
 #include "heap/heap.h"
 
+#include "heap/guard_internal.h"
 #include "heap/heap_internal.h"
 #include "lib/string.h"
 
@@ -73,6 +74,8 @@ enum status heap_init(struct heap *heap, struct heap_source source)
     return STATUS_OK;
 }
 
+static inline bool is_guarded(const struct heap *heap) { return __builtin_expect(heap->guard != NULL, 0); }
+
 /* Report a size above HEAP_ABSURD_BYTES. => true: it is one. */
 static bool is_absurd(struct heap *heap, const char *call, size_t bytes)
 {
@@ -83,7 +86,7 @@ static bool is_absurd(struct heap *heap, const char *call, size_t bytes)
     return true;
 }
 
-static void *alloc_pages(struct heap *heap, size_t bytes)
+__attribute__((noinline)) static void *alloc_pages(struct heap *heap, size_t bytes)
 {
     if (bytes == 0 || is_absurd(heap, "heap_alloc", bytes)) {
         return NULL;
@@ -91,7 +94,7 @@ static void *alloc_pages(struct heap *heap, size_t bytes)
     return heap_large_alloc(heap, bytes, HEAP_PAGE_ALIGN_LOG2, false);
 }
 
-void *heap_alloc(struct heap *heap, size_t bytes)
+void *heap_raw_alloc(struct heap *heap, size_t bytes)
 {
     /* 0 wraps and is not small. */
     if (__builtin_expect(bytes - 1 >= HEAP_SMALL_MAX_BYTES, 0)) {
@@ -100,10 +103,22 @@ void *heap_alloc(struct heap *heap, size_t bytes)
     return heap_slab_alloc(heap, heap_class_of(bytes));
 }
 
+void *heap_alloc(struct heap *heap, size_t bytes)
+{
+    return is_guarded(heap) ? heap_guard_alloc(heap, bytes, HEAP_ALIGN_BYTES, GUARD_SITE())
+                            : heap_raw_alloc(heap, bytes);
+}
+
+static void *zeroed(struct heap *heap, size_t bytes, const void *site)
+{
+    void *block = is_guarded(heap) ? heap_guard_alloc(heap, bytes, HEAP_ALIGN_BYTES, site)
+                                   : heap_raw_alloc(heap, bytes);
+    return block == NULL ? NULL : memset(block, 0, bytes);
+}
+
 void *heap_zalloc(struct heap *heap, size_t bytes)
 {
-    void *block = heap_alloc(heap, bytes);
-    return block == NULL ? NULL : memset(block, 0, bytes);
+    return zeroed(heap, bytes, GUARD_SITE());
 }
 
 void *heap_alloc_array(struct heap *heap, size_t count, size_t bytes)
@@ -113,7 +128,26 @@ void *heap_alloc_array(struct heap *heap, size_t count, size_t bytes)
         (void)HEAP_MISUSE(heap, "heap_alloc_array: %zu times %zu bytes overflows", count, bytes);
         return NULL;
     }
-    return heap_zalloc(heap, product);
+    return zeroed(heap, product, GUARD_SITE());
+}
+
+void *heap_raw_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes)
+{
+    if (bytes == 0 || is_absurd(heap, "heap_alloc_aligned", bytes)) {
+        return NULL;
+    }
+    if (align_bytes >= PAGE_BYTES) {
+        return heap_large_alloc(heap, bytes, (unsigned)__builtin_ctzl(align_bytes), true);
+    }
+    if (align_bytes <= HEAP_ALIGN_BYTES || bytes > HEAP_SMALL_MAX_BYTES) {
+        return heap_raw_alloc(heap, bytes);
+    }
+    return heap_slab_alloc(heap, heap_class_of_aligned(bytes, align_bytes));
+}
+
+void *heap_raw_alloc_pages(struct heap *heap, size_t bytes, unsigned align_log2)
+{
+    return heap_large_alloc(heap, bytes, align_log2, true);
 }
 
 void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes)
@@ -123,24 +157,14 @@ void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes)
                           align_bytes, bytes);
         return NULL;
     }
-    if (bytes == 0 || is_absurd(heap, "heap_alloc_aligned", bytes)) {
-        return NULL;
-    }
-    if (align_bytes >= PAGE_BYTES) {
-        return heap_large_alloc(heap, bytes, (unsigned)__builtin_ctzl(align_bytes), true);
-    }
-    if (align_bytes <= HEAP_ALIGN_BYTES || bytes > HEAP_SMALL_MAX_BYTES) {
-        return heap_alloc(heap, bytes);
-    }
-    return heap_slab_alloc(heap, heap_class_of_aligned(bytes, align_bytes));
+    return is_guarded(heap) ? heap_guard_alloc(heap, bytes, align_bytes, GUARD_SITE())
+                            : heap_raw_alloc_aligned(heap, bytes, align_bytes);
 }
 
-enum status heap_free(struct heap *heap, void *block)
+/* Inline in heap_free: the way that is measured. */
+__attribute__((always_inline)) static inline enum status free_block(struct heap *heap, void *block)
 {
     unsigned index = 0;
-    if (block == NULL) {
-        return STATUS_OK;
-    }
     struct heap_desc *desc = heap_start_of(heap, block, &index);
     if (__builtin_expect(desc == NULL, 0)) {
         return heap_refuse(heap, "heap_free", block);
@@ -150,6 +174,19 @@ enum status heap_free(struct heap *heap, void *block)
         return STATUS_OK;
     }
     return heap_slab_free(heap, desc, index);
+}
+
+enum status heap_raw_free(struct heap *heap, void *block)
+{
+    return free_block(heap, block);
+}
+
+enum status heap_free(struct heap *heap, void *block)
+{
+    if (block == NULL) {
+        return STATUS_OK;
+    }
+    return is_guarded(heap) ? heap_guard_free(heap, block, NULL, GUARD_SITE()) : free_block(heap, block);
 }
 
 /* Could the block have been asked for with this size? An object: of the size's class, or of the class some alignment of
@@ -171,12 +208,9 @@ static bool size_matches(const struct heap *heap, const struct heap_desc *desc, 
     return false;
 }
 
-enum status heap_free_sized(struct heap *heap, void *block, size_t bytes)
+enum status heap_raw_free_sized(struct heap *heap, void *block, size_t bytes)
 {
     unsigned index = 0;
-    if (block == NULL) {
-        return STATUS_OK;
-    }
     struct heap_desc *desc = heap_start_of(heap, block, &index);
     if (desc == NULL) {
         return heap_refuse(heap, "heap_free_sized", block);
@@ -193,9 +227,21 @@ enum status heap_free_sized(struct heap *heap, void *block, size_t bytes)
     return heap_slab_free(heap, desc, index);
 }
 
+enum status heap_free_sized(struct heap *heap, void *block, size_t bytes)
+{
+    if (block == NULL) {
+        return STATUS_OK;
+    }
+    return is_guarded(heap) ? heap_guard_free(heap, block, &bytes, GUARD_SITE())
+                            : heap_raw_free_sized(heap, block, bytes);
+}
+
 npages_t heap_shrink(struct heap *heap)
 {
     uint64_t held_before = heap->held_pages;
+    if (is_guarded(heap)) {
+        heap_guard_shrink(heap);
+    }
     heap_slab_shrink(heap);
     heap_pool_empty(heap);
     heap_desc_shrink(heap);
@@ -221,6 +267,9 @@ struct heap_stats heap_stats(const struct heap *heap)
         stats.blocks += used;
         stats.allocs += class->allocs;
         stats.frees += class->frees;
+    }
+    if (is_guarded(heap)) {
+        heap_guard_correct_stats(heap, &stats);
     }
     return stats;
 }

@@ -2,6 +2,7 @@
  * The validator: descriptors, class lists, page table and counters are read separately and compared (HEAP-I1..I4).
  * Nothing that is read decides how far the walk goes: every walk ends after as many steps as another view allows.
  */
+#include "heap/guard_internal.h"
 #include "heap/heap_internal.h"
 
 struct class_sums {
@@ -240,5 +241,6 @@ enum status heap_check(const struct heap *heap, struct sink *out)
     }
     check_table(&c);
     check_counters(&c);
-    return c.wrong == 0 ? STATUS_OK : STATUS_CORRUPT;
+    enum status guarded = heap->guard != NULL ? heap_guard_check(heap, out) : STATUS_OK;
+    return c.wrong == 0 ? guarded : STATUS_CORRUPT;
 }

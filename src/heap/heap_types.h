@@ -73,6 +73,7 @@ struct heap_class {
 struct heap {
     struct heap_class classes[HEAP_CLASSES];
     struct heap_source source;
+    struct heap_guard *guard; /* null: guard mode is off */
 
     /*
      * The page table of the heap: three levels of pages with 512 entries. A non-leaf word is a page's address with the

@@ -1,7 +1,13 @@
 /* Whose address is this, and what is wrong with it (heap.c, section 6). */
+#include "heap/guard_internal.h"
 #include "heap/heap_internal.h"
 
 bool heap_owner_of(const struct heap *heap, const void *address, struct heap_block *out)
+{
+    return heap->guard != NULL ? heap_guard_owner_of(heap, address, out) : heap_raw_owner_of(heap, address, out);
+}
+
+bool heap_raw_owner_of(const struct heap *heap, const void *address, struct heap_block *out)
 {
     struct heap_desc *desc = heap_lookup(heap, address);
     if (desc == NULL) {
@@ -29,7 +35,7 @@ bool heap_owner_of(const struct heap *heap, const void *address, struct heap_blo
 enum status heap_refuse(struct heap *heap, const char *call, const void *block)
 {
     struct heap_block found;
-    if (!heap_owner_of(heap, block, &found)) {
+    if (!heap_raw_owner_of(heap, block, &found)) {
         return HEAP_MISUSE(heap,
                            "%s: %p is not this heap's: never given out, or given back with its pages (double free); "
                            "span %#lx + 512 GiB",
@@ -53,6 +59,11 @@ enum status heap_refuse(struct heap *heap, const char *call, const void *block)
 }
 
 size_t heap_usable_size(struct heap *heap, const void *block)
+{
+    return heap->guard != NULL ? heap_guard_usable_size(heap, block, GUARD_SITE()) : heap_raw_usable_size(heap, block);
+}
+
+size_t heap_raw_usable_size(struct heap *heap, const void *block)
 {
     unsigned index;
     const struct heap_desc *desc = heap_start_of(heap, block, &index);

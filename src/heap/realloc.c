@@ -1,4 +1,5 @@
 /* Blocks that grow and shrink (heap.c, section 7). */
+#include "heap/guard_internal.h"
 #include "heap/heap_internal.h"
 #include "lib/string.h"
 
@@ -8,7 +9,7 @@ static void *replacement(struct heap *heap, const struct heap_desc *old, size_t 
     if (old->kind == HEAP_DESC_LARGE && old->large.is_aligned) {
         return heap_large_alloc(heap, bytes, old->large.align_log2, true);
     }
-    return heap_alloc(heap, bytes);
+    return heap_raw_alloc(heap, bytes);
 }
 
 /* => the new block, the old one is gone; null: memory is short, nothing changed. */
@@ -49,8 +50,14 @@ static void *realloc_large(struct heap *heap, struct heap_desc *old, size_t byte
 
 void *heap_realloc(struct heap *heap, void *old, size_t bytes)
 {
+    return heap->guard != NULL ? heap_guard_realloc(heap, old, bytes, GUARD_SITE())
+                               : heap_raw_realloc(heap, old, bytes);
+}
+
+void *heap_raw_realloc(struct heap *heap, void *old, size_t bytes)
+{
     if (old == NULL) {
-        return heap_alloc(heap, bytes);
+        return heap_raw_alloc(heap, bytes);
     }
     unsigned index = 0;
     struct heap_desc *desc = heap_start_of(heap, old, &index);

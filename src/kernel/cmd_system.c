@@ -1,5 +1,6 @@
 /* Commands about the heap, the counters, the validators, the tests, and the machine as a whole. */
 #include "kernel/cmd.h"
+#include "kernel/heap_debug.h"
 #include "kernel/json.h"
 #include "kernel/selftest.h"
 #include "lib/macros.h"
@@ -31,13 +32,18 @@ static void heap_json(const struct heap_stats *s)
     json_end(&j);
 }
 
+static const char heap_usage[] = "[leaks] [-j]";
+
 static bool run_heap(const struct command_line *line)
 {
-    if (!cmd_args(line, 0, 1, "[-j | leaks]")) {
+    if (!cmd_args(line, 0, 1, heap_usage)) {
         return false;
     }
     if (line->argc == 2) {
-        print(strcmp(line->argv[1], "leaks") == 0 ? "not yet\n" : "usage: heap [-j | leaks]\n");
+        if (strcmp(line->argv[1], "leaks") == 0) {
+            return heap_debug_leaks(line->json);
+        }
+        print("usage: heap %s\n", heap_usage);
         return false;
     }
     struct heap_stats s = heap_stats(&machine.heap);
@@ -184,7 +190,7 @@ static bool run_panic(const struct command_line *line)
 }
 
 const struct command cmd_system[] = {
-    {"heap", "[-j | leaks]", "size classes: used, held", run_heap},
+    {"heap", heap_usage, "size classes: used, held; what is in use, by who allocated it", run_heap},
     {"counters", "[-j | reset]", "table accesses, flushes, frames, faults since the last reset", run_counters},
     {"check", "", "every validator", run_check},
     {"test", "[GLOB]", "the unit tests inside the kernel, as KTAP", run_test},

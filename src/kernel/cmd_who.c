@@ -10,6 +10,7 @@
  */
 #include "arch/layout.h"
 #include "kernel/cmd_ranges.h"
+#include "kernel/heap_debug.h"
 #include "lib/macros.h"
 #include "vmm/window.h"
 
@@ -175,6 +176,7 @@ static void tell_kernel_pages(vaddr_t va)
         }
         print("\n");
     }
+    (void)heap_debug_tell(va, "  guard   ");
 }
 
 /* => true: the address leads to itself, physically: that reading is told already. */

@@ -6,6 +6,7 @@
 #include "kernel/console.h"
 #include "kernel/current.h"
 #include "kernel/fault.h"
+#include "kernel/heap_debug.h"
 #include "kernel/machine.h"
 #include "kernel/symbols.h"
 #include "lib/macros.h"
@@ -45,7 +46,7 @@ static void image(vaddr_t va)
 static void heap_part(vaddr_t va)
 {
     struct heap_block block;
-    if (!heap_owner_of(&machine.heap, vaddr_to_ptr(va), &block)) {
+    if (heap_debug_tell(va, "place: ") || !heap_owner_of(&machine.heap, vaddr_to_ptr(va), &block)) {
         return;
     }
     uint64_t base = ptr_to_vaddr(block.base).v;
@@ -68,7 +69,9 @@ static void kernel_pages(vaddr_t va, const struct kpages_info *k)
     print("place: guard page %s %s (%lu pages at %#lx), %lu bytes %s: %s\n", k->above ? "above" : "below", k->tag,
           k->pages.v, k->base.v, k->above ? va.v - end + 1 : k->base.v - va.v,
           k->above ? "behind its end" : "before it", k->above ? "an overrun" : "an underrun, or a stack overflow");
-    heap_part(k->above ? vaddr(end - 1) : k->base);
+    if (!heap_debug_tell(va, "place: ")) {
+        heap_part(k->above ? vaddr(end - 1) : k->base);
+    }
 }
 
 /* The kernel arena has an answer for each of its addresses: in use, or free between two that are. */
@@ -85,6 +88,7 @@ static void arena_part(vaddr_t va)
         print("place: %s, %lu pages at %#lx\n", range.tag, range.pages.v, range.base.v);
     } else {
         print("place: kernel addresses that nobody has\n");
+        (void)heap_debug_tell(va, "place: ");
         if (range.base.v > LAYOUT_ARENA_BASE && arena_find(&machine.vmm.arena, vaddr(range.base.v - 1), &next) &&
             next.tag != NULL) {
             print("place: %lu bytes behind the end of %s\n", va.v - range.base.v, next.tag);

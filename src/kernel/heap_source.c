@@ -23,6 +23,16 @@ static void pages_put(void *ctx, void *base, npages_t pages)
     }
 }
 
+bool heap_source_protect(void *ctx, void *base, npages_t pages, bool is_writable)
+{
+    struct vmm *vmm = ctx;
+    const unsigned rights = VMM_READ | (is_writable ? VMM_WRITE : 0U);
+    asking = true;
+    enum status s = vmm_protect(vmm, &vmm->kernel, ptr_to_vaddr(base), pages, rights);
+    asking = false;
+    return s == STATUS_OK;
+}
+
 struct heap_source heap_source_of(struct vmm *vmm)
 {
     return (struct heap_source){

@@ -6,6 +6,7 @@
 #include "arch/arch.h"
 #include "arch/x86_64/interrupt.h"
 #include "kernel/console.h"
+#include "kernel/heap_debug.h"
 #include "kernel/heap_source.h"
 #include "kernel/init.h"
 #include "kernel/low_memory.h"
@@ -23,6 +24,9 @@ void kernel_boot(uint64_t info, uint64_t image, uint64_t first_tick);
 static void start_heap(void)
 {
     enum status s = heap_init(&machine.heap, heap_source_of(&machine.vmm));
+    if (s == STATUS_OK) {
+        heap_debug_start();
+    }
     if (s == STATUS_OK && machine.options.heap_bytes > 0) {
         /* Not tried where it cannot be: filling and giving back again takes minutes. */
         bool fits = bytes_to_pages_up(machine.options.heap_bytes).v <= pmm_stats(&machine.pmm).free.v;

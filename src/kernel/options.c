@@ -1,5 +1,6 @@
 #include "kernel/options.h"
 
+#include "heap/guard.h"
 #include "kernel/console.h"
 #include "lib/macros.h"
 #include "lib/string.h"
@@ -168,10 +169,33 @@ static bool list_has(const char *list, const char *word, const char **text)
 
 static void copy_word(char *to, const char *from) { fmt_text(to, OPTION_WORD_BYTES, "%s", from); }
 
+/* What stands behind `heap:` in debug=: nothing, edge, sample=N. */
+static bool read_heap_way(struct options *all, const char *way)
+{
+    static const char edge[] = "edge", sample[] = "sample=";
+    size_t len = 0;
+    while (way[len] != '\0' && way[len] != ',') {
+        len++;
+    }
+    all->heap_sample = len == strlen(edge) && strncmp(way, edge, len) == 0 ? 1 : 0;
+    if (len == 0 || all->heap_sample == 1) {
+        return true;
+    }
+    if (strncmp(way, sample, strlen(sample)) != 0) {
+        return false;
+    }
+    way += strlen(sample);
+    return read_digits(&way, &all->heap_sample) && (*way == ',' || *way == '\0') && all->heap_sample > 0 &&
+           all->heap_sample <= HEAP_GUARD_SAMPLE_MAX;
+}
+
 static bool read_debug(struct options *all, const char *value)
 {
-    const char *name = "";
-    all->debug_heap = list_has(value, "heap", NULL);
+    const char *name = "", *way = "";
+    all->debug_heap = list_has(value, "heap", &way);
+    if (!read_heap_way(all, way)) {
+        return false;
+    }
     all->debug_checks = list_has(value, "checks", NULL);
     all->debug_magic = list_has(value, "magic", &name);
     all->magic_name[0] = '\0';

@@ -24,6 +24,7 @@ struct options {
     unsigned loglevel;              /* enum log_level */
     bool serial, vga;               /* console= */
     bool debug_magic, debug_heap, debug_checks;
+    uint64_t heap_sample; /* debug=heap:edge is 1, :sample=N is N; 0: red zones around each block */
     char magic_name[OPTION_WORD_BYTES];
     bool panic_on_misuse;
     bool exercise_pause;            /* exercise=pause: stop in the middle until a key comes */

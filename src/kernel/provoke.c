@@ -93,10 +93,39 @@ static void heap_double_free(void)
     }
 }
 
+static void heap_free_and_tell(const char *what, uint64_t address)
+{
+    print("provoke: %s:\n", what);
+    told("heap_free", heap_free(&machine.heap, vaddr_to_ptr(vaddr(address))));
+}
+
 static void heap_foreign(void)
 {
     static uint64_t not_of_the_heap;
-    told("heap_free", heap_free(&machine.heap, &not_of_the_heap));
+    const vaddr_t user = vaddr(MIB), here = ptr_to_vaddr(&not_of_the_heap);
+    pfn_t frame;
+    heap_free_and_tell("a variable", here.v);
+    if (vmm_map(&machine.vmm, &machine.vmm.kernel, user, npages(1), VMM_WRITE | VMM_USER) == STATUS_OK) {
+        heap_free_and_tell("a user page", user.v);
+        (void)!vmm_unmap(&machine.vmm, &machine.vmm.kernel, user, npages(1));
+    }
+    if (pmm_alloc(&machine.pmm, PMM_KERNEL, &frame) == STATUS_OK) {
+        heap_free_and_tell("a frame of the PMM", pfn_to_paddr(frame).v);
+        (void)!pmm_free(&machine.pmm, frame);
+    }
+    heap_free_and_tell("a table in its window", window_entry(WINDOW_OWN, here, 1).v);
+    paddr_t loaded = machine.module_count > 0 ? machine.modules[0].start : machine.image_start;
+    heap_free_and_tell(machine.module_count > 0 ? "a module" : "the image", loaded.v);
+}
+
+static void heap_write_after_free(void)
+{
+    uint8_t *volatile block = heap_alloc(&machine.heap, 100);
+    if (block != NULL && heap_free(&machine.heap, block) == STATUS_OK) {
+        block[42] = 7; /* faults here when freed blocks are protected */
+        print("provoke: heap_check answered: %s%s\n", status_name(heap_check(&machine.heap, console)),
+              machine.heap.guard == NULL ? "  (guard mode is off: nobody can know)" : "");
+    }
 }
 
 /* ---- Faults: the compiler may neither see through them nor leave them out ---- */
@@ -310,6 +339,7 @@ static const struct provocation {
     {"free-unaligned", free_unaligned, false},
     {"heap-double-free", heap_double_free, false},
     {"heap-foreign", heap_foreign, false},
+    {"heap-write-after-free", heap_write_after_free, false},
     {"heap-overflow", heap_overflow, true},
     {"panic-in-report", panic_in_report, true},
 };

@@ -146,7 +146,6 @@ def test_help_lists_every_command():
         "wait",
         "cpus",
         "compact",
-        "heap leaks",
         "caches",
     ],
 )

@@ -80,6 +80,32 @@ TEST(options, what_is_malformed_leaves_what_was_said_before)
     EXPECT_EQ(strcmp(o.nonce, "7"), 0);
 }
 
+TEST(options, the_heaps_guard_mode_has_three_ways)
+{
+    static const struct {
+        const char *line;
+        uint64_t sample;
+        bool is_on;
+    } lines[] = {
+        {"debug=heap", 0, true},
+        {"debug=heap:edge,magic:prompt", 1, true},
+        {"debug=magic,heap:sample=1000", 1000, true},
+        {"debug=heap:sample=0x10,checks", 16, true},
+        {"debug=heap:sample=0", 0, false},
+        {"debug=heap:sample=4294967297", 0, false},
+        {"debug=heap:sample=12k", 0, false},
+        {"debug=heap:sample", 0, false},
+        {"debug=heap:edges", 0, false},
+        {"debug=heaps", 0, false},
+        {"debug=magic", 0, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        read(lines[i].line);
+        EXPECT_EQ(o.debug_heap, lines[i].is_on);
+        EXPECT_EQ(o.heap_sample, lines[i].sample);
+    }
+}
+
 TEST(options, lists_and_named_points)
 {
     read("debug=checks,magic:prompt,heap console=serial panic=misuse test=pmm.*");

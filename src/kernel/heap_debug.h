@@ -1,0 +1,16 @@
+/* The kernel's heap in guard mode (debug=heap). */
+#ifndef CAIRN_KERNEL_HEAP_DEBUG_H
+#define CAIRN_KERNEL_HEAP_DEBUG_H
+
+#include <stdbool.h>
+
+#include "lib/units.h"
+
+/* As the options say; before the first allocation. */
+void heap_debug_start(void);
+/* The guarded block at or beside the address, in lines that begin with `prefix`. false: there is none. */
+bool heap_debug_tell(vaddr_t va, const char *prefix);
+/* `heap leaks`. => false: guard mode is off, which was said. */
+bool heap_debug_leaks(bool as_json);
+
+#endif
