@@ -20,6 +20,7 @@ set(CAIRN_BOOT_SOURCES
 
 set(CAIRN_PMM_SOURCES
     src/pmm/pmm.c
+    src/pmm/account.c
     src/pmm/alloc.c
     src/pmm/bad.c
     src/pmm/block.c
@@ -35,6 +36,7 @@ set(CAIRN_PMM_SOURCES
     src/pmm/magazine.c
     src/pmm/many.c
     src/pmm/metadata.c
+    src/pmm/open.c
     src/pmm/opening.c
     src/pmm/owner.c
     src/pmm/pmm_check.c

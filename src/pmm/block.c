@@ -53,13 +53,16 @@ unsigned block_take_oddly(struct pmm *pmm, struct pmm_block *b, uint64_t *frame,
         return block_take(pmm, b, frame, 1, code);
     }
     const struct frame_run *run = run_at_mark(pmm, at);
-    if (run != NULL && at + 1 < run_end(*run)) {
-        code_set(pmm, at + 1, code_get(pmm, at)); /* the mark stays in the same run */
-        code_set(pmm, at, code);
-        carved_set(b, b->carved + 1U);
-    } else if (carve(pmm, b, frame, 1, code) == 0) {
+    if (run == NULL) {
         return block_take(pmm, b, frame, 1, code);
     }
+    if (at + 1 < run_end(*run)) {
+        code_set(pmm, at + 1, code_get(pmm, at)); /* the mark stays in the same run */
+        carved_set(b, b->carved + 1U);
+    } else {
+        block_mark_set(pmm, b, block_part(pmm, b), at + 1, run + 1);
+    }
+    code_set(pmm, at, code);
     b->free--;
     count_free_in(pmm, b, -1);
     *frame = at;
@@ -187,10 +190,10 @@ unsigned block_take(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsi
  * The lowest loose frame of the first eighth that has some, whose bit goes unless there may be another one: a frame
  * with very many references may look like one. No look at the mark: see block_hide_mark.
  */
-unsigned block_take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t *frame, unsigned code)
+unsigned block_take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t *frame, unsigned code)
 {
-    uint64_t at = block_first(pmm, b) + (unsigned)__builtin_ctz(b->loose) * EIGHTH_FRAMES;
-    const code_word *first = codes_at(pmm, at), *four = first, *end = first + EIGHTH_WORDS;
+    uint64_t at = first + (unsigned)__builtin_ctz(b->loose) * EIGHTH_FRAMES;
+    const code_word *begin = codes_at(pmm, at), *four = begin, *end = begin + EIGHTH_WORDS;
     while (four < end && maybe_free_in_four(four) == 0) {
         four += 4;
     }
@@ -202,7 +205,7 @@ unsigned block_take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t *frame,
     if (lanes == 0) {
         return block_take(pmm, b, frame, 1, code);
     }
-    at += (uint64_t)(w - first) * CODES_A_WORD + (unsigned)__builtin_ctzll(lanes) / 16;
+    at += (uint64_t)(w - begin) * CODES_A_WORD + (unsigned)__builtin_ctzll(lanes) / 16;
     code_set(pmm, at, code);
     for (; maybe_free_in_four(four) == 0; four += 4) {
         if (four + 4 == end) {

@@ -32,8 +32,8 @@ static inline uint64_t part_end(uint64_t frame, uint64_t end)
  * neither `spare` nor stacks. => how many: 0 when the block has none, or was found corrupt and is closed now.
  */
 unsigned block_take(struct pmm *pmm, struct pmm_block *b, uint64_t *frames, unsigned n, unsigned code);
-/* The same of one frame, where the stack is empty and some are loose. */
-unsigned block_take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t *frame, unsigned code);
+/* The same of one frame, where the stack is empty and some are loose; `first` is the block's. */
+unsigned block_take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t first, uint64_t *frame, unsigned code);
 /* The same of one frame, in all cases that block_take_one does not know. */
 unsigned block_take_oddly(struct pmm *pmm, struct pmm_block *b, uint64_t *frame, unsigned code);
 /* The same of one frame. */
@@ -49,7 +49,7 @@ static inline unsigned block_take_one(struct pmm *pmm, struct pmm_block *b, uint
         }
         b->top = below == b->top ? 0 : (uint16_t)below;
     } else if (b->loose != 0) {
-        return block_take_loose(pmm, b, frame, code);
+        return block_take_loose(pmm, b, first, frame, code);
     } else if (b->free > 0 && index < part_limit(pmm, b) && !b->late) {
         carved_set(b, index + 1);
     } else {
@@ -150,8 +150,29 @@ static inline void block_be_written(struct pmm *pmm, struct pmm_block *b)
 void block_restack(struct pmm *pmm, struct pmm_block *b); /* put it where its counts say */
 void block_unstack(struct pmm *pmm, struct pmm_block *b);
 void block_place(struct pmm *pmm, struct pmm_block *b); /* block_restack of one that lies nowhere */
+/* The same of one that was just opened, and is nobody's run. */
+void block_place_opened(struct pmm *pmm, struct pmm_block *b);
 /* The same of one that was handed out whole, its mark 0. */
 void block_place_whole(struct pmm *pmm, struct pmm_block *b);
+/* It lies on none, and some of it is free, but not all: to the stack where it belongs. */
+static inline void stack_push_partly(struct pmm *pmm, struct pmm_block *b)
+{
+    struct pmm_region *r = &pmm->regions[b->region];
+    unsigned class = class_of(b), to = (b->free - 1U) / STACK_FRAMES;
+    uint32_t self = (uint32_t)(b - pmm->blocks), *head = &r->stacks[class][to], next = *head;
+    b->stack = (uint8_t)(to & 0xFU);
+    b->next = next;
+    b->prev = PMM_NO_BLOCK;
+    *head = self;
+    if (next != PMM_NO_BLOCK) {
+        pmm->blocks[next].prev = self;
+        return;
+    }
+    r->masks[class] = (uint8_t)(r->masks[class] | 1U << to);
+    if ((r->listed >> class & 1) == 0) {
+        supply_join(pmm, b->region, (enum pmm_supply)class);
+    }
+}
 /* It lies on a stack of partly free blocks, and not all of it is free: to the stack where it belongs, or to none. */
 static inline void stack_move(struct pmm *pmm, struct pmm_block *b)
 {

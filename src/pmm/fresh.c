@@ -4,8 +4,8 @@
  * The run list says where they are, and a search goes on from where the one before has found something. Where runs
  * are short it passes many that hold no such block. So a region of up to 64 blocks has a bit a block, and no search.
  */
-#include "pmm/block.h"
 #include "pmm/hints.h"
+#include "pmm/open.h"
 
 static inline uint64_t bits_from(uint64_t bit) { return bit < PMM_REGION_BITS ? ~0ULL << bit : 0; }
 
@@ -19,6 +19,9 @@ void fresh_whole_add(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint
     if (blocks > 0) {
         r->fresh_whole += (uint32_t)blocks;
         r->fresh_whole_from = 0;
+        if (r->blocks > PMM_REGION_BITS) {
+            r->plain = r->plain_end = 0; /* there may be more of them now */
+        }
         r->whole_bits |= whole_bits_of(r, first, first + blocks);
         supply_update(pmm, r, PMM_SUPPLY_FRESH_WHOLE, true);
     }
@@ -40,11 +43,33 @@ static bool has_whole_block(struct frame_run run) /* most runs that have none ar
                || block_of(run.first.v + PMM_BLOCK_FRAMES - 1) < block_of(run_end(run)));
 }
 
-static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint64_t end_block,
+/* The hint's run holds a block of r that is whole: so are all those beside it, up to the next hold. */
+void plain_learn(const struct pmm *pmm, struct pmm_region *r, struct pmm_list_hint hint)
+{
+    if (r->blocks <= PMM_REGION_BITS) {
+        return; /* each has a bit */
+    }
+    struct frame_run run = pmm->runs[hint.run];
+    uint64_t first = run.first.v > 0 ? run.first.v : 1, stop = run_end(run);
+    if (hint.hold > 0 && hold_end(pmm->holds[hint.hold - 1]) > first) {
+        first = hold_end(pmm->holds[hint.hold - 1]);
+    }
+    if (hint.hold < pmm->hold_count && pmm->holds[hint.hold].first.v < stop) {
+        stop = pmm->holds[hint.hold].first.v;
+    }
+    uint64_t from = block_of(first + PMM_BLOCK_FRAMES - 1), to = block_of(stop);
+    r->plain = (uint32_t)(from > r->base ? from : r->base);
+    r->plain_end = (uint32_t)(to < region_end(r) ? to : region_end(r));
+}
+
+static uint64_t whole_block_in(const struct pmm *pmm, struct pmm_region *r, uint64_t first_block, uint64_t end_block,
                                struct pmm_list_hint *hint)
 {
-    if (is_whole_at(pmm, *hint, first_block) && hold_fits(pmm, *hint, block_start(first_block))) {
+    if (surely_whole(r, first_block)) {
         return first_block;
+    }
+    if (end_block - first_block == 1 && hint_fits(pmm, *hint, block_start(first_block))) {
+        return is_whole_at(pmm, *hint, first_block) ? first_block : FRAME_NONE;
     }
     uint64_t found = FRAME_NONE, end = block_start(end_block);
     struct stretch s = stretch_near(pmm, block_start(first_block), *hint);
@@ -58,6 +83,9 @@ static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint
         }
         found = whole_blocks(&s) > 0 ? whole_first(&s) : FRAME_NONE;
     } while (found == FRAME_NONE);
+    if (found != FRAME_NONE) {
+        plain_learn(pmm, r, stretch_hint(&s));
+    }
     *hint = stretch_hint(&s);
     return found;
 }
@@ -65,10 +93,13 @@ static uint64_t whole_block_in(const struct pmm *pmm, uint64_t first_block, uint
 __attribute__((noinline)) static uint64_t search(const struct pmm *pmm, struct pmm_region *r)
 {
     uint64_t from = r->fresh_whole_from > r->watermark ? r->fresh_whole_from : r->watermark;
-    uint64_t block = from < region_end(r) ? whole_block_in(pmm, from, region_end(r), &r->fresh_whole_at) : FRAME_NONE;
-    r->fresh_whole_from = (uint32_t)(block == FRAME_NONE ? region_end(r) : block);
+    uint64_t end = region_end(r), block = FRAME_NONE;
+    if (from < end) {
+        block = whole_block_in(pmm, r, from, end, &r->fresh_whole_at);
+    }
+    r->fresh_whole_from = (uint32_t)(block == FRAME_NONE ? end : block);
     for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && block == FRAME_NONE; d = pmm->blocks[d].gap_next) {
-        block = whole_block_in(pmm, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
+        block = whole_block_in(pmm, r, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
     }
     return block;
 }
@@ -76,7 +107,11 @@ __attribute__((noinline)) static uint64_t search(const struct pmm *pmm, struct p
 uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r)
 {
     if (r->blocks > PMM_REGION_BITS) {
-        return search(pmm, r);
+        uint64_t block = extent_bottom(pmm, r);
+        if (block == r->plain_end && block + 1 == region_end(r) && r->gaps != PMM_NO_BLOCK) {
+            block = r->gaps - pmm->blocks[r->gaps].gap_blocks; /* what ends the plain ones is no whole one */
+        }
+        return surely_whole(r, block) ? block : search(pmm, r); /* what is plain lies in the region */
     }
     uint64_t in_extent = r->whole_bits & bits_from(r->watermark - r->base);
     uint64_t bits = in_extent != 0 ? in_extent : r->whole_bits;

@@ -216,11 +216,10 @@ void fresh_whole_remove(struct pmm *pmm, struct pmm_region *r, uint64_t block); 
 uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_block); /* such, by the lists alone */
 /* Lowest never-used block of r with a usable frame, in the last extent, else in a gap; FRAME_NONE: there is none. */
 uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r);
-void extent_take(struct pmm *pmm, struct pmm_region *r, uint64_t block); /* its descriptor is backed; it is open now */
+/* Its descriptor is backed; it is open now. It is not the one at the watermark (see extent_take). */
+void extent_take_off(struct pmm *pmm, struct pmm_region *r, uint64_t block);
 /* First usable frame at or behind `from` that is in a never-used block of any region; FRAME_NONE. */
 uint64_t unopened_next(const struct pmm *pmm, uint64_t from);
-/* Frames of never-used blocks of r are free in an opened block from now on. */
-void untouched_sub(struct pmm *pmm, struct pmm_region *r, uint64_t frames);
 /* [first, first + frames), usable, in one part of a never-used block of r, stop being free. */
 void untouched_taken(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t frames);
 /* Frames of never-used blocks of r become free: they were held. */
@@ -243,6 +242,9 @@ enum status block_open(struct pmm *pmm, struct pmm_region *r, uint64_t block, un
 /* The same; *opened: this block, which lies on no stack yet; null: others were opened, or none. */
 enum status block_open_off_stack(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class,
                                  struct pmm_block **opened);
+/* The same of a block whose cost is known. */
+enum status block_open_costing(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t cost,
+                               struct pmm_block **opened);
 /* A current or stacked block of this class with a free frame, or null. */
 struct pmm_block *partly_free(struct pmm *pmm, unsigned class);
 

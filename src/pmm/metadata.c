@@ -1,7 +1,7 @@
 /*
  * Opening a block: paying for the pages behind its descriptor and its states (see pmm.c, sections 5 and 6).
  */
-#include "pmm/block.h"
+#include "pmm/open.h"
 #include "pmm/place.h"
 
 /* The never-used frames that pay: usable ones of never-used blocks in [start, next), ascending. */
@@ -193,18 +193,14 @@ static enum status open_together(struct pmm *pmm, unsigned class)
     return STATUS_OK;
 }
 
-enum status block_open_off_stack(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class,
-                                 struct pmm_block **opened)
+enum status block_open_costing(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t cost,
+                               struct pmm_block **opened)
 {
     *opened = NULL;
     if (pmm->broken) {
         return STATUS_CORRUPT;
     }
     uint64_t start = block_start(block), end = block_start(block + 1);
-    /* The block below the watermark is open: where both are in one page of codes they share all pages. */
-    enum { PAGE_BLOCKS = PAGE_BYTES / (PMM_BLOCK_FRAMES * sizeof(uint16_t)) };
-    bool has_pages = block == r->watermark && block > r->base && block % PAGE_BLOCKS != 0;
-    uint64_t cost = has_pages ? 0 : open_cost(pmm, block).v;
     struct payer payer = {r, start, start};
     if (cost > 0) {
         uint64_t there = pmm_free_frames(pmm) + pmm->earmarked - pmm->untouched; /* free frames of opened blocks */
@@ -223,12 +219,18 @@ enum status block_open_off_stack(struct pmm *pmm, struct pmm_region *r, uint64_t
     return s;
 }
 
+enum status block_open_off_stack(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class,
+                                 struct pmm_block **opened)
+{
+    return block_open_costing(pmm, r, block, class, cost_now(pmm, r, block), opened);
+}
+
 enum status block_open(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class)
 {
     struct pmm_block *opened;
     enum status s = block_open_off_stack(pmm, r, block, class, &opened);
-    if (opened != NULL) {
-        block_restack(pmm, opened);
+    if (opened != NULL && opened->mode == PMM_BLOCK_OPEN) {
+        block_place_opened(pmm, opened);
     }
     return s;
 }

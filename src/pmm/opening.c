@@ -3,6 +3,7 @@
  */
 #include "pmm/codes.h"
 #include "pmm/hints.h"
+#include "pmm/open.h"
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
@@ -182,6 +183,9 @@ __attribute__((noinline, cold)) static void write_parts(struct pmm *pmm, struct 
     uint64_t start = block_start((uint64_t)(b - pmm->blocks)), end = start + PMM_BLOCK_FRAMES;
     struct steps s = {pmm, hint->run, hint->hold, paid, paid_end, start, start, end, CODE_FREE};
     if (start == 0) {
+        pmm->low = *b;
+        pmm->low.lane |= LANE_DIRECT;
+        pmm->low.free = 0;
         s.end = frames_below_1m();
         write_part(pmm, &pmm->low, &s);
         s.end = end;
@@ -190,9 +194,52 @@ __attribute__((noinline, cold)) static void write_parts(struct pmm *pmm, struct 
     *hint = (struct pmm_list_hint){(uint32_t)s.run, (uint32_t)s.hold};
 }
 
-static inline bool has_whole_bit(const struct pmm_region *r, uint64_t block)
+/* The same of a part that has frames of one run only, of which none are paid: mostly the first or last of a region. */
+static inline bool write_one_run(struct pmm *pmm, struct pmm_block *b, struct part part, uint64_t at,
+                                 struct pmm_list_hint *hint)
 {
-    return r->blocks <= PMM_REGION_BITS && (r->whole_bits >> (block - r->base) & 1) != 0;
+    uint32_t run_index = hint->run;
+    const struct frame_run *run = &pmm->runs[run_index];
+    uint64_t first = run->first.v, stop = run_end(*run);
+    bool is_last = stop >= part.end || run_index + 1 == pmm->run_count || run[1].first.v >= part.end;
+    if (!is_last || first >= part.end || stop <= at) {
+        return false;
+    }
+    first = first > at ? first : at;
+    b->late = stop < part.end;
+    hint->run += stop <= part.end;
+    if (b->late) {
+        code_set(pmm, first, run_index & CODE_RUN_MASK);
+    } else {
+        stop = part.end;
+    }
+    carved_set(b, (unsigned)(first - part.start));
+    b->free = (uint16_t)(stop - first);
+    b->usable = b->free & PMM_COUNT_MASK;
+    return true;
+}
+
+/*
+ * Block 0 and `low`, of which none are claimed or held. What is below 1 MiB is mostly one run, and what is above, too.
+ */
+__attribute__((noinline)) static void write_late_0(struct pmm *pmm, struct pmm_block *b, uint64_t paid,
+                                                   uint64_t paid_end, struct pmm_list_hint *hint)
+{
+    const struct part low = {0, frames_below_1m()}, high = {0, PMM_BLOCK_FRAMES};
+    uint64_t low_paid = paid < low.end ? paid_end : 0;
+    pmm->low = *b;
+    pmm->low.lane |= LANE_DIRECT;
+    pmm->low.free = 0;
+    bool has_0 = pmm->runs[hint->run].first.v == 0;
+    if (has_0 && low_paid == 0 && write_one_run(pmm, &pmm->low, low, 1, hint)) {
+        code_set(pmm, 0, CODE_RESERVED); /* is never handed out */
+    } else {
+        write_late(pmm, &pmm->low, low, low_paid, hint);
+    }
+    bool has_more = hint->run < pmm->run_count && paid_end <= low.end;
+    if (!has_more || !write_one_run(pmm, b, high, low.end, hint)) {
+        write_late(pmm, b, high, paid_end, hint);
+    }
 }
 
 unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsigned class, uint64_t paid,
@@ -200,16 +247,12 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
 {
     uint64_t start = block_start(block), end = block_start(block + 1);
     struct pmm_block *b = &pmm->blocks[block];
-    unsigned direct = r->zone < pmm->cache_zone ? LANE_DIRECT : 0;
-    *b = (struct pmm_block){.free = PMM_BLOCK_FRAMES, .usable = PMM_BLOCK_FRAMES,
-                            .region = (uint16_t)(r - pmm->regions), .mode = PMM_BLOCK_OPEN,
-                            .lane = (uint8_t)(class | (unsigned)r->node << LANE_NODE_SHIFT | direct),
-                            .stack = STACK_NONE, .next = PMM_NO_BLOCK, .prev = PMM_NO_BLOCK, .gap_next = PMM_NO_BLOCK};
+    block_begin(pmm, r, b, class);
     trace(pmm, PMM_EVENT_OPEN_BLOCK, start, PMM_BLOCK_FRAMES);
     bool is_claimed = pmm->claim_first < end && start < pmm->claim_end; /* 0, 0: there is no claim */
     bool is_paid = paid != paid_end && start < paid_end;                /* frames from block to block, in this order */
     bool is_plain = start != 0 && !is_claimed && !is_paid;
-    if (is_plain && has_whole_bit(r, block)) {
+    if (is_plain && surely_whole(r, block)) {
         fresh_whole_remove(pmm, r, block);
         return PMM_BLOCK_FRAMES; /* no code needs to be written, and no list be looked at */
     }
@@ -218,9 +261,13 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
         struct stretch near = stretch_near(pmm, start, *hint);
         *hint = stretch_hint(&near);
     }
+    bool is_late = !is_claimed && (hint->hold == pmm->hold_count || pmm->holds[hint->hold].first.v >= end);
     bool was_whole = is_whole_at(pmm, *hint, block);
     if (was_whole) { /* by the lists alone: as it was counted */
         fresh_whole_remove(pmm, r, block);
+        plain_learn(pmm, r, *hint);
+    } else if (is_plain && is_late && write_one_run(pmm, b, (struct part){start, end}, start, hint)) {
+        return b->free;
     }
     if (is_claimed && pmm->claim_whole && pmm->claim_first <= start && end <= pmm->claim_end) {
         b->mode = PMM_BLOCK_RUN_PART; /* found wholly free before; no code means anything */
@@ -230,17 +277,9 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
     if (was_whole && is_plain) {
         return PMM_BLOCK_FRAMES;
     }
-    bool is_late = !is_claimed && (hint->hold == pmm->hold_count || pmm->holds[hint->hold].first.v >= end);
-    if (block == 0) {
-        pmm->low = *b;
-        pmm->low.lane |= LANE_DIRECT;
-        pmm->low.free = 0;
-    }
-    if (is_late) {
-        uint64_t low_end = frames_below_1m();
-        if (block == 0) {
-            write_late(pmm, &pmm->low, (struct part){0, low_end}, paid < low_end ? paid_end : 0, hint);
-        }
+    if (is_late && block == 0) {
+        write_late_0(pmm, b, paid, paid_end, hint);
+    } else if (is_late) {
         write_late(pmm, b, (struct part){start, end}, paid < end ? paid_end : 0, hint);
     } else {
         write_parts(pmm, b, paid, paid_end, hint);

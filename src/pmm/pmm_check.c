@@ -115,6 +115,24 @@ static void count_unopened(struct check *c, const struct pmm_region *r, uint64_t
     }
 }
 
+/* PMM-I8: what is known to be whole is so by the lists: the bits, or the plain ones. */
+static void check_known_whole(struct check *c, const struct pmm_region *r, const struct census *census)
+{
+    const struct pmm *pmm = c->pmm;
+    size_t index = (size_t)(r - pmm->regions);
+    uint64_t plain = r->plain_end - r->plain;
+    if (r->blocks > PMM_REGION_BITS) {
+        bool is_inside = r->plain <= r->plain_end
+                         && (plain == 0 || (r->plain >= r->base && r->plain_end <= region_end(r)));
+        if (!is_inside || whole_count(pmm, r->plain, r->plain_end) != plain) {
+            wrong(c, "PMM-I8: region %zu: not all of [%#x, %#x) can be used wholly", index, r->plain, r->plain_end);
+        }
+    } else if (r->whole_bits != census->whole_bits) {
+        wrong(c, "PMM-I8: region %zu: the bits of these blocks are %#lx, recounted %#lx", index, r->whole_bits,
+              census->whole_bits);
+    }
+}
+
 static void check_region(struct check *c, const struct pmm_region *r)
 {
     const struct pmm *pmm = c->pmm;
@@ -157,10 +175,7 @@ static void check_region(struct check *c, const struct pmm_region *r)
         wrong(c, "PMM-I8: region %zu: %u blocks never used can be used wholly, recounted %lu", index, r->fresh_whole,
               census.fresh_whole);
     }
-    if (r->whole_bits != census.whole_bits) {
-        wrong(c, "PMM-I8: region %zu: the bits of these blocks are %#lx, recounted %#lx", index, r->whole_bits,
-              census.whole_bits);
-    }
+    check_known_whole(c, r, &census);
     if (r->fresh_whole_from > r->watermark && !r->left_out
         && (r->fresh_whole_from > region_end(r) || whole_count(pmm, r->watermark, r->fresh_whole_from) != 0)) {
         wrong(c, "PMM-I8: region %zu: one below %#x can be used wholly", index, r->fresh_whole_from);

@@ -88,7 +88,12 @@ struct pmm_region {
     uint64_t free;         /* frames, physically free, not cached */
     uint64_t untouched;    /* the part of `free` in blocks never used */
     struct pmm_list_hint fresh, fresh_whole_at, in_gap; /* the last extent's begin, its first whole block; a gap */
-    uint64_t whole_bits;   /* where there are 64 blocks at most, a bit each: it is one of `fresh_whole`; else 0 */
+    union {
+        uint64_t whole_bits;   /* where there are 64 blocks at most, a bit each: it is one of `fresh_whole` */
+        struct {
+            uint32_t plain, plain_end; /* of more: [plain, plain_end) are RAM and not held, opened or not */
+        };
+    };
 };
 
 /* The i-th region by address: what a search looks at, close together. They lie behind the descriptors. */

@@ -9,8 +9,8 @@
  * usable); the opened block D right above each gap says how long it is and links to the next such D. So any number of
  * extents costs no memory, and the usual region has none.
  */
-#include "pmm/block.h"
 #include "pmm/hints.h"
+#include "pmm/open.h"
 
 struct pmm_region *region_find(const struct pmm *pmm, uint64_t block)
 {
@@ -180,14 +180,6 @@ void supply_leave(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind)
 
 /* ---- Extents of blocks never used ---- */
 
-void untouched_sub(struct pmm *pmm, struct pmm_region *r, uint64_t frames)
-{
-    ASSERT(r->untouched >= frames && pmm->untouched >= frames);
-    r->untouched -= frames;
-    pmm->untouched -= frames;
-    supply_update(pmm, r, PMM_SUPPLY_FRESH, r->untouched > 0);
-}
-
 void untouched_taken(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t frames)
 {
     untouched_sub(pmm, r, frames);
@@ -226,12 +218,8 @@ __attribute__((noinline, cold)) static uint64_t fresh_by_lists(const struct pmm 
 
 uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r)
 {
-    uint64_t block = r->watermark;
-    const struct pmm_list_hint *hint = &r->fresh;
-    if (block == region_end(r) && r->gaps != PMM_NO_BLOCK) {
-        block = r->gaps - pmm->blocks[r->gaps].gap_blocks;
-        hint = &r->in_gap;
-    }
+    uint64_t block = extent_bottom(pmm, r);
+    const struct pmm_list_hint *hint = block == r->watermark ? &r->fresh : &r->in_gap;
     return block < region_end(r) && surely_usable(pmm, *hint, block) ? block : fresh_by_lists(pmm, r);
 }
 
@@ -254,7 +242,7 @@ static void gap_push(struct pmm *pmm, struct pmm_region *r, uint64_t block, uint
     }
 }
 
-void extent_take(struct pmm *pmm, struct pmm_region *r, uint64_t block)
+void extent_take_off(struct pmm *pmm, struct pmm_region *r, uint64_t block)
 {
     if (block >= r->watermark) {
         gap_push(pmm, r, block, block - r->watermark);

@@ -163,7 +163,16 @@ void block_place(struct pmm *pmm, struct pmm_block *b)
     if (b->owner != 0 || b->free == b->usable || b->mode != PMM_BLOCK_OPEN) {
         block_restack(pmm, b);
     } else if (b->free > 0) {
-        stack_push(pmm, b, (b->free - 1U) / STACK_FRAMES);
+        stack_push_partly(pmm, b);
+    }
+}
+
+void block_place_opened(struct pmm *pmm, struct pmm_block *b)
+{
+    if (b->free > 0 && b->free == b->usable) { /* no run that began in it goes on above: it was never used */
+        stack_push(pmm, b, b->usable == PMM_BLOCK_FRAMES ? STACK_WHOLE : STACK_HOLED);
+    } else if (b->free > 0) {
+        stack_push_partly(pmm, b);
     }
 }
 
@@ -191,7 +200,11 @@ void current_retire(struct pmm *pmm, unsigned node, unsigned class)
 {
     struct pmm_block *b = current_drop(pmm, node, class);
     b->stack = STACK_NONE;
-    block_place(pmm, b);
+    if (b->owner == 0 && b->mode == PMM_BLOCK_OPEN && b->free != b->usable && b->free > 0) {
+        stack_push_partly(pmm, b);
+    } else {
+        block_restack(pmm, b);
+    }
 }
 
 void currents_retire(struct pmm *pmm)

@@ -1,32 +1,9 @@
 /*
- * Which block serves a request, and who may have a frame at all (see pmm.c, sections 3, 6 and 11).
+ * Which block serves a request (see pmm.c, sections 3 and 6).
  */
+#include "pmm/open.h"
 #include "pmm/place.h"
 #include "pmm/take.h"
-
-uint64_t zones_hold(const struct pmm *pmm, unsigned flags)
-{
-    uint64_t held = 0;
-    for (enum pmm_zone zone = PMM_ZONE_1M; zone <= zone_limit(flags); zone++) {
-        uint64_t free = zone_free(pmm, zone);
-        bool all = zone_leaves(pmm, zone, flags, free);
-        held += all ? free : free > pmm->zone_reserve[zone] ? free - pmm->zone_reserve[zone] : 0;
-    }
-    return held;
-}
-
-void account_pay_more(struct pmm *pmm, uint64_t n)
-{
-    uint64_t *accounts[] = {&pmm->spare, &pmm->emergency, &pmm->promised};
-    for (size_t i = 0; i < ARRAY_LEN(accounts) && n > 0; i++) {
-        uint64_t part = n < *accounts[i] ? n : *accounts[i];
-        *accounts[i] -= part;
-        n -= part;
-    }
-    pmm->debt += n; /* the frames are had: those that are left to pay for metadata are fewer */
-}
-
-/* ---- Blocks ---- */
 
 #define ALWAYS_INLINE __attribute__((always_inline)) static inline
 
@@ -37,7 +14,8 @@ bool class_has_more(const struct pmm *pmm, unsigned class) { return any_giving(p
  * nothing of these kinds, or what there is cannot be opened. `place` has a never-used one.
  */
 __attribute__((noinline)) static struct pmm_block *find_fresh(struct pmm *pmm, struct place place, unsigned zones,
-                                                              uint64_t kinds, unsigned home, unsigned class)
+                                                              uint64_t kinds, unsigned home, unsigned class,
+                                                              uint64_t known_cost)
 {
     while (place.zone != PMM_ZONE_1M) {
         struct pmm_region *r = place_region(pmm, place);
@@ -47,7 +25,12 @@ __attribute__((noinline)) static struct pmm_block *find_fresh(struct pmm *pmm, s
         uint64_t block = fresh_block(pmm, r);
         ASSERT(block != FRAME_NONE); /* a region on this list has a never-used block */
         struct pmm_block *b = NULL;
-        if (block == FRAME_NONE || block_open_off_stack(pmm, r, block, class, &b) != STATUS_OK) {
+        uint64_t cost = known_cost;
+        if (cost == FRAME_NONE || block != extent_bottom(pmm, r)) {
+            cost = block == FRAME_NONE ? 0 : cost_now(pmm, r, block);
+        }
+        known_cost = FRAME_NONE;
+        if (block == FRAME_NONE || block_open_costing(pmm, r, block, class, cost, &b) != STATUS_OK) {
             kinds &= ~KIND(PMM_SUPPLY_FRESH);
         } else if (b != NULL && b->free > 0 && class_of(b) == class) {
             return b;
@@ -136,54 +119,64 @@ ALWAYS_INLINE struct pmm_block *find_hard(struct pmm *pmm, unsigned zones, unsig
  * Is there no other never-used block that is usable wholly in these zones than the one of r, and would it pay for its
  * own metadata, so that it were whole no more?
  */
-static bool is_last_whole(struct pmm *pmm, unsigned zones, const struct pmm_region *r, uint64_t block)
+static bool is_last_whole(struct pmm *pmm, unsigned zones, const struct pmm_region *r, uint64_t cost)
 {
     enum { COST_MAX = 2 * (1 + PMM_TABLE_LEVELS_MAX) };
     const uint64_t kind = KIND(PMM_SUPPLY_FRESH_WHOLE);
+    if (r->fresh_whole > 1 || r->links[PMM_SUPPLY_FRESH_WHOLE].next != PMM_NO_REGION) {
+        return false;
+    }
     const struct pmm_block *payer = partly_free(pmm, 0);
-    if ((payer != NULL && payer->free >= COST_MAX) || r->fresh_whole > 1
-        || r->links[PMM_SUPPLY_FRESH_WHOLE].next != PMM_NO_REGION) {
+    if (payer != NULL && payer->free >= COST_MAX) {
         return false;
     }
     unsigned places = 0; /* a bit each */
     for (enum pmm_zone zone = PMM_ZONE_16M; zone < PMM_ZONES; zone++) {
         places = places << PMM_NODES_MAX | nodes_of(zone_giving(pmm, zone, zones, kind));
     }
-    return (places & (places - 1)) == 0 && open_cost(pmm, block).v > (payer != NULL ? payer->free : 0U);
+    return (places & (places - 1)) == 0 && cost > (payer != NULL ? payer->free : 0U);
 }
 
 #define KINDS_WHOLE (KIND(PMM_SUPPLY_WHOLE) | KIND(PMM_SUPPLY_FRESH_WHOLE))
 
-/* As take_whole_block, where the first place has never-used ones. */
-__attribute__((noinline)) static struct pmm_block *open_whole(struct pmm *pmm, struct place place, unsigned zones,
-                                                              unsigned home, enum status *s, uint64_t *last)
+/*
+ * As take_whole_block, where the first place has never-used ones, and this one of r is the next: it costs more than
+ * nothing, or is not known well enough.
+ */
+__attribute__((noinline)) static struct pmm_block *open_whole(struct pmm *pmm, struct pmm_region *r, uint64_t block,
+                                                              uint64_t cost, unsigned zones, unsigned home,
+                                                              enum status *s, uint64_t *last)
 {
     uint64_t kinds = KINDS_WHOLE & pmm->kinds_given;
-    for (; place.zone != PMM_ZONE_1M; place = place_find(pmm, zones, home, kinds, NO_PLACE)) {
-        struct pmm_region *r = place_region(pmm, place);
-        if (place.kind == PMM_SUPPLY_WHOLE) {
-            return stack_pop(pmm, r, PMM_SUPPLY_WHOLE);
-        }
-        uint64_t block = fresh_whole_block(pmm, r);
+    for (;;) {
         ASSERT(block != FRAME_NONE); /* the region's count says that there is one */
         if (block == FRAME_NONE) {
             *s = STATUS_CORRUPT;
             return NULL;
         }
-        if (is_last_whole(pmm, zones, r, block)) {
+        if (cost > 0 && is_last_whole(pmm, zones, r, cost)) {
             *last = block;
             return NULL;
         }
         struct pmm_block *b; /* the first one opened may have to pay for itself and the next */
-        *s = block_open_off_stack(pmm, r, block, 0, &b);
+        *s = block_open_costing(pmm, r, block, 0, cost, &b);
         if (*s != STATUS_OK || (b != NULL && b->free == PMM_BLOCK_FRAMES)) {
             return b;
         }
         if (b != NULL) {
             block_restack(pmm, b);
         }
+        struct place place = place_find(pmm, zones, home, kinds, NO_PLACE);
+        if (place.zone == PMM_ZONE_1M) {
+            return take_whole_current(pmm, zones, home);
+        }
+        r = place_region(pmm, place);
+        if (place.kind == PMM_SUPPLY_WHOLE) {
+            return stack_pop(pmm, r, PMM_SUPPLY_WHOLE);
+        }
+        block = fresh_whole_block(pmm, r);
+        cost = block == FRAME_NONE ? 0 : cost_now(pmm, r, block);
     }
-    return take_whole_current(pmm, zones, home);
 }
 
 struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s, uint64_t *last)
@@ -195,10 +188,14 @@ struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status 
     if (place.zone == PMM_ZONE_1M) {
         return take_whole_current(pmm, zones, home);
     }
+    struct pmm_region *r = place_region(pmm, place);
     if (place.kind == PMM_SUPPLY_WHOLE) {
-        return stack_pop(pmm, place_region(pmm, place), PMM_SUPPLY_WHOLE);
+        return stack_pop(pmm, r, PMM_SUPPLY_WHOLE);
     }
-    return open_whole(pmm, place, zones, home, s, last);
+    uint64_t block = fresh_whole_block(pmm, r), cost = block == FRAME_NONE ? 0 : cost_now(pmm, r, block);
+    return block != FRAME_NONE && cost == 0 && surely_whole(r, block)
+               ? open_plain(pmm, r, block)
+               : open_whole(pmm, r, block, cost, zones, home, s, last);
 }
 
 enum status open_below_1m(struct pmm *pmm)
@@ -220,7 +217,7 @@ __attribute__((noinline)) static enum status take_below_1m(struct pmm *pmm, uint
         return s;
     }
     struct pmm_block *b = &pmm->low;
-    *got = block_take(pmm, b, frames, n, code);
+    *got = n == 1 ? block_take_oddly(pmm, b, frames, code) : block_take(pmm, b, frames, n, code);
     return *got > 0 ? STATUS_OK : STATUS_NOMEM;
 }
 
@@ -283,9 +280,11 @@ ALWAYS_INLINE struct pmm_block *settle_first(struct pmm *pmm, struct place place
  * The block that n frames of such a request come from; null: there is none. The current one, if it may and no place
  * that is served before its own has something to give by now. Who may not have all zones above 16 MiB looks at some
  * places only: then the news are news still, since a zone at its reserve may come first again, and no list says so.
- * Who wants but one frame leaves what is current for others, or of the other class, where it is.
+ * Who wants but one frame leaves what is current for others, or of the other class, where it is; it may have it already
+ * afterwards: then *taken is set.
  */
-ALWAYS_INLINE struct pmm_block *choose(struct pmm *pmm, unsigned zones, unsigned flags, unsigned n, unsigned home)
+ALWAYS_INLINE struct pmm_block *choose(struct pmm *pmm, unsigned zones, unsigned flags, unsigned n, unsigned home,
+                                       uint64_t *frame, unsigned code, bool *taken)
 {
     unsigned class = flags & PMM_USER, bit = current_bit(home, class);
     struct pmm_block *b = pmm->current[home][class];
@@ -308,9 +307,18 @@ ALWAYS_INLINE struct pmm_block *choose(struct pmm *pmm, unsigned zones, unsigned
     if (place.zone != PMM_ZONE_1M && place.kind != PMM_SUPPLY_FRESH) {
         return settle_first(pmm, place, flags, n, home);
     }
-    b = place.zone == PMM_ZONE_1M ? NULL : find_fresh(pmm, place, zones, kinds, home, class);
+    uint64_t cost = FRAME_NONE;
+    if (place.zone != PMM_ZONE_1M && n == 1) {
+        cost = open_and_take_one(pmm, place_region(pmm, place), flags, home, frame, code);
+        *taken = cost == TAKEN;
+        if (cost == TAKEN) {
+            return NULL;
+        }
+    }
+    b = place.zone == PMM_ZONE_1M ? NULL : find_fresh(pmm, place, zones, kinds, home, class, cost);
     b = b != NULL ? b : find_hard(pmm, zones, home, class);
-    if (b != NULL && (n > 1 || (b->stack >= PMM_STACKS && b->stack != STACK_CURRENT))) {
+    bool is_used = b != NULL && (b->stack < PMM_STACKS || b->stack == STACK_CURRENT);
+    if (b != NULL && (n > 1 || (!is_used && (b->stack != STACK_NONE || takes_any(flags))))) {
         settle(pmm, b, flags, home);
     }
     return b;
@@ -330,9 +338,10 @@ enum status take_frame_slow(struct pmm *pmm, unsigned flags, unsigned zones, uns
                             unsigned code)
 {
     unsigned got;
-    struct pmm_block *b = zones != 0 ? choose(pmm, zones, flags, 1, home) : NULL;
+    bool taken = false;
+    struct pmm_block *b = zones != 0 ? choose(pmm, zones, flags, 1, home, frame, code, &taken) : NULL;
     if (b == NULL) {
-        return take_lowest(pmm, flags, frame, 1, code, &got);
+        return taken ? STATUS_OK : take_lowest(pmm, flags, frame, 1, code, &got);
     }
     got = block_take_one(pmm, b, frame, code);
     if (b->stack == STACK_NONE) { /* it was wholly free, or is closed now */
@@ -348,8 +357,13 @@ enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsig
     *got = 0;
     while (zone_limit(flags) > PMM_ZONE_1M) {
         unsigned home, zones;
+        bool taken = false;
         struct pmm_block *b = current_for(pmm, flags, &home, &zones);
-        b = b != NULL ? b : choose(pmm, zones, flags, n, home);
+        b = b != NULL ? b : choose(pmm, zones, flags, n, home, frames, code, &taken);
+        if (taken) {
+            *got = 1;
+            return STATUS_OK;
+        }
         if (b == NULL) {
             break;
         }

@@ -125,6 +125,51 @@ TEST(pmm_fresh, the_validator_names_a_bit_that_is_wrong)
     EXPECT_EQ(pmm_check(&m.bed->pmm, NULL), STATUS_CORRUPT);
     *bits = kept;
     bed_sound(m.bed);
-    REQUIRE(fresh_start(&m, &arena, 150, 50, &rng));
-    EXPECT_EQ(m.bed->pmm.regions[0].whole_bits, 0);
+}
+
+TEST(pmm_fresh, a_large_region_remembers_which_blocks_are_whole_and_the_validator_names_one_that_is_not)
+{
+    struct rng rng = rng_seeded(test_seed());
+    struct bed_arena arena = bed_arena();
+    struct fresh m;
+    REQUIRE(fresh_start(&m, &arena, 150, 50, &rng) && take_one(&m));
+    struct pmm_region *r = &m.bed->pmm.regions[0];
+    EXPECT(r->plain > B && r->plain < r->plain_end);
+    r->plain--; /* block 0 is none, and what ends the plain ones is none */
+    EXPECT_EQ(pmm_check(&m.bed->pmm, NULL), STATUS_CORRUPT);
+    r->plain++;
+    r->plain_end = B + 151;
+    EXPECT_EQ(pmm_check(&m.bed->pmm, NULL), STATUS_CORRUPT);
+    r->plain = r->plain_end = 0;
+    bed_sound(m.bed);
+}
+
+/* Where one run ends inside a block and nothing else is there, the block is opened in one go. */
+TEST(pmm_fresh, one_frame_after_the_other_all_of_short_regions_are_had)
+{
+    struct rng rng = rng_seeded(test_seed());
+    struct bed_arena arena = bed_arena();
+    for (unsigned round = 0; round < 20; round++) {
+        struct pmm_bed *bed = bed_new(&arena, B, B + 16, 0);
+        REQUIRE(bed != NULL);
+        uint64_t frames = 0, at = (uint64_t)B * PMM_BLOCK_FRAMES;
+        for (unsigned i = 0; i < 3; i++) {
+            uint64_t first = at + rng_below(&rng, PMM_BLOCK_FRAMES), count = 30 + rng_below(&rng, 700);
+            bed_run(bed, first, count);
+            frames += count;
+            at = (first + count + 2 * PMM_BLOCK_FRAMES) / PMM_BLOCK_FRAMES * PMM_BLOCK_FRAMES;
+        }
+        REQUIRE(bed_starts(bed));
+        uint64_t can = pmm_stats(&bed->pmm).free.v, had = 0;
+        pfn_t frame;
+        while (pmm_alloc(&bed->pmm, had % 3 == 0 ? PMM_KERNEL : PMM_USER, &frame) == STATUS_OK) {
+            had++;
+            if (had % 16 == 1) {
+                EXPECT(bed_sound(bed));
+            }
+        }
+        EXPECT_EQ(had, can);
+        EXPECT_EQ(had + pmm_stats(&bed->pmm).metadata.v, frames);
+        bed_sound(bed);
+    }
 }

@@ -1,0 +1,26 @@
+/*
+ * Who may have how many frames: what is seldom asked (see pmm.c, section 11).
+ */
+#include "pmm/account.h"
+
+uint64_t zones_hold(const struct pmm *pmm, unsigned flags)
+{
+    uint64_t held = 0;
+    for (enum pmm_zone zone = PMM_ZONE_1M; zone <= zone_limit(flags); zone++) {
+        uint64_t free = zone_free(pmm, zone);
+        bool all = zone_leaves(pmm, zone, flags, free);
+        held += all ? free : free > pmm->zone_reserve[zone] ? free - pmm->zone_reserve[zone] : 0;
+    }
+    return held;
+}
+
+void account_pay_more(struct pmm *pmm, uint64_t n)
+{
+    uint64_t *accounts[] = {&pmm->spare, &pmm->emergency, &pmm->promised};
+    for (size_t i = 0; i < ARRAY_LEN(accounts) && n > 0; i++) {
+        uint64_t part = n < *accounts[i] ? n : *accounts[i];
+        *accounts[i] -= part;
+        n -= part;
+    }
+    pmm->debt += n; /* the frames are had: those that are left to pay for metadata are fewer */
+}
