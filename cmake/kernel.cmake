@@ -73,7 +73,7 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|reclaim|selftest|serial|stacks|symbols)"
         OR name MATCHES "^src/pmm/(hotplug|metadata|regions_start|stats|trace)\\.c$"
-        OR name MATCHES "^src/vmm/(arena_spans|walk_corrupt)\\.c$"
+        OR name MATCHES "^src/vmm/(arena_spans|kpages_resize|walk_corrupt)\\.c$"
         OR name MATCHES "^src/aspace/(adopt|gifts|low|stack)\\.c$"
         OR name MATCHES "^src/(lib/(badram|fmt|glob|report|status)|arch/x86_64/features)\\.c$"
         OR name MATCHES "^src/(heap/guard|kernel/heap_debug)"

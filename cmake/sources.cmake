@@ -74,6 +74,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/gather.c
     src/vmm/kmap.c
     src/vmm/kpages.c
+    src/vmm/kpages_resize.c
     src/vmm/large.c
     src/vmm/large_fill.c
     src/vmm/lend.c
@@ -82,6 +83,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/map_large.c
     src/vmm/map_page.c
     src/vmm/marks.c
+    src/vmm/move.c
     src/vmm/own_loan.c
     src/vmm/own_page.c
     src/vmm/pair.c
@@ -310,11 +312,13 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES}
     test/unit/vmm_copies_test.c
     test/unit/vmm_fault_page_test.c
     test/unit/vmm_cost_test.c
+    test/unit/vmm_kpages_resize_test.c
     test/unit/vmm_kpages_test.c
     test/unit/vmm_large_own_test.c
     test/unit/vmm_large_test.c
     test/unit/vmm_lend_test.c
     test/unit/vmm_marks_test.c
+    test/unit/vmm_move_test.c
     test/unit/vmm_nomem_test.c
     test/unit/vmm_promote_test.c
     test/unit/vmm_share_large_test.c
@@ -391,6 +395,7 @@ set(CAIRN_HOST_TEST_SOURCES ${CAIRN_ASPACE_HOST_TEST_SOURCES}
     test/unit/vmm_lend_cpus_test.c
     test/unit/vmm_limits_test.c
     test/unit/vmm_marks_host_test.c
+    test/unit/vmm_move_host_test.c
     test/unit/vmm_pressure_test.c
     test/unit/vmm_share_hostile_test.c
     test/unit/vmm_zeroed_test.c

@@ -354,3 +354,18 @@ enum status arena_free_part(struct arena *a, vaddr_t base, npages_t pages)
     }
     return STATUS_OK;
 }
+
+enum status arena_join(struct arena *a, vaddr_t base)
+{
+    struct arena_node *n = arena_index_find(a, base);
+    struct arena_node *behind = n != NULL ? n->next : NULL;
+    if (behind == NULL || n->state != ARENA_USED || behind->state != ARENA_USED) {
+        return misuse("arena_join: no two used ranges lie at %#lx and right behind it", base.v);
+    }
+    arena_index_remove(a, behind);
+    n->pages.v += behind->pages.v;
+    n->stack = (uint8_t)arena_stack(n->pages.v);
+    arena_drop(a, behind);
+    a->ranges--;
+    return STATUS_OK;
+}

@@ -173,6 +173,11 @@ enum status arena_free(struct arena *a, vaddr_t base);
  */
 enum status arena_free_part(struct arena *a, vaddr_t base, npages_t pages);
 /*
+ * The used range that starts at `base`, and the used one right behind it, are one from now on, with the first one's tag
+ * and kind. Needs no memory. => OK; MISUSE (reported): there are no such two, or a span ends between them. O(1).
+ */
+enum status arena_join(struct arena *a, vaddr_t base);
+/*
  * So many allocations and partial frees from now on need no more nodes than are in reserve: of this arena, and of all
  * that share its reserve and have no more levels (none reaches further), together. What gives spans is not counted.
  * => OK; NOMEM. What is cached may have become free.

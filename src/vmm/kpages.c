@@ -16,7 +16,7 @@
  */
 enum range_kind { RANGE_PLAIN, RANGE_OPEN, RANGE_GUARDED };
 
-enum { GUARD_PAGES = 1, KMAP_FRAMES_MAX = 3 };
+enum { KMAP_FRAMES_MAX = 3 };
 
 /* What one table of pages maps is left out: large ranges lie at the high end, and the PMM's array comes next. */
 #define ARENA_END (LAYOUT_KERNEL_END - level_span_bytes(2))
@@ -76,6 +76,20 @@ enum status kernel_arena_init(struct vmm *vmm)
     return arena_init(&vmm->arena, vaddr(LAYOUT_ARENA_BASE), vaddr(ARENA_END), source);
 }
 
+enum status kpages_range_get(struct vmm *vmm, npages_t pages, unsigned align_log2, bool guarded, const char *tag,
+                             vaddr_t *range)
+{
+    const uint64_t guard = guarded ? KPAGES_GUARD_PAGES : 0;
+    struct arena_request request = {
+        .pages = npages(guard + pages.v + guard),
+        .align_log2 = align_log2,
+        .lead = npages(guard),
+        .tag = tag,
+        .kind = guarded ? RANGE_GUARDED : RANGE_OPEN,
+    };
+    return arena_request(&vmm->arena, &request, range);
+}
+
 enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, unsigned flags, const char *tag,
                          vaddr_t *base)
 {
@@ -87,20 +101,13 @@ enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, u
     if (pages.v > arena_pages) {
         return STATUS_NOMEM;
     }
-    uint64_t guard = (flags & KPAGES_GUARDED) != 0 ? GUARD_PAGES : 0;
-    struct arena_request request = {
-        .pages = npages(guard + pages.v + guard),
-        .align_log2 = align_log2,
-        .lead = npages(guard),
-        .tag = tag,
-        .kind = guard != 0 ? RANGE_GUARDED : RANGE_OPEN,
-    };
+    const bool guarded = (flags & KPAGES_GUARDED) != 0;
     vaddr_t range;
-    enum status s = arena_request(&vmm->arena, &request, &range);
+    enum status s = kpages_range_get(vmm, pages, align_log2, guarded, tag, &range);
     if (s != STATUS_OK) {
         return s;
     }
-    vaddr_t first = vaddr_add_pages(range, guard);
+    vaddr_t first = vaddr_add_pages(range, guarded ? KPAGES_GUARD_PAGES : 0);
     const bool zeroed = (flags & KPAGES_ZEROED) != 0;
     s = (flags & KPAGES_LARGE) != 0 ? map_fresh_flagged(vmm, &vmm->kernel, first, pages, rights | VMM_LARGE, zeroed)
                                     : map_fresh(vmm, &vmm->kernel, first, pages, rights, zeroed);
@@ -112,45 +119,52 @@ enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, u
     return STATUS_OK;
 }
 
-/* The range that holds `va`, when kernel pages are behind it. */
-static bool find_range(const struct vmm *vmm, vaddr_t va, struct arena_range *range, uint64_t *guard)
+bool kpages_range_at(const struct vmm *vmm, vaddr_t va, struct kpages_range *out)
 {
+    struct arena_range *range = &out->range;
     if (!arena_find(&vmm->arena, va, range) || range->tag == NULL || range->kind == RANGE_PLAIN) {
         return false;
     }
-    *guard = range->kind == RANGE_GUARDED ? GUARD_PAGES : 0;
+    out->guard = range->kind == RANGE_GUARDED ? KPAGES_GUARD_PAGES : 0;
+    out->pages = npages(range->pages.v - out->guard - out->guard);
+    return true;
+}
+
+bool kpages_range_of(const struct vmm *vmm, vaddr_t base, const char *call, struct kpages_range *out)
+{
+    if (!kpages_range_at(vmm, base, out) || base.v != vaddr_add_pages(out->range.base, out->guard).v) {
+        (void)misuse("%s: %#lx is not the base of kernel pages", call, base.v);
+        return false;
+    }
     return true;
 }
 
 enum status kpages_free(struct vmm *vmm, vaddr_t base)
 {
-    struct arena_range range;
-    uint64_t guard;
-    if (!find_range(vmm, base, &range, &guard) || base.v != vaddr_add_pages(range.base, guard).v) {
-        return misuse("kpages_free: %#lx is not the base of kernel pages", base.v);
+    struct kpages_range r;
+    if (!kpages_range_of(vmm, base, "kpages_free", &r)) {
+        return STATUS_MISUSE;
     }
-    enum status s = vmm_unmap(vmm, &vmm->kernel, base, npages(range.pages.v - guard - guard));
+    enum status s = vmm_unmap(vmm, &vmm->kernel, base, r.pages);
     if (s != STATUS_OK) {
-        return misuse("kpages_free: the %lu pages at %#lx are not all mapped: %s", range.pages.v - guard - guard,
-                      base.v, status_name(s));
+        return misuse("kpages_free: the %lu pages at %#lx are not all mapped: %s", r.pages.v, base.v, status_name(s));
     }
-    return arena_free(&vmm->arena, range.base);
+    return arena_free(&vmm->arena, r.range.base);
 }
 
 bool kpages_find(const struct vmm *vmm, vaddr_t va, struct kpages_info *out)
 {
-    struct arena_range range;
-    uint64_t guard;
-    if (!find_range(vmm, va, &range, &guard)) {
+    struct kpages_range r;
+    if (!kpages_range_at(vmm, va, &r)) {
         return false;
     }
-    uint64_t page = vaddr_page_number(va) - vaddr_page_number(range.base);
+    uint64_t page = vaddr_page_number(va) - vaddr_page_number(r.range.base);
     *out = (struct kpages_info){
-        .base = vaddr_add_pages(range.base, guard),
-        .pages = npages(range.pages.v - guard - guard),
-        .above = page >= range.pages.v - guard,
-        .tag = range.tag,
+        .base = vaddr_add_pages(r.range.base, r.guard),
+        .pages = r.pages,
+        .above = page >= r.guard + r.pages.v,
+        .tag = r.range.tag,
     };
-    out->in_guard = page < guard || out->above;
+    out->in_guard = page < r.guard || out->above;
     return true;
 }

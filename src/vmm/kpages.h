@@ -1,4 +1,4 @@
-/* The kernel arena's start. Private to src/vmm/. */
+/* The kernel arena's start, and the ranges in it that kernel pages are behind. Private to src/vmm/. */
 #ifndef CAIRN_VMM_KPAGES_H
 #define CAIRN_VMM_KPAGES_H
 
@@ -6,5 +6,21 @@
 
 /* => OK; NOMEM. */
 enum status kernel_arena_init(struct vmm *vmm);
+
+/* A range of the arena with kernel pages behind it: [guard][pages][guard], or pages alone. */
+struct kpages_range {
+    struct arena_range range; /* guards included */
+    uint64_t guard;           /* pages of each */
+    npages_t pages;           /* that are mapped */
+};
+
+/* The one that holds `va`, in a guard or not. => false: none does. */
+bool kpages_range_at(const struct vmm *vmm, vaddr_t va, struct kpages_range *out);
+/* The one whose first mapped page is `base`. => false: there is none; `call` is reported. */
+bool kpages_range_of(const struct vmm *vmm, vaddr_t base, const char *call, struct kpages_range *out);
+/* Addresses for `pages`, with guards or not. => as arena_request; *range: where they begin, the low guard included. */
+enum status kpages_range_get(struct vmm *vmm, npages_t pages, unsigned align_log2, bool guarded, const char *tag,
+                             vaddr_t *range);
+enum { KPAGES_GUARD_PAGES = 1 };
 
 #endif

@@ -224,6 +224,16 @@ enum status vmm_protect(struct vmm *vmm, struct space *space, vaddr_t va, npages
 enum status vmm_unmap_present(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages);
 enum status vmm_protect_present(struct vmm *vmm, struct space *space, vaddr_t va, npages_t pages, unsigned rights);
 
+/*
+ * The pages of [from, from + pages) are at [to, to + pages) from now on, with their frames, rights, kinds and marks: no
+ * frame comes, goes or is touched. The ranges lie in one half and do not overlap (INVALID). Nobody uses the old one
+ * meanwhile. => OK; ABSENT: a page of `from` is not mapped; EXISTS: a page of `to` is; SHARED: behind a table of
+ * several parents, lent ones too; NOMEM. Large pages arrive in pieces of 4 KiB: they are cut first, a table each; then,
+ * whatever the answer, they may stay cut (CONFLICT: one was joined again meanwhile). 2N stores, 3N to 4N loads; flushed
+ * like an unmap of `from`.
+ */
+enum status vmm_move(struct vmm *vmm, struct space *space, vaddr_t from, vaddr_t to, npages_t pages);
+
 /* ---- Questions ---- */
 
 struct vmm_walk {
@@ -319,6 +329,22 @@ enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, u
                          vaddr_t *base);
 /* Unmap, free frames and addresses, guards included. => OK; MISUSE (reported): not the base of one. */
 enum status kpages_free(struct vmm *vmm, vaddr_t base);
+
+/*
+ * Kernel pages become more or fewer; those that stay keep frames and contents, nothing is copied. Guards, tag and kind
+ * are kept; what is new is of 4 KiB pages, with arbitrary contents. `pages`: in all. Nothing changed but for OK.
+ * MISUSE (reported): `base` is not the base of kernel pages; INVALID: not more, or not fewer, but 1 at least; NOMEM.
+ */
+
+/* More, in place. => also EXISTS: the addresses behind are in use, or the arena's end. */
+enum status kpages_grow(struct vmm *vmm, vaddr_t base, npages_t pages);
+/* Fewer, in place: the frames and addresses behind go back. A large page that lies over the new end is cut. */
+enum status kpages_trim(struct vmm *vmm, vaddr_t base, npages_t pages);
+/*
+ * More, or as many, at another address (vmm_move); `align_log2` as kpages_alloc. *moved is the first page there. =>
+ * also INVALID for the alignment.
+ */
+enum status kpages_move(struct vmm *vmm, vaddr_t base, npages_t pages, unsigned align_log2, vaddr_t *moved);
 
 struct kpages_info {
     vaddr_t base;        /* first mapped page */

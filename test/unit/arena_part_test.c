@@ -245,3 +245,51 @@ TEST(arena, an_arena_that_gets_no_nodes_does_not_begin)
     is_sound(&a);
     arena_end(&a);
 }
+
+/* Two used ranges become one, and parts of it go back as of any other. */
+TEST(arena, used_neighbours_become_one_range)
+{
+    struct arena_bed bed;
+    REQUIRE(arena_bed_open(&bed, 1000, NODE_PAGES));
+    struct arena_request request = {.pages = npages(6), .align_log2 = ARENA_ALIGN_PAGE, .tag = "joined", .kind = 77};
+    vaddr_t base;
+    REQUIRE(arena_request(&bed.arena, &request, &base) == STATUS_OK && base.v == arena_bed_page(&bed, 0).v);
+    arena_bed_take_at(&bed, 6, 30);
+    arena_bed_take_at(&bed, 36, 1);
+    EXPECT_EQ(arena_join(&bed.arena, base), STATUS_OK);
+    struct arena_range range;
+    for (uint64_t at = 0; at < 36; at += 5) {
+        expect_range(&bed, at, 0, 36, true);
+        EXPECT(arena_find(&bed.arena, arena_bed_page(&bed, at), &range) && range.kind == 77);
+    }
+    expect_range(&bed, 36, 36, 1, true);
+    EXPECT(bed.arena.ranges == 2 && bed.arena.used.v == 37);
+    REQUIRE(arena_bed_is_sound(&bed));
+    EXPECT_EQ(arena_free_part(&bed.arena, arena_bed_page(&bed, 10), npages(26)), STATUS_OK);
+    expect_range(&bed, 0, 0, 10, true);
+    arena_bed_give(&bed, 0); /* with the length that it has now: the next of 10 gets it */
+    EXPECT_EQ(arena_bed_take(&bed, 10), 0);
+    arena_bed_is_sound(&bed);
+}
+
+TEST(arena, only_used_neighbours_are_joined)
+{
+    struct arena_bed bed;
+    REQUIRE(arena_bed_open(&bed, 100, NODE_PAGES));
+    arena_bed_take_at(&bed, 10, 4);
+    arena_bed_take_at(&bed, 14, 4);
+    arena_bed_take_at(&bed, 20, 4);
+    arena_bed_take_at(&bed, 24, 4);
+    arena_bed_give(&bed, 24); /* cached */
+    arena_bed_take_at(&bed, 96, 4);
+    static const uint64_t wrong[] = {0, 9, 11, 14, 18, 20, 24, 96, 100, 1ULL << 40};
+    for (unsigned i = 0; i < ARRAY_LEN(wrong); i++) {
+        test_expect_reports(i + 1);
+        EXPECT_EQ(arena_join(&bed.arena, arena_bed_page(&bed, wrong[i])), STATUS_MISUSE);
+    }
+    EXPECT(bed.arena.used.v == 16 && bed.arena.ranges == 4);
+    EXPECT_EQ(arena_join(&bed.arena, arena_bed_page(&bed, 10)), STATUS_OK);
+    arena_bed_is_sound(&bed);
+    arena_bed_give(&bed, 10); /* cached as one of 8, not as one of 4 */
+    arena_bed_is_sound(&bed);
+}

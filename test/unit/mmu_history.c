@@ -84,6 +84,26 @@ static struct play_op draw_low(struct play_drawing *d)
     return (struct play_op){.kind = PLAY_LOW, .pages = (uint16_t)rng_below(&d->rng, 4)};
 }
 
+/* What has a way of its own to be drawn. => true: *op is one. */
+static bool draw_apart(struct play_drawing *d, struct play_op *op)
+{
+    struct rng *rng = &d->rng;
+    if (d->moves && op->pages > 0 && op->kind < PLAY_SWITCH && rng_below(rng, 4) == 0) { /* what was just dealt with */
+        op->kind = PLAY_MOVE;
+        op->rights = (uint8_t)rng_below(rng, PLAY_PARTS);
+        return true;
+    }
+    if (d->shares && rng_below(rng, 10) == 0) {
+        *op = play_some_draw(rng, d->current);
+        return true;
+    }
+    if (d->shares && rng_below(rng, 2) == 0) {
+        *op = play_share_draw(d);
+        return true;
+    }
+    return false;
+}
+
 struct play_op play_draw(struct play_drawing *d)
 {
     static const uint8_t kinds[] = {PLAY_MAP,   PLAY_MAP,     PLAY_MAP,        PLAY_MAP,        PLAY_UNMAP, PLAY_UNMAP,
@@ -94,11 +114,8 @@ struct play_op play_draw(struct play_drawing *d)
     if (d->low > 0 || (d->has_large && rng_below(rng, 16) == 0)) {
         return draw_low(d);
     }
-    if (d->shares && rng_below(rng, 10) == 0) {
-        return play_some_draw(rng, d->current);
-    }
-    if (d->shares && rng_below(rng, 2) == 0) {
-        return play_share_draw(d);
+    if (draw_apart(d, &op)) {
+        return op;
     }
     if (d->two_cpus && rng_below(rng, 6) == 0) { /* often on the pages of the operation before */
         op.kind = rng_below(rng, 3) == 0 ? PLAY_OTHER_SWITCH : PLAY_OTHER_USE;
@@ -239,6 +256,7 @@ void play_print(const struct play_op *ops, unsigned n, const struct play_result 
         const char *name = kind < PLAY_LARGE         ? names[kind]
                            : kind <= PLAY_LARGE_LAST ? play_large_name(kind)
                            : kind < PLAY_SOME_UNMAP  ? play_share_name(kind)
+                           : kind == PLAY_MOVE       ? "PLAY_MOVE"
                                                      : play_some_name(kind);
         test_note("    {%s, %u, %u, %#x, %u, %u},", name, ops[i].space, ops[i].part, ops[i].rights, ops[i].first,
                   ops[i].pages);

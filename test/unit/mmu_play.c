@@ -313,6 +313,7 @@ static void run_op(struct play *p, const struct play_op *op)
     case PLAY_IDLE: model_idle(model_machine, &p->vmm, op->rights % PMM_CLASSES, npages(op->pages % 64)); break;
     case PLAY_OTHER_SWITCH: run_other_switch(p, op); break;
     case PLAY_OTHER_USE: run_other_use(p, op); break;
+    case PLAY_MOVE: expect_right(p, play_move(&p->vmm, &p->space[op->space], op, p->page[op->space], part_base)); break;
     case PLAY_MARKS: expect_right(p, play_marks(&p->vmm, &p->space[op->space], address(op), op, page)); break;
     default: p->result.changes += (op->kind >= PLAY_SOME_UNMAP ? play_some_run : play_share_run)(op) > 0; break;
     }

@@ -46,6 +46,7 @@ enum play_kind {
     PLAY_SOME_UNMAP, /* from here on mmu_play_some.c: what is there of a range of these pages */
     PLAY_SOME_PROTECT,
     PLAY_SOME_COPY, /* map one for copy on write */
+    PLAY_MOVE, /* pages of a space, elsewhere in it: `rights` and the rest say where */
     PLAY_KINDS,
 };
 
@@ -78,6 +79,7 @@ struct play_drawing {
     bool two_cpus; /* CPU 1 runs too */
     bool has_large; /* with operations on large pages */
     bool shares;   /* tables are shared */
+    bool moves;    /* pages move */
     uint8_t low;   /* so many operations are still to come for a PLAY_LOW */
     uint8_t step;  /* of a plan for one place of what is shared; 0: none */
     struct play_op place;

@@ -25,6 +25,8 @@ static struct global_place {
     bool writable;
 } global[GLOBAL_PLACES];
 
+static unsigned moves;
+
 void play_kinds_start(void)
 {
     memset(&frames, 0, sizeof frames);
@@ -184,3 +186,42 @@ const char *play_global_read(void)
     }
     return NULL;
 }
+
+/* ---- Moving ---- */
+
+static bool all_mapped(const struct page_record *page, unsigned n, bool mapped)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (page[i].mapped != mapped) {
+            return false;
+        }
+    }
+    return true;
+}
+
+const char *play_move(struct vmm *vmm, struct space *space, const struct play_op *op,
+                      struct page_record (*page)[PLAY_PART_PAGES], const uint64_t *part_base)
+{
+    const unsigned n = op->pages, part = (0U + op->part + op->rights) % PLAY_PARTS;
+    const unsigned first = (op->first * 5U + n) % (PLAY_PART_PAGES - n + 1);
+    struct page_record *from = &page[op->part][op->first], *to = &page[part][first];
+    const bool overlap = part == op->part && first < op->first + n && op->first < first + n;
+    const enum status expected = overlap                      ? STATUS_INVALID
+                                 : !all_mapped(to, n, false)  ? STATUS_EXISTS
+                                 : !all_mapped(from, n, true) ? STATUS_ABSENT
+                                                              : STATUS_OK;
+    const enum status s = vmm_move(vmm, space, vaddr_add_pages(vaddr(part_base[op->part]), op->first),
+                                   vaddr_add_pages(vaddr(part_base[part]), first), npages(n));
+    for (unsigned i = 0; s == STATUS_OK && expected == STATUS_OK && i < n; i++) {
+        const struct page_record marked = to[i]; /* while it was moved */
+        to[i] = from[i];
+        to[i].accessed = to[i].accessed || marked.accessed;
+        to[i].dirty = to[i].dirty || marked.dirty;
+        from[i] = (struct page_record){0};
+    }
+    moves += s == STATUS_OK;
+    const bool is_short = s == STATUS_NOMEM && (expected == STATUS_OK || expected == STATUS_ABSENT);
+    return s == expected || is_short ? NULL : "vmm_move gives a wrong answer";
+}
+
+unsigned play_moves(void) { return moves; }

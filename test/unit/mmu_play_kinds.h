@@ -25,5 +25,10 @@ const char *play_kernel(struct vmm *vmm, vaddr_t *base, const struct play_op *op
 const char *play_global(struct vmm *vmm, const struct play_op *op);
 /* Read them, as any CPU may. => null; what is wrong. */
 const char *play_global_read(void);
+/* PLAY_MOVE: pages of a space, within a part or to another one. => null; what is wrong. */
+const char *play_move(struct vmm *vmm, struct space *space, const struct play_op *op,
+                      struct page_record (*page)[PLAY_PART_PAGES], const uint64_t *part_base);
+/* Moves done since the program began. */
+unsigned play_moves(void);
 
 #endif

@@ -3,6 +3,7 @@
  * (with a defect of the product put on) is shrunk to what a person would have written.
  */
 #include "arch/layout.h"
+#include "unit/mmu_play_kinds.h"
 #include "unit/mmu_play_low.h"
 #include "unit/mmu_play_share.h"
 #include "unit/test.h"
@@ -31,15 +32,14 @@ static bool play_one(struct play_drawing d, const struct play_machine *machine, 
     return false;
 }
 
-static void play_many(bool two_cpus, bool shares, const struct model_variant *variant)
+static void play_kind(struct play_drawing d, const struct model_variant *variant)
 {
     const struct play_machine machine = {.variant = variant};
     struct rng seeds = rng_seeded(test_seed());
     struct play_share_count count[PLAY_KINDS] = {{0}};
     unsigned changes = 0, lows = play_low_count();
     for (unsigned i = 0; i < test_effort(); i++) {
-        const struct play_drawing d = {
-            .rng = rng_seeded(rng_next(&seeds)), .two_cpus = two_cpus, .has_large = true, .shares = shares};
+        d.rng = rng_seeded(rng_next(&seeds));
         if (!play_one(d, &machine, &changes)) {
             return;
         }
@@ -48,7 +48,7 @@ static void play_many(bool two_cpus, bool shares, const struct model_variant *va
             count[kind].done += play_share_counted(kind).done;
         }
     }
-    for (unsigned kind = PLAY_SHARE_MAP; shares && kind < PLAY_SOME_UNMAP; kind++) {
+    for (unsigned kind = PLAY_SHARE_MAP; d.shares && kind < PLAY_SOME_UNMAP; kind++) {
         const bool only_looks = kind == PLAY_SHARE_USE || kind == PLAY_SHARE_MARKS;
         if (!EXPECT(only_looks || count[kind].done > count[kind].run / DONE_ONE_OF)) {
             test_note("%s: %u of %u", play_share_name(kind), count[kind].done, count[kind].run);
@@ -56,6 +56,11 @@ static void play_many(bool two_cpus, bool shares, const struct model_variant *va
     }
     EXPECT(play_low_count() - lows > HISTORY / 512 * test_effort()); /* in the middle of another, that is */
     EXPECT(changes > HISTORY / 8 * test_effort()); /* most others are refused, or look */
+}
+
+static void play_many(bool two_cpus, bool shares, const struct model_variant *variant)
+{
+    play_kind((struct play_drawing){.two_cpus = two_cpus, .has_large = true, .shares = shares}, variant);
 }
 
 TEST_HOST(model_play, random_operations_on_several_spaces_break_no_rule) { play_many(false, false, &model_intel); }
@@ -71,6 +76,14 @@ TEST_HOST(model_play, random_operations_with_a_second_cpu_and_shared_tables_brea
 TEST_HOST(model_play, random_operations_with_shared_tables_break_no_rule) { play_many(false, true, &model_amd); }
 
 TEST_HOST(model_play, random_operations_break_no_rule_of_AMD_either) { play_many(true, false, &model_amd); }
+
+/* Pages come to other addresses, with what CPUs mark and cache meanwhile. */
+TEST_HOST(model_play, random_moves_with_a_second_cpu_break_no_rule)
+{
+    const unsigned before = play_moves();
+    play_kind((struct play_drawing){.two_cpus = true, .has_large = true, .moves = true}, &model_intel);
+    EXPECT(play_moves() - before > HISTORY / 32 * test_effort());
+}
 
 /* ---- Defects, as if the product lacked one kind of INVLPG ---- */
 
