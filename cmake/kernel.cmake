@@ -54,6 +54,22 @@ nasm_object(entry ${CMAKE_SOURCE_DIR}/src/arch/x86_64/entry.asm)
 nasm_object(user ${CMAKE_SOURCE_DIR}/src/arch/x86_64/user.asm)
 nasm_object(user_copy ${CMAKE_SOURCE_DIR}/src/arch/x86_64/user_copy.asm)
 
+# Another heap than ours, to be compared with it: its own tests are those that any heap must pass.
+if(NOT CAIRN_HEAP STREQUAL "cairn")
+    string(REPLACE "-" "_" way ${CAIRN_HEAP})
+    if(NOT "test/rivals/heap/${way}.c" IN_LIST CAIRN_HEAP_WAY_SOURCES OR way MATCHES "^(one_size|single_pages)$")
+        message(FATAL_ERROR "CAIRN_HEAP is cairn, tlsf-idea, first-fit, carving or buddy, not '${CAIRN_HEAP}'")
+    endif()
+    set(CAIRN_HEAP_SOURCES test/rivals/heap/kernel/heap.c test/rivals/heap/kernel/without.c test/rivals/heap/${way}.c)
+    list(FILTER CAIRN_KERNEL_SOURCES EXCLUDE REGEX "src/kernel/(bench_heap|cmd_caches|heap_debug)\\.c$")
+    list(FILTER CAIRN_TEST_SOURCES EXCLUDE REGEX "test/unit/heap_")
+    list(FILTER CAIRN_TEST_MORE_SOURCES EXCLUDE REGEX "test/unit/heap_")
+    list(APPEND CAIRN_TEST_SOURCES test/unit/heap_common_test.c test/unit/heap_pages.c)
+    list(REMOVE_DUPLICATES CAIRN_TEST_SOURCES)
+    target_compile_definitions(cairn_options INTERFACE CAIRN_HEAP_WAY=${way})
+    target_include_directories(cairn_options BEFORE INTERFACE ${CMAKE_SOURCE_DIR}/test/rivals/heap/kernel)
+endif()
+
 set(sources ${CAIRN_BOOT_SOURCES} ${CAIRN_PMM_SOURCES} ${CAIRN_VMM_SOURCES} ${CAIRN_ASPACE_SOURCES}
     ${CAIRN_HEAP_SOURCES}
     ${CAIRN_X86_64_SOURCES} ${CAIRN_KERNEL_SOURCES} ${CAIRN_TEST_SOURCES}
@@ -72,11 +88,13 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
     if(name MATCHES "^src/kernel/(cmd|exercise|json|line|monitor|options|fault_place|fault_why|fault_walk)"
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|reclaim|selftest|serial|stacks|symbols)"
-        OR name MATCHES "^src/pmm/(hotplug|metadata|regions_start|stats|trace)\\.c$"
-        OR name MATCHES "^src/vmm/(arena_spans|kpages_resize|walk_corrupt)\\.c$"
-        OR name MATCHES "^src/aspace/(adopt|gifts|low|stack)\\.c$"
+        OR name MATCHES "^src/pmm/(hotplug|metadata|pressure|regions_start|stats|trace)\\.c$"
+        OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages_resize|lend|move|promote|space)\\.c$"
+        OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
+        OR name MATCHES "^src/aspace/(adopt|aspace|gifts|low|object|pool|share|stack)\\.c$"
         OR name MATCHES "^src/(lib/(badram|fmt|glob|report|status)|arch/x86_64/features)\\.c$"
-        OR name MATCHES "^src/(heap/guard|kernel/heap_debug)"
+        OR name MATCHES ${CAIRN_HEAP_SMALL}
+        OR name MATCHES "^src/kernel/heap_debug"
         OR name MATCHES "_(check|dump|check_share)\\.c$" OR name MATCHES "^(boot|test/unit)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Oz)
     endif()

@@ -104,22 +104,7 @@ set(CAIRN_VMM_SOURCES
 
 include(cmake/aspace_sources.cmake)
 
-set(CAIRN_HEAP_SOURCES
-    src/heap/heap.c
-    src/heap/desc.c
-    src/heap/guard.c
-    src/heap/guard_check.c
-    src/heap/guard_quarantine.c
-    src/heap/guard_records.c
-    src/heap/guard_report.c
-    src/heap/heap_check.c
-    src/heap/heap_dump.c
-    src/heap/large.c
-    src/heap/owner.c
-    src/heap/pages.c
-    src/heap/radix.c
-    src/heap/realloc.c
-    src/heap/slab.c)
+include(cmake/heap_sources.cmake)
 
 # The hardware port and the kernel itself: never on the host.
 set(CAIRN_X86_64_SOURCES
@@ -166,6 +151,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/bench.c
     src/kernel/bench_arena.c
     src/kernel/bench_large.c
+    src/kernel/bench_heap.c
     src/kernel/bench_own.c
     src/kernel/bench_page.c
     src/kernel/bench_pmm.c
@@ -174,6 +160,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/bench_vmm.c
     src/kernel/cmd.c
     src/kernel/cmd_bench.c
+    src/kernel/cmd_caches.c
     src/kernel/cmd_exercise.c
     src/kernel/cmd_later.c
     src/kernel/cmd_maps.c
@@ -204,16 +191,15 @@ set(CAIRN_KERNEL_SOURCES
 # Unit tests: the same sources on the host and in the kernel. In the release kernel a few of each layer, those that a
 # compiler or a machine is most likely to break.
 set(CAIRN_TEST_SOURCES
-    test/unit/heap_bed.c
-    test/unit/heap_misuse_test.c
+    test/unit/heap_common_test.c
+    test/unit/heap_pages.c
     test/unit/vmm_bed.c
     test/unit/vmm_foreign_test.c
     test/unit/vmm_random_test.c
-    test/unit/fmt_test.c
     test/unit/runner.c)
 
 # More of them: on the host, and in the debug kernel. The release kernel stays small.
-set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES}
+set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURCES}
     test/unit/pmm_alloc_test.c
     test/unit/pmm_bed.c
     test/unit/pmm_check_test.c
@@ -221,15 +207,7 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES}
     test/unit/pmm_model_agrees.c
     test/unit/pmm_model_calls.c
     test/unit/pmm_model_runs.c
-    test/unit/heap_alloc_test.c
-    test/unit/guard_bed.c
-    test/unit/heap_check_test.c
-    test/unit/heap_guard_model_test.c
-    test/unit/heap_guard_more_test.c
-    test/unit/heap_guard_test.c
-    test/unit/heap_model_test.c
-    test/unit/heap_slab_test.c
-    test/unit/heap_survive_test.c
+    test/unit/fmt_test.c
     test/unit/vmm_map_test.c
     test/unit/pmm_runs_bed.c
     test/unit/pmm_share_test.c
@@ -336,6 +314,7 @@ set(CAIRN_KERNEL_TEST_SOURCES
 
 # More of these, in the debug kernel.
 set(CAIRN_KERNEL_TEST_MORE_SOURCES
+    test/unit/heap_large_test.c
     test/unit/low_memory_test.c
     test/unit/options_test.c
     test/unit/pmm_every_call.c

@@ -39,8 +39,10 @@
  * 7. Cost. With guard mode off: one test in alloc and in free. Sampled: a countdown in alloc, a look at the heap's page
  * table in free. Full: two passes over a block's memory, and memory for zones and quarantine.
  *
- * 8. Object caches can have it each for itself: their objects then come from heap_guard_alloc, constructed each time
- * since poison takes the place of what a constructor left, and go to heap_guard_free.
+ * 8. Objects of caches are guarded blocks with the cache in their record, in no slab of the cache's: the fast way of
+ * heap_cache_free does not know them. They are constructed each time, since poison takes the place of what a
+ * constructor left. Guard mode can be on for caches alone: heap_alloc and heap_free then do not look at it, since a
+ * guarded object begins where no block does; where one does, as whole pages, heap_free looks.
  *
  * 9. Rejected. Headers in front of blocks (see 3). A mark of sampling in the address: a page's edge is any address. A
  * second set of slabs for guarded blocks: all of it again, and the heap beneath would run without its own user.
@@ -59,6 +61,8 @@ enum status heap_guard_start(struct heap *heap, struct heap_guard *guard, const 
     guard->config = *config;
     guard->rng = rng_seeded(config->seed);
     heap->guard = guard;
+    heap->guards_blocks = !config->only_caches;
+    heap_caches_count_ample(heap);
     return STATUS_OK;
 }
 
@@ -93,7 +97,7 @@ static bool place(struct heap *heap, struct heap_guard_record *r, size_t align_b
         return false;
     }
     r->memory_bytes = owner.usable_bytes;
-    r->class_bytes = (uint32_t)owner.class_bytes;
+    r->class_bytes = (uint32_t)(owner.large || owner.class_bytes != 0 ? owner.class_bytes : owner.usable_bytes);
     size_t offset = align_bytes >= PAGE_BYTES ? 0
                     : is_edge                 ? round_down(r->memory_bytes - behind - r->bytes, align_bytes)
                                               : in_front;
@@ -108,7 +112,8 @@ static void fill_behind(const struct heap_guard_record *r)
 }
 
 /* One guarded block. Null: memory is short. */
-static void *make(struct heap *heap, size_t bytes, size_t align_bytes, const void *site)
+static void *make(struct heap *heap, size_t bytes, size_t align_bytes, const struct heap_cache *cache,
+                  const void *site)
 {
     struct heap_guard *guard = heap->guard;
     struct heap_guard_record *r = guard_record_draw(heap);
@@ -116,7 +121,8 @@ static void *make(struct heap *heap, size_t bytes, size_t align_bytes, const voi
         return NULL;
     }
     *r = (struct heap_guard_record){
-        .bytes = bytes, .alloc_site = site, .align_log2 = (uint8_t)__builtin_ctzl(align_bytes)};
+        .bytes = bytes, .alloc_site = site, .cache = cache, .align_log2 = (uint8_t)__builtin_ctzl(align_bytes),
+    };
     if (!place(heap, r, align_bytes)) {
         guard_record_undraw(heap, r);
         return NULL;
@@ -137,25 +143,41 @@ static void *unguarded(struct heap *heap, size_t bytes, size_t align_bytes)
                                            : heap_raw_alloc_aligned(heap, bytes, align_bytes);
 }
 
-void *heap_guard_alloc(struct heap *heap, size_t bytes, size_t align_bytes, const void *site)
+/* The same, if need be with what is quarantined. */
+static void *make_or_drain(struct heap *heap, size_t bytes, size_t align_bytes, const struct heap_cache *cache,
+                           const void *site)
 {
-    struct heap_guard *guard = heap->guard;
-    const uint64_t every = guard->config.sample_every;
-    bool is_sane = bytes != 0 && bytes <= HEAP_ABSURD_BYTES;
-    if (!is_sane || (every > 1 && !is_drawn(guard))) {
-        return unguarded(heap, bytes, align_bytes);
-    }
     align_bytes = align_bytes > HEAP_ALIGN_BYTES ? align_bytes : HEAP_ALIGN_BYTES;
-    void *block = make(heap, bytes, align_bytes, site);
-    if (block == NULL && guard->oldest != NULL) {
+    void *block = make(heap, bytes, align_bytes, cache, site);
+    if (block == NULL && heap->guard->oldest != NULL) {
         guard_quarantine_drain(heap);
-        block = make(heap, bytes, align_bytes, site);
+        block = make(heap, bytes, align_bytes, cache, site);
     }
     if (block == NULL) {
         guard_records_shrink(heap);
-        block = every > 1 ? unguarded(heap, bytes, align_bytes) : NULL;
     }
     return block;
+}
+
+/* As heap_guard_alloc, a block that is to be guarded. */
+__attribute__((noinline)) static void *alloc_guarded(struct heap *heap, size_t bytes, size_t align_bytes,
+                                                     const void *site)
+{
+    if (bytes == 0 || bytes > HEAP_ABSURD_BYTES) {
+        return unguarded(heap, bytes, align_bytes);
+    }
+    void *block = make_or_drain(heap, bytes, align_bytes, NULL, site);
+    return block == NULL && heap->guard->config.sample_every > 1 ? unguarded(heap, bytes, align_bytes) : block;
+}
+
+bool heap_guard_draw(struct heap *heap) { return heap->guard->config.sample_every <= 1 || is_drawn(heap->guard); }
+
+void *heap_guard_alloc(struct heap *heap, size_t bytes, size_t align_bytes, const void *site)
+{
+    /* Apart from the rest: with samples, this is the way of nearly all. */
+    bool is_plain = !heap->guards_blocks || (heap->guard->config.sample_every > 1 && !is_drawn(heap->guard));
+    return is_plain ? unguarded(heap, bytes, align_bytes)
+                    : alloc_guarded(heap, bytes, align_bytes, site);
 }
 
 /* ---- What a caller brings ---- */
@@ -165,17 +187,13 @@ enum found { FOUND_BLOCK, FOUND_UNGUARDED, FOUND_MISUSE, FOUND_CORRUPT };
 /* Samples are whole pages: nothing else has to be looked for. */
 static bool cannot_be_guarded(const struct heap *heap, const void *block)
 {
-    struct heap_block owner;
-    return heap->guard->config.sample_every != 0 && heap_raw_owner_of(heap, block, &owner) && !owner.large;
+    return heap->guard->config.sample_every != 0 && heap_raw_is_in_slab(heap, block);
 }
 
-/* The record of a block in use that begins there. Else it is reported, or is for the heap beneath. */
-static enum found find(struct heap *heap, const char *call, const void *block, const void *site,
-                       struct heap_guard_record **out)
+/* The record of a block (of the cache's object) in use that begins there. Else it is reported, or not guarded. */
+static enum found find(struct heap *heap, const char *call, const void *block, const struct heap_cache *cache,
+                       const void *site, struct heap_guard_record **out)
 {
-    if (cannot_be_guarded(heap, block)) {
-        return FOUND_UNGUARDED;
-    }
     struct heap_guard_record *r = guard_record_of(heap, block);
     *out = r;
     if (r == NULL) {
@@ -191,10 +209,16 @@ static enum found find(struct heap *heap, const char *call, const void *block, c
         return FOUND_CORRUPT;
     }
     long offset = (const uint8_t *)block - r->block;
-    if (r->state == HEAP_GUARD_LIVE && offset == 0) {
+    if (r->state == HEAP_GUARD_LIVE && offset == 0 && r->cache == cache) {
         return FOUND_BLOCK;
     }
-    if (offset == 0) {
+    if (offset == 0 && r->state == HEAP_GUARD_LIVE) {
+        if (cache != NULL) {
+            (void)guard_misuse(heap, call, r, site, "not of the cache '%s'", cache->type.name);
+        } else {
+            (void)guard_misuse(heap, call, r, site, "an object, which heap_cache_free takes");
+        }
+    } else if (offset == 0) {
         (void)guard_misuse(heap, call, r, site, "not allocated (double free)");
     } else {
         (void)guard_misuse(heap, call, r, site, "%p is byte %ld of it, not its start", block, offset);
@@ -202,11 +226,24 @@ static enum found find(struct heap *heap, const char *call, const void *block, c
     return FOUND_MISUSE;
 }
 
-enum status heap_guard_free(struct heap *heap, void *block, const size_t *bytes, const void *site)
+/* A block in use goes. */
+static enum status release(struct heap *heap, const char *call, struct heap_guard_record *r, const void *site)
+{
+    char what[GUARD_WHAT_TEXT];
+    enum status s = STATUS_OK;
+    if (!guard_zones_are_whole(r, what)) {
+        s = guard_misuse(heap, call, r, site, "%s", what);
+    }
+    guard_retire(heap, r, site);
+    return s;
+}
+
+__attribute__((noinline)) static enum status free_guarded(struct heap *heap, void *block, const size_t *bytes,
+                                                          const void *site)
 {
     const char *call = bytes == NULL ? "heap_free" : "heap_free_sized";
     struct heap_guard_record *r = NULL;
-    enum found found = find(heap, call, block, site, &r);
+    enum found found = find(heap, call, block, NULL, site, &r);
     if (found == FOUND_UNGUARDED) {
         return bytes == NULL ? heap_raw_free(heap, block) : heap_raw_free_sized(heap, block, *bytes);
     }
@@ -216,13 +253,15 @@ enum status heap_guard_free(struct heap *heap, void *block, const size_t *bytes,
     if (bytes != NULL && *bytes != r->bytes) {
         return guard_misuse(heap, call, r, site, "was not asked for as %zu: size does not match", *bytes);
     }
-    char what[GUARD_WHAT_TEXT];
-    enum status s = STATUS_OK;
-    if (!guard_zones_are_whole(r, what)) {
-        s = guard_misuse(heap, call, r, site, "%s", what);
+    return release(heap, call, r, site);
+}
+
+enum status heap_guard_free(struct heap *heap, void *block, const size_t *bytes, const void *site)
+{
+    if (!cannot_be_guarded(heap, block)) {
+        return free_guarded(heap, block, bytes, site);
     }
-    guard_retire(heap, r, site);
-    return s;
+    return bytes == NULL ? heap_raw_free(heap, block) : heap_raw_free_sized(heap, block, *bytes);
 }
 
 /* Smaller where it stands, when nothing else can be had. */
@@ -241,7 +280,7 @@ void *heap_guard_realloc(struct heap *heap, void *old, size_t bytes, const void 
     if (old == NULL) {
         return heap_guard_alloc(heap, bytes, HEAP_ALIGN_BYTES, site);
     }
-    enum found found = find(heap, "heap_realloc", old, site, &r);
+    enum found found = find(heap, "heap_realloc", old, NULL, site, &r);
     if (found != FOUND_BLOCK) {
         return found == FOUND_UNGUARDED ? heap_raw_realloc(heap, old, bytes) : NULL;
     }
@@ -266,44 +305,68 @@ void *heap_guard_realloc(struct heap *heap, void *old, size_t bytes, const void 
 size_t heap_guard_usable_size(struct heap *heap, const void *block, const void *site)
 {
     struct heap_guard_record *r = NULL;
-    enum found found = find(heap, "heap_usable_size", block, site, &r);
+    enum found found = find(heap, "heap_usable_size", block, NULL, site, &r);
     return found == FOUND_BLOCK ? r->bytes : found == FOUND_UNGUARDED ? heap_raw_usable_size(heap, block) : 0;
 }
 
-bool heap_guard_owner_of(const struct heap *heap, const void *address, struct heap_block *out)
+/* ---- Objects of caches (section 8) ---- */
+
+void *heap_guard_cache_alloc(const struct heap_cache *cache, const void *site)
 {
-    if (!heap_raw_owner_of(heap, address, out) || guard_is_own(heap, address)) {
-        return false;
+    return make_or_drain(cache->heap, cache->type.object_bytes, cache->type.align_bytes, cache, site);
+}
+
+enum status heap_guard_cache_claim(const struct heap_cache *cache, const char *call, const void *object,
+                                   const void *site)
+{
+    struct heap_guard_record *r = NULL;
+    switch (find(cache->heap, call, object, cache, site, &r)) {
+    case FOUND_BLOCK:
+        r->state = HEAP_GUARD_QUARANTINED; /* found there when it is claimed once more */
+        r->free_site = site;
+        return STATUS_OK;
+    case FOUND_UNGUARDED:
+        return STATUS_ABSENT;
+    case FOUND_CORRUPT:
+        return STATUS_CORRUPT;
+    default:
+        return STATUS_MISUSE;
     }
-    const struct heap_guard_record *r = guard_record_of(heap, address);
-    if (r == NULL) {
-        return true;
+}
+
+/* In use again. Null: it was not claimed. */
+static struct heap_guard_record *unclaim(const struct heap_cache *cache, const void *object)
+{
+    struct heap_guard_record *r = guard_record_of(cache->heap, object);
+    if (r == NULL || r->cache != cache || r->state != HEAP_GUARD_QUARANTINED) {
+        return NULL;
     }
-    const uint8_t *at = address;
-    out->allocated = r->state == HEAP_GUARD_LIVE;
-    if (at < r->block || at >= r->block + r->bytes) { /* in a red zone: no block */
-        out->base = at < r->block ? r->memory : r->block + r->bytes;
-        out->usable_bytes = 0;
-        out->allocated = false;
-        return true;
+    r->state = HEAP_GUARD_LIVE;
+    r->free_site = NULL;
+    return r;
+}
+
+bool heap_guard_cache_unclaim(const struct heap_cache *cache, const void *object)
+{
+    return unclaim(cache, object) != NULL;
+}
+
+enum status heap_guard_cache_release(const struct heap_cache *cache, const char *call, const void *object,
+                                     const void *site)
+{
+    struct heap_guard_record *r = unclaim(cache, object);
+    return r == NULL ? STATUS_ABSENT : release(cache->heap, call, r, site);
+}
+
+void heap_guard_cache_forget(const struct heap_cache *cache)
+{
+    for (struct heap_guard_record *r = cache->heap->guard->oldest; r != NULL; r = r->younger) {
+        r->cache = r->cache == cache ? NULL : r->cache;
     }
-    out->base = r->block;
-    out->usable_bytes = r->bytes;
-    return true;
 }
 
 void heap_guard_shrink(struct heap *heap)
 {
     guard_quarantine_drain(heap);
     guard_records_shrink(heap);
-}
-
-void heap_guard_correct_stats(const struct heap *heap, struct heap_stats *stats)
-{
-    const struct heap_guard *guard = heap->guard;
-    stats->blocks -= guard->own_blocks + guard->kept_blocks;
-    stats->used_bytes -= guard->own_bytes + guard->kept_bytes + guard->zone_bytes;
-    stats->metadata_bytes += guard->own_bytes;
-    stats->allocs -= guard->own_allocs;
-    stats->frees = stats->allocs - stats->blocks;
 }

@@ -6,6 +6,9 @@
  * random) lies at the end of a page before an unmapped one, so that an overrun faults at once, and all others go the
  * fast way: 1 puts every block at a page's edge, some thousands are for always-on use.
  *
+ * Objects of caches (cache.h) are guarded as blocks are; of a cache with HEAP_CACHE_GUARD all, whatever N, or with
+ * `only_caches` nothing but those.
+ *
  * What changes for callers of heap.h: blocks are exactly as long as they were asked for (usable size, free_sized); a
  * freed block is written over and kept back a while; realloc moves. An alloc that fails may have emptied the
  * quarantine. heap_free of a block whose red zones are broken says MISUSE, and the block has gone nevertheless.
@@ -29,6 +32,7 @@ struct heap_guard_config {
     uint64_t seed;             /* which blocks are drawn */
     size_t quarantine_bytes;   /* of freed blocks kept back, their red zones included; larger blocks go at once */
     uint64_t quarantine_count; /* ... and so many blocks */
+    bool only_caches; /* with HEAP_CACHE_GUARD, all their objects; nothing else, which then pays nothing for it */
     bool has_guard_pages;      /* an access beside guarded pages of the source faults: blocks may end there */
     /*
      * Writes to these pages fault, or do not any more. With the source's ctx; may not call the heap. Null: cannot.

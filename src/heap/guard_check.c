@@ -1,5 +1,4 @@
-/* Guard mode's validator (GUARD-I1..I4), and questions about records. Every walk ends: chains are as long as there are
- * records. */
+/* Guard mode's validator (GUARD-I1..I4), and questions about records. Every walk ends (guard_walk_next). */
 #include "heap/guard_internal.h"
 
 struct sums {
@@ -26,8 +25,11 @@ __attribute__((format(printf, 3, 4))) static void wrong(struct guard_check *c, c
     va_end(args);
     if (r != NULL) {
         char where[GUARD_SITE_TEXT];
-        sink_printf(c->out, " (block %p of %zu bytes, allocated at %s", (void *)r->block, r->bytes,
-                    guard_site_text(c->heap, where, r->alloc_site));
+        sink_printf(c->out, " (block %p of %zu bytes", (void *)r->block, r->bytes);
+        if (r->cache != NULL) {
+            sink_printf(c->out, " of the cache '%s'", r->cache->type.name);
+        }
+        sink_printf(c->out, ", allocated at %s", guard_site_text(c->heap, where, r->alloc_site));
         if (r->free_site != NULL) {
             sink_printf(c->out, ", freed at %s", guard_site_text(c->heap, where, r->free_site));
         }
@@ -89,20 +91,31 @@ static void check_counters(struct guard_check *c)
 enum status heap_guard_check(const struct heap *heap, struct sink *out)
 {
     struct guard_check c = {.heap = heap, .out = out};
-    uint64_t bucket = 0, left = heap->guard->live_blocks + heap->guard->kept_count + 1;
-    const struct heap_guard_record *r = guard_record_next(heap->guard, NULL, &bucket);
-    for (; r != NULL && left > 0; left--, r = guard_record_next(heap->guard, r, &bucket)) {
+    struct guard_walk walk = {.guard = heap->guard};
+    for (const struct heap_guard_record *r = guard_walk_next(&walk); r != NULL; r = guard_walk_next(&walk)) {
         check_record(&c, r);
     }
     check_counters(&c);
     return c.wrong == 0 ? STATUS_OK : STATUS_CORRUPT;
 }
 
+uint64_t heap_guard_cache_count(const struct heap_cache *cache)
+{
+    struct guard_walk walk = {.guard = cache->heap->guard};
+    const struct heap_guard_record *r;
+    uint64_t count = 0;
+    while ((r = guard_walk_next(&walk)) != NULL) {
+        count += r->cache == cache && r->state == HEAP_GUARD_LIVE;
+    }
+    return count;
+}
+
 bool heap_guard_find(const struct heap *heap, const void *address, struct heap_guard_block *out)
 {
-    uint64_t bucket = 0, best = UINT64_MAX;
-    const struct heap_guard_record *r = NULL;
-    while (heap->guard != NULL && best > 0 && (r = guard_record_next(heap->guard, r, &bucket)) != NULL) {
+    struct guard_walk walk = {.guard = heap->guard};
+    const struct heap_guard_record *r;
+    uint64_t best = UINT64_MAX;
+    while (best > 0 && (r = guard_walk_next(&walk)) != NULL) {
         uint64_t at = ptr_to_vaddr(address).v, first = ptr_to_vaddr(r->memory).v, end = first + r->memory_bytes;
         uint64_t margin = r->class_bytes == 0 ? PAGE_BYTES : 0;
         uint64_t distance = at < first ? first - at : at >= end ? at - end + 1 : 0;
@@ -118,10 +131,10 @@ bool heap_guard_find(const struct heap *heap, const void *address, struct heap_g
 
 bool heap_guard_site_next(const struct heap *heap, const void *above, struct heap_guard_site *out)
 {
-    uint64_t bucket = 0;
-    const struct heap_guard_record *r = NULL;
+    struct guard_walk walk = {.guard = heap->guard};
+    const struct heap_guard_record *r;
     *out = (struct heap_guard_site){0};
-    while (heap->guard != NULL && (r = guard_record_next(heap->guard, r, &bucket)) != NULL) {
+    while ((r = guard_walk_next(&walk)) != NULL) {
         if (r->state != HEAP_GUARD_LIVE || ptr_to_vaddr(r->alloc_site).v <= ptr_to_vaddr(above).v) {
             continue;
         }
@@ -134,4 +147,37 @@ bool heap_guard_site_next(const struct heap *heap, const void *above, struct hea
         }
     }
     return out->site != NULL;
+}
+
+bool heap_guard_owner_of(const struct heap *heap, const void *address, struct heap_block *out)
+{
+    if (!heap_raw_owner_of(heap, address, out) || guard_is_own(heap, address)) {
+        return false;
+    }
+    const struct heap_guard_record *r = guard_record_of(heap, address);
+    if (r == NULL) {
+        return true;
+    }
+    const uint8_t *at = address;
+    out->allocated = r->state == HEAP_GUARD_LIVE;
+    out->cache_name = r->cache == NULL ? NULL : r->cache->type.name;
+    if (at < r->block || at >= r->block + r->bytes) { /* in a red zone: no block */
+        out->base = at < r->block ? r->memory : r->block + r->bytes;
+        out->usable_bytes = 0;
+        out->allocated = false;
+        return true;
+    }
+    out->base = r->block;
+    out->usable_bytes = r->bytes;
+    return true;
+}
+
+void heap_guard_correct_stats(const struct heap *heap, struct heap_stats *stats)
+{
+    const struct heap_guard *guard = heap->guard;
+    stats->blocks -= guard->own_blocks + guard->kept_blocks;
+    stats->used_bytes -= guard->own_bytes + guard->kept_bytes + guard->zone_bytes;
+    stats->metadata_bytes += guard->own_bytes;
+    stats->allocs -= guard->own_allocs;
+    stats->frees = stats->allocs - stats->blocks;
 }

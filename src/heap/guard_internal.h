@@ -22,7 +22,8 @@ struct heap_guard_record {
     uint8_t *block; /* what the caller has */
     size_t bytes;   /* as asked for, at least 1 */
     const void *alloc_site, *free_site;
-    uint32_t class_bytes; /* of the memory; 0: whole pages */
+    const struct heap_cache *cache; /* whose object it is; null: nobody's, or the cache was destroyed */
+    uint32_t class_bytes; /* of the memory, or its size in a mixed slab; 0: whole pages */
     uint8_t state;        /* enum heap_guard_state */
     uint8_t align_log2;   /* of the block, as asked for */
     bool is_protected;
@@ -39,7 +40,7 @@ enum {
     GUARD_PAGE_RECORDS = (PAGE_BYTES - (int)sizeof(struct heap_guard_page)) / (int)sizeof(struct heap_guard_record),
 };
 
-_Static_assert(GUARD_PAGE_RECORDS < (int)HEAP_MASK_BITS, "one word tells the free records of a page");
+_Static_assert(GUARD_PAGE_RECORDS < (int)HEAP_WORD_BITS, "one word tells the free records of a page");
 
 /* ---- Records (section 3), guard_records.c ---- */
 
@@ -56,9 +57,14 @@ struct heap_guard_record *guard_record_of(const struct heap *heap, const void *a
 bool guard_is_own(const struct heap *heap, const void *address);
 /* Pages of records without any. With no record left the table goes too. */
 void guard_records_shrink(struct heap *heap);
-/* Next record after `after` (null: the first) in no order; null: no more. `bucket` is the walk's own, 0 first. */
-const struct heap_guard_record *guard_record_next(const struct heap_guard *guard, const struct heap_guard_record *after,
-                                                  uint64_t *bucket);
+/* Over all records, in no order, and over no more than are counted: chains may be what is broken. */
+struct guard_walk {
+    const struct heap_guard *guard; /* null: no record */
+    const struct heap_guard_record *at;
+    uint64_t bucket, taken;
+};
+/* Null: no more. Begins with all but `guard` zero. */
+const struct heap_guard_record *guard_walk_next(struct guard_walk *walk);
 /* Is the record what the heap beneath says of its memory? */
 bool guard_record_is_sound(const struct heap *heap, const struct heap_guard_record *r);
 
@@ -94,6 +100,26 @@ bool heap_guard_owner_of(const struct heap *heap, const void *address, struct he
 void heap_guard_shrink(struct heap *heap);
 void heap_guard_correct_stats(const struct heap *heap, struct heap_stats *stats);
 enum status heap_guard_check(const struct heap *heap, struct sink *out);
+
+/* ---- Objects of caches (section 8), guard.c; heap->guard is not null ---- */
+
+/* Not constructed. Null: memory is short. */
+void *heap_guard_cache_alloc(const struct heap_cache *cache, const void *site);
+/* The object is to be freed: from now on a second claim is a double free. => OK; ABSENT: no guarded memory is there;
+ * MISUSE, CORRUPT: reported. */
+enum status heap_guard_cache_claim(const struct heap_cache *cache, const char *call, const void *object,
+                                   const void *site);
+/* Not freed after all. => false: it was not claimed. */
+bool heap_guard_cache_unclaim(const struct heap_cache *cache, const void *object);
+/* One that was claimed goes. => OK; ABSENT: it was not; MISUSE: its red zones are broken; it has gone nevertheless. */
+enum status heap_guard_cache_release(const struct heap_cache *cache, const char *call, const void *object,
+                                     const void *site);
+/* It is destroyed: what is still known of its objects does not lead to it any more. */
+void heap_guard_cache_forget(const struct heap_cache *cache);
+/* Is the next object of this heap one of the samples? */
+bool heap_guard_draw(struct heap *heap);
+/* Objects of it in use by the records. O(records). */
+uint64_t heap_guard_cache_count(const struct heap_cache *cache);
 
 /* Where the public call returns to. */
 #define GUARD_SITE() __builtin_return_address(0)

@@ -216,12 +216,15 @@ void guard_records_shrink(struct heap *heap)
     }
 }
 
-const struct heap_guard_record *guard_record_next(const struct heap_guard *guard, const struct heap_guard_record *after,
-                                                  uint64_t *bucket)
+const struct heap_guard_record *guard_walk_next(struct guard_walk *walk)
 {
-    const struct heap_guard_record *r = after == NULL ? NULL : after->next;
-    while (r == NULL && *bucket < guard->bucket_count) {
-        r = guard->buckets[(*bucket)++];
+    const struct heap_guard *guard = walk->guard;
+    if (guard == NULL || walk->taken++ > records_in_use(guard)) { /* one more than should be: check sees that */
+        return NULL;
     }
-    return r;
+    walk->at = walk->at == NULL ? NULL : walk->at->next;
+    while (walk->at == NULL && walk->bucket < guard->bucket_count) {
+        walk->at = guard->buckets[walk->bucket++];
+    }
+    return walk->at;
 }

@@ -19,10 +19,14 @@ enum status guard_misuse(struct heap *heap, const char *call, const struct heap_
     buffer_sink_init(&buffer, text, sizeof text);
     sink_printf(&buffer.sink, "%s: block %p of %zu bytes ", call, (void *)r->block, r->bytes);
     if (r->class_bytes != 0) {
-        sink_printf(&buffer.sink, "(class %u): ", r->class_bytes);
+        sink_printf(&buffer.sink, "(class %u", r->class_bytes);
     } else {
-        sink_printf(&buffer.sink, "(large): ");
+        sink_printf(&buffer.sink, "(large");
     }
+    if (r->cache != NULL) {
+        sink_printf(&buffer.sink, ", cache '%s'", r->cache->type.name);
+    }
+    sink_printf(&buffer.sink, "): ");
     va_list args;
     va_start(args, what);
     sink_vprintf(&buffer.sink, what, args);

@@ -1,20 +1,25 @@
 /*
- * The validator: descriptors, class lists, page table and counters are read separately and compared (HEAP-I1..I4).
- * Nothing that is read decides how far the walk goes: every walk ends after as many steps as another view allows.
+ * The validator: descriptors, lists, bins, tree and counters are read separately and compared (HEAP-I1..I4). Nothing
+ * that is read decides how far the walk goes: every walk ends after as many steps as another view allows.
  */
 #include "heap/guard_internal.h"
 #include "heap/heap_internal.h"
 
 struct class_sums {
-    uint64_t slabs, slabs_with_room, used;
+    uint64_t slabs, active;
+};
+
+struct mixed_sums {
+    uint64_t slabs, with_room, granules_used, blocks, few[HEAP_FEW_GRANULES + 1];
 };
 
 struct check {
     const struct heap *heap;
     struct sink *out; /* may be null */
     uint64_t wrong;
-    struct class_sums sums[HEAP_CLASSES];
-    uint64_t slab_pages, large_pages, large_blocks, desc_pages;
+    struct class_sums classes[HEAP_CLASSES];
+    struct mixed_sums mixed[HEAP_MIXED_KINDS];
+    uint64_t large_pages, large_blocks, ready, pages, inside, leaves, nodes;
 };
 
 __attribute__((format(printf, 2, 3))) static void wrong(struct check *c, const char *format, ...)
@@ -29,204 +34,296 @@ __attribute__((format(printf, 2, 3))) static void wrong(struct check *c, const c
     }
 }
 
-static unsigned bits_set(uint64_t mask)
-{
-    unsigned bits = 0;
-    for (; mask != 0; mask &= mask - 1) {
-        bits++;
-    }
-    return bits;
-}
+/* ---- Descriptors ---- */
 
-static void check_mask(struct check *c, const struct heap_desc *slab, const struct heap_class *class)
+static void check_slab(struct check *c, const struct heap_desc *slab)
 {
-    unsigned bits = 0;
-    for (unsigned word = 0; word < HEAP_MASK_WORDS; word++) {
-        unsigned first = word * HEAP_MASK_BITS;
-        unsigned room = class->objects > first ? class->objects - first : 0;
-        uint64_t allowed = room >= HEAP_MASK_BITS ? ~0UL : (1UL << room) - 1;
-        if ((slab->free_mask[word] & ~allowed) != 0) {
-            wrong(c, "HEAP-I1: slab %p of class %u has only %u objects, mask word %u is %#lx", (void *)slab->base,
-                  class->object_bytes, class->objects, word, slab->free_mask[word]);
-        }
-        bits += bits_set(slab->free_mask[word]);
-    }
-    if (bits != slab->free) {
-        wrong(c, "HEAP-I1: slab %p of class %u counts %u free objects, its mask %u", (void *)slab->base,
-              class->object_bytes, slab->free, bits);
-    }
-}
-
-static void check_mapped(struct check *c, const struct heap_desc *desc, npages_t pages)
-{
-    for (uint64_t i = 0; i < pages.v; i++) {
-        const uint8_t *page = desc->base + pages_to_bytes(npages(i));
-        if (heap_lookup(c->heap, page) != desc) {
-            wrong(c, "HEAP-I3: page %p of the block at %p leads to descriptor %p, not %p", (const void *)page,
-                  (void *)desc->base, (void *)heap_lookup(c->heap, page), (const void *)desc);
-        }
-    }
-}
-
-static void check_desc(struct check *c, const struct heap_desc *desc)
-{
-    if (desc->kind == HEAP_DESC_LARGE) {
-        c->large_blocks++;
-        c->large_pages += desc->large.pages.v;
-        if (desc->large.pages.v > HEAP_SPAN_BYTES / PAGE_BYTES || !is_page_aligned(ptr_to_vaddr(desc->base).v)) {
-            wrong(c, "HEAP-I3: the large block %p has %lu pages", (void *)desc->base, desc->large.pages.v);
-            return;
-        }
-        check_mapped(c, desc, desc->large.pages);
+    const struct heap_class *class = slab->class;
+    if (class < c->heap->classes || class >= c->heap->classes + HEAP_CLASSES) {
+        wrong(c, "HEAP-I1: slab %p is of no class (%p)", (void *)heap_desc_base(slab), (const void *)class);
         return;
     }
-    if (desc->kind != HEAP_DESC_SLAB || desc->class_index >= HEAP_CLASSES) {
-        wrong(c, "HEAP-I4: descriptor %p is of no kind (%u) or class (%u)", (const void *)desc, desc->kind,
-              desc->class_index);
-        return;
+    struct class_sums *sums = &c->classes[class - c->heap->classes];
+    bool is_active = (slab->base_and_kind & HEAP_DESC_ACTIVE) != 0;
+    uint64_t room = 0;
+    for (unsigned word = 0; word < HEAP_SLAB_WORDS; word++) {
+        uint64_t valid = word + 1U < class->words ? UINT64_MAX : word + 1U == class->words ? class->last_full : 0;
+        if ((slab->free_mask[word] & ~valid) != 0) {
+            wrong(c, "HEAP-I1: slab %p of class %u has only %u objects, mask word %u is %#lx",
+                  (void *)heap_desc_base(slab), class->object_bytes, class->objects, word, slab->free_mask[word]);
+        }
+        room |= slab->free_mask[word];
     }
-    const struct heap_class *class = &c->heap->classes[desc->class_index];
-    struct class_sums *sums = &c->sums[desc->class_index];
+    if (room != 0 && !is_active) {
+        wrong(c, "HEAP-I2: slab %p of class %u has room, and nobody knows it", (void *)heap_desc_base(slab),
+              class->object_bytes);
+    }
     sums->slabs++;
-    sums->used += class->objects - desc->free;
-    sums->slabs_with_room += desc->free != 0;
-    c->slab_pages += class->pages;
-    check_mask(c, desc, class);
-    check_mapped(c, desc, npages(class->pages));
-    if (desc->free == 0 && (desc->next != NULL || desc->prev != NULL)) {
-        wrong(c, "HEAP-I2: slab %p of class %u has no free object but links", (void *)desc->base, class->object_bytes);
-    }
+    sums->active += is_active;
 }
 
-static void check_descs(struct check *c)
+static unsigned longest_hole(uint64_t free)
 {
-    const struct heap_desc_head *first = c->heap->desc_pages;
-    struct heap_desc_head *page = c->heap->desc_pages;
-    bool seen_full = false;
-    for (; page != NULL && c->desc_pages <= c->heap->desc_page_count; page = page->next == first ? NULL : page->next) {
-        c->desc_pages++;
-        if (page->next->prev != page || (seen_full && page->free_mask != 0)) {
-            wrong(c, "HEAP-I4: descriptor page %p is out of its circle or order", (void *)page);
-            return;
-        }
-        seen_full = page->free_mask == 0;
-        for (unsigned slot = 1; slot < HEAP_DESC_PAGE_SLOTS; slot++) {
-            const struct heap_desc *desc = heap_desc_slot(page, slot);
-            if ((page->free_mask >> slot & 1) == 0) {
-                check_desc(c, desc);
-            } else if (desc->kind != HEAP_DESC_UNUSED) {
-                wrong(c, "HEAP-I4: free descriptor %p has kind %u", (const void *)desc, desc->kind);
-            }
+    unsigned longest = 0;
+    for (unsigned i = 0, here = 0; i < HEAP_WORD_BITS; i++) {
+        here = (free >> i & 1) != 0 ? here + 1 : 0;
+        longest = here > longest ? here : longest;
+    }
+    return longest;
+}
+
+static void check_hole(struct check *c, const struct heap_desc *slab)
+{
+    unsigned hole = slab->mixed.hole, at = slab->mixed.hole_at, longest = longest_hole(slab->mixed.free);
+    bool is_there = hole == 0 || (at + hole <= HEAP_WORD_BITS && longest_hole(slab->mixed.free >> at) >= hole &&
+                                  (~(slab->mixed.free >> at) & (UINT64_MAX >> (HEAP_WORD_BITS - hole))) == 0);
+    if (hole != longest || !is_there) {
+        wrong(c, "HEAP-I2: mixed slab %p has a greatest hole of %u granules, not %u at %u",
+              (void *)heap_desc_base(slab), longest, hole, at);
+    }
+}
+
+static void check_mixed(struct check *c, const struct heap_desc *slab)
+{
+    const struct heap_mixed *mixed = slab->owner;
+    if (mixed < c->heap->mixed || mixed >= c->heap->mixed + HEAP_MIXED_KINDS) {
+        wrong(c, "HEAP-I1: mixed slab %p is of no kind (%p)", (void *)heap_desc_base(slab), (const void *)mixed);
+        return;
+    }
+    struct mixed_sums *sums = &c->mixed[mixed - c->heap->mixed];
+    uint64_t free = slab->mixed.free, starts = slab->mixed.starts;
+    uint64_t first_used = ~free & (free << 1 | 1);
+    if ((starts & free) != 0 || (first_used & ~starts) != 0) {
+        wrong(c, "HEAP-I1: mixed slab %p: blocks begin at %#lx, free is %#lx", (void *)heap_desc_base(slab), starts,
+              free);
+    }
+    check_hole(c, slab);
+    sums->slabs++;
+    sums->with_room += slab->mixed.hole != 0;
+    for (unsigned at = 0, n = 0; at < HEAP_WORD_BITS; at++) {
+        bool is_used = (free >> at & 1) == 0;
+        bool ends = at + 1 == HEAP_WORD_BITS || ((free | starts) >> (at + 1) & 1) != 0;
+        n += is_used;
+        sums->granules_used += is_used;
+        if (is_used && ends) {
+            sums->blocks++;
+            sums->few[n <= HEAP_FEW_GRANULES ? n : 0]++;
+            n = 0;
         }
     }
 }
 
-static void check_list(struct check *c, unsigned index)
+static void check_large(struct check *c, const struct heap_desc *desc)
+{
+    c->large_blocks++;
+    c->large_pages += desc->large.pages.v;
+    if (desc->large.pages.v == 0 || desc->large.pages.v > HEAP_SPAN_BYTES / PAGE_BYTES) {
+        wrong(c, "HEAP-I3: the large block %p has %lu pages", (void *)heap_desc_base(desc), desc->large.pages.v);
+    }
+}
+
+/* How many pages the thing that begins here says that it has; 0: nothing does. */
+static uint64_t pages_of(const struct check *c, const struct heap_desc *desc)
+{
+    switch (heap_desc_kind(desc)) {
+    case HEAP_DESC_SLAB:
+        return 1;
+    case HEAP_DESC_READY:
+        return 1;
+    case HEAP_DESC_MIXED:
+        return desc->owner == &c->heap->mixed[1] ? desc->owner->pages : 1;
+    case HEAP_DESC_LARGE:
+        return desc->large.pages.v;
+    case HEAP_DESC_CACHE:
+        return heap_cache_slab_pages(c->heap, desc);
+    default:
+        return 0;
+    }
+}
+
+/* A further page: the first one is there, and reaches as far as here. */
+static void check_tail(struct check *c, const struct heap_desc *desc, uint64_t page)
+{
+    const struct heap_desc *head = heap_find_page(c->heap, heap_desc_base(desc));
+    uint64_t first = heap_page_number(c->heap, heap_desc_base(desc));
+    if (page - first >= pages_of(c, head) || page == first) {
+        wrong(c, "HEAP-I3: page %lu of the span belongs to what begins at %p, which has %lu pages", page,
+              (void *)heap_desc_base(desc), pages_of(c, head));
+    }
+}
+
+static void check_desc(struct check *c, const struct heap_desc *desc, uint64_t page)
+{
+    enum heap_desc_kind kind = heap_desc_kind(desc);
+    c->pages += kind != HEAP_DESC_NONE;
+    if (kind != HEAP_DESC_NONE && kind != HEAP_DESC_TAIL && heap_page_number(c->heap, heap_desc_base(desc)) != page) {
+        wrong(c, "HEAP-I3: the descriptor of page %lu of the span says %p", page, (void *)heap_desc_base(desc));
+        return;
+    }
+    switch (kind) {
+    case HEAP_DESC_NONE:
+    case HEAP_DESC_CACHE: /* heap_caches_check */
+        break;
+    case HEAP_DESC_SLAB:
+        check_slab(c, desc);
+        break;
+    case HEAP_DESC_MIXED:
+        check_mixed(c, desc);
+        break;
+    case HEAP_DESC_LARGE:
+        check_large(c, desc);
+        break;
+    case HEAP_DESC_TAIL:
+        check_tail(c, desc, page);
+        break;
+    case HEAP_DESC_READY:
+        c->ready++;
+        break;
+    default:
+        wrong(c, "HEAP-I3: page %lu of the span is of kind %u", page, kind);
+    }
+}
+
+/* ---- The tree ---- */
+
+static void visit_leaf(void *ctx, uint64_t number, struct heap_desc *leaf)
+{
+    struct check *c = ctx;
+    c->leaves++;
+    for (unsigned i = 0; i < HEAP_LEAF_PAGES; i++) {
+        check_desc(c, &leaf[i], number * HEAP_LEAF_PAGES + i);
+    }
+}
+
+static void visit_inside(void *ctx, uint64_t number, struct heap_desc *head)
+{
+    struct check *c = ctx;
+    uint64_t first = heap_page_number(c->heap, heap_desc_base(head));
+    c->pages += HEAP_LEAF_PAGES;
+    if (heap_desc_kind(head) != HEAP_DESC_LARGE || (number + 1) * HEAP_LEAF_PAGES - first > head->large.pages.v) {
+        wrong(c, "HEAP-I3: the stretch %lu of the span lies in no large block (%p)", number,
+              (void *)heap_desc_base(head));
+    }
+}
+
+static void visit_node(void *ctx, uint64_t counted, uint64_t entries)
+{
+    struct check *c = ctx;
+    c->nodes++;
+    if (counted != entries) {
+        wrong(c, "HEAP-I3: a node counts %lu entries and has %lu", counted, entries);
+    }
+}
+
+static void check_recent(struct check *c)
+{
+    for (unsigned i = 0; i < HEAP_RECENT_LEAVES; i++) {
+        const struct heap_desc *leaf = c->heap->recent[i];
+        uint64_t number = c->heap->recent_words[i].number;
+        const struct heap_desc *right =
+            number == UINT64_MAX ? heap_no_leaf : heap_find_slowly(c->heap, number * HEAP_LEAF_PAGES);
+        if (leaf != right) {
+            wrong(c, "HEAP-I3: the recent leaf %u is %p, not %p", i, (const void *)leaf, (const void *)right);
+        }
+    }
+}
+
+/* ---- Lists and bins ---- */
+
+static void check_class(struct check *c, unsigned index)
 {
     const struct heap_class *class = &c->heap->classes[index];
-    const struct class_sums *sums = &c->sums[index];
-    const struct heap_desc *slab = class->list;
-    uint64_t listed = 0;
-    for (; slab != NULL && listed <= sums->slabs; slab = slab->next == class->list ? NULL : slab->next) {
+    const struct class_sums *sums = &c->classes[index];
+    const struct heap_desc *before = NULL;
+    uint64_t listed = 0, current = 0;
+    for (const struct heap_desc *slab = class->list; slab != NULL && listed <= sums->slabs; slab = slab->next) {
         listed++;
-        if (slab->next == NULL || slab->next->prev != slab || slab->kind != HEAP_DESC_SLAB ||
-            slab->class_index != index) {
+        uint64_t room = slab->free_mask[0] | slab->free_mask[1] | slab->free_mask[2] | slab->free_mask[3];
+        if (slab->prev != before || heap_desc_kind(slab) != HEAP_DESC_SLAB || slab->class != class || room == 0) {
             wrong(c, "HEAP-I2: descriptor %p does not belong on the list of class %u", (const void *)slab,
                   class->object_bytes);
             return;
         }
-        if (slab->free == 0) {
-            wrong(c, "HEAP-I2: slab %p is on the list of class %u without a free object", (void *)slab->base,
-                  class->object_bytes);
-        }
-        if (slab->free == class->objects && slab != class->list->prev) {
-            wrong(c, "HEAP-I2: slab %p of class %u is wholly free and not the last on the list", (void *)slab->base,
-                  class->object_bytes);
-        }
+        before = slab;
     }
-    if (listed != sums->slabs_with_room) {
-        wrong(c, "HEAP-I2: class %u lists %lu slabs, %lu have a free object", class->object_bytes, listed,
-              sums->slabs_with_room);
+    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+        current += c->heap->classes[i].current != NULL && c->heap->classes[i].current->class == class;
     }
-}
-
-/* Non-null entries of a node. */
-static uint64_t node_entries(const uint64_t *node)
-{
-    uint64_t entries = 0;
-    for (unsigned i = 0; i < HEAP_NODE_ENTRIES; i++) {
-        entries += node[i] != 0;
+    if (class->last != before || listed + current != sums->active) {
+        wrong(c, "HEAP-I2: class %u lists %lu slabs and %lu are current, of %lu with room", class->object_bytes, listed,
+              current, sums->active);
     }
-    return entries;
-}
-
-static void check_node(struct check *c, uint64_t tagged, const char *level)
-{
-    uint64_t entries = node_entries(heap_node(tagged));
-    if (entries != page_offset_bytes(tagged)) {
-        wrong(c, "HEAP-I3: %s node %p counts %lu entries and has %lu", level, (void *)heap_node(tagged),
-              page_offset_bytes(tagged), entries);
+    if ((class->current == NULL) != (class->word == &c->heap->no_room)) {
+        wrong(c, "HEAP-I2: class %u takes from %p, its current slab is %p", class->object_bytes, (void *)class->word,
+              (void *)class->current);
+    }
+    if (class->slabs != sums->slabs) {
+        wrong(c, "HEAP-I4: class %u counts %lu slabs and has %lu", class->object_bytes, class->slabs, sums->slabs);
     }
 }
 
-/* With check_mapped: every page of a block leads to it, and there are no more entries than such pages, so none leads
- * astray. */
-static void check_table(struct check *c)
+static uint64_t check_bin(struct check *c, const struct heap_mixed *mixed, unsigned bin, uint64_t limit)
 {
-    uint64_t nodes = 0, mapped = 0;
-    if (c->heap->root != 0) {
-        check_node(c, c->heap->root, "root");
-        nodes++;
-    }
-    for (unsigned i = 0; c->heap->root != 0 && i < HEAP_NODE_ENTRIES; i++) {
-        uint64_t middle = heap_node(c->heap->root)[i];
-        if (middle == 0) {
-            continue;
+    uint64_t binned = 0;
+    const struct heap_desc *before = NULL;
+    for (const struct heap_desc *slab = mixed->bins[bin]; slab != NULL && binned <= limit; slab = slab->next) {
+        binned++;
+        if (slab->prev != before || slab->owner != mixed || slab->mixed.hole != bin + 1) {
+            wrong(c, "HEAP-I2: descriptor %p does not belong in the bin of %u granules", (const void *)slab, bin + 1);
+            return binned;
         }
-        check_node(c, middle, "middle");
-        nodes++;
-        for (unsigned k = 0; k < HEAP_NODE_ENTRIES; k++) {
-            uint64_t leaf = heap_node(middle)[k];
-            if (leaf != 0) {
-                check_node(c, leaf, "leaf");
-                nodes++;
-                mapped += node_entries(heap_node(leaf));
-            }
+        before = slab;
+    }
+    return binned;
+}
+
+static void check_bins(struct check *c, unsigned index)
+{
+    const struct heap_mixed *mixed = &c->heap->mixed[index];
+    const struct mixed_sums *sums = &c->mixed[index];
+    uint64_t binned = 0;
+    for (unsigned bin = 0; bin < HEAP_WORD_BITS; bin++) {
+        binned += check_bin(c, mixed, bin, sums->slabs);
+        if ((mixed->bins[bin] != NULL) != ((mixed->nonempty >> bin & 1) != 0)) {
+            wrong(c, "HEAP-I2: bin %u of mixed slabs begins with %p, the word of bins is %#lx", bin,
+                  (void *)mixed->bins[bin], mixed->nonempty);
         }
     }
-    if (mapped != c->slab_pages + c->large_pages) {
-        wrong(c, "HEAP-I3: the table has %lu pages, slabs %lu and large blocks %lu", mapped, c->slab_pages,
-              c->large_pages);
+    if (binned != sums->with_room) {
+        wrong(c, "HEAP-I2: %lu mixed slabs of %u pages are in bins, %lu have room", binned, mixed->pages,
+              sums->with_room);
     }
-    if (nodes != c->heap->node_count) {
-        wrong(c, "HEAP-I4: %lu nodes, counted as %lu", nodes, c->heap->node_count);
+    bool is_few_right = true;
+    for (unsigned n = 1; n <= HEAP_FEW_GRANULES; n++) {
+        is_few_right = is_few_right && mixed->few[n] == sums->few[n];
+    }
+    if (mixed->slabs != sums->slabs || mixed->granules_used != sums->granules_used ||
+        mixed->allocs - mixed->frees != sums->blocks || !is_few_right) {
+        wrong(c, "HEAP-I4: mixed slabs of %u pages: %lu with %lu granules in %lu blocks, counted as %lu, %lu, %lu",
+              mixed->pages, sums->slabs, sums->granules_used, sums->blocks, mixed->slabs, mixed->granules_used,
+              mixed->allocs - mixed->frees);
     }
 }
 
 static void check_counters(struct check *c)
 {
     const struct heap *heap = c->heap;
-    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
-        const struct heap_class *class = &heap->classes[i];
-        if (class->slabs != c->sums[i].slabs || class->allocs - class->frees != c->sums[i].used) {
-            wrong(c, "HEAP-I4: class %u counts %lu slabs and %lu used objects, its slabs say %lu and %lu",
-                  class->object_bytes, class->slabs, class->allocs - class->frees, c->sums[i].slabs, c->sums[i].used);
-        }
-    }
     if (heap->large_blocks != c->large_blocks || heap->large_pages != c->large_pages) {
         wrong(c, "HEAP-I4: %lu large blocks of %lu pages, counted as %lu of %lu", c->large_blocks, c->large_pages,
               heap->large_blocks, heap->large_pages);
     }
-    uint64_t pooled = 0;
-    for (const struct heap_idle_page *page = heap->pool; page != NULL && pooled <= heap->pool_pages;
-         page = page->next) {
-        pooled++;
+    uint64_t ready = 0;
+    for (const struct heap_desc *desc = heap->ready; desc != NULL && ready <= heap->ready_pages; desc = desc->next) {
+        ready++;
     }
-    if (pooled != heap->pool_pages || c->desc_pages != heap->desc_page_count) {
-        wrong(c, "HEAP-I4: %lu pages in the pool and %lu of descriptors, counted as %lu and %lu", pooled, c->desc_pages,
-              heap->pool_pages, heap->desc_page_count);
+    if (ready != heap->ready_pages || c->ready != ready) {
+        wrong(c, "HEAP-I4: %lu pages are ready, %lu listed, counted as %lu", c->ready, ready, heap->ready_pages);
     }
-    uint64_t held = c->slab_pages + c->large_pages + heap->desc_page_count + heap->node_count + heap->pool_pages;
+    if (c->leaves != heap->leaf_count || c->nodes != heap->node_count) {
+        wrong(c, "HEAP-I4: %lu leaves and %lu nodes, counted as %lu and %lu", c->leaves, c->nodes, heap->leaf_count,
+              heap->node_count);
+    }
+    uint64_t held = c->pages + c->leaves + c->nodes;
     if (held != heap->held_pages) {
         wrong(c, "HEAP-I4: %lu pages held, counted as %lu", held, heap->held_pages);
     }
@@ -235,12 +332,17 @@ static void check_counters(struct check *c)
 enum status heap_check(const struct heap *heap, struct sink *out)
 {
     struct check c = {.heap = heap, .out = out};
-    check_descs(&c);
+    const struct heap_visitor visitor = {visit_leaf, visit_inside, visit_node, &c};
+    heap_tree_walk(heap, &visitor);
     for (unsigned i = 0; i < HEAP_CLASSES; i++) {
-        check_list(&c, i);
+        check_class(&c, i);
     }
-    check_table(&c);
+    for (unsigned i = 0; i < HEAP_MIXED_KINDS; i++) {
+        check_bins(&c, i);
+    }
+    check_recent(&c);
     check_counters(&c);
+    c.wrong += heap_caches_check(heap, out) != STATUS_OK;
     enum status guarded = heap->guard != NULL ? heap_guard_check(heap, out) : STATUS_OK;
     return c.wrong == 0 ? guarded : STATUS_CORRUPT;
 }

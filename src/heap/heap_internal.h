@@ -2,177 +2,242 @@
 #ifndef CAIRN_HEAP_HEAP_INTERNAL_H
 #define CAIRN_HEAP_HEAP_INTERNAL_H
 
+#include "heap/cache.h"
 #include "heap/heap.h"
 #include "lib/macros.h"
 #include "lib/report.h"
 
 enum {
+    HEAP_MIXED_MAX_BYTES = 15 * 1024, /* larger ones are pages */
+    HEAP_BORROW_CLASSES = 4, /* how much larger an object may be than what a request needs, in classes */
+    HEAP_BORROW_BYTES = HEAP_BORROW_CLASSES * HEAP_ALIGN_BYTES,
+    HEAP_LEVELS_MAX = 3, /* nodes on the way from the tree's root to a leaf */
     HEAP_PAGE_ALIGN_LOG2 = __builtin_ctz(PAGE_BYTES),
     HEAP_NODE_ENTRIES = PAGE_BYTES / (int)sizeof(uint64_t),
+    HEAP_NODE_ENTRIES_LOG2 = __builtin_ctz(HEAP_NODE_ENTRIES),
+    HEAP_KIND_MASK = 7,
+    HEAP_DESC_DETAIL_SHIFT = 4, /* eight bits */
+    HEAP_DESC_ACTIVE = 1 << HEAP_DESC_DETAIL_SHIFT, /* slab: listed, or somebody's current one */
+    HEAP_CACHE_COLOUR_SHIFT = HEAP_DESC_DETAIL_SHIFT + 1,
 };
 
 #define HEAP_ALIGN_MAX_BYTES GIB
 #define HEAP_SPAN_BYTES      (512 * GIB)
 #define HEAP_ABSURD_BYTES    (1UL << 47) /* above this nobody can mean it */
 
-_Static_assert(HEAP_SPAN_BYTES / PAGE_BYTES == (uint64_t)HEAP_NODE_ENTRIES * HEAP_NODE_ENTRIES * HEAP_NODE_ENTRIES,
-               "three levels reach over the span");
-
 /* Count it, report it, answer MISUSE. */
 #define HEAP_MISUSE(heap, ...) ((heap)->misuses++, misuse(__VA_ARGS__))
 
+#define LIKELY(x)   __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Not on the way that is measured: compiled small. */
+#define HEAP_RARE __attribute__((noinline, cold))
+
 /* ---- Size classes (section 2) ---- */
 
-/* The class of a request of 1..HEAP_SMALL_MAX_BYTES: of its granules of 16 bytes, the leading four bits decide. */
+/* The class of a request of 1..HEAP_SLAB_MAX_BYTES. */
 static inline unsigned heap_class_of(size_t bytes)
 {
-    unsigned last = (unsigned)((bytes - 1) / HEAP_ALIGN_BYTES);
-    unsigned step = 28 - (unsigned)__builtin_clz(last | 8);
-    return step * 8 + (last >> step);
+    return (unsigned)((bytes - 1) / HEAP_ALIGN_BYTES);
 }
 
 static inline size_t heap_class_bytes(unsigned index)
 {
-    unsigned step = index < 16 ? 0 : index / 8 - 1;
-    return ((index - step * 8 + 1UL) << step) * HEAP_ALIGN_BYTES;
+    return (index + 1UL) * HEAP_ALIGN_BYTES;
 }
 
-/* The smallest class whose objects all have the alignment (a power of two) and room for `bytes`; both at most
- * HEAP_SMALL_MAX_BYTES. */
-unsigned heap_class_of_aligned(size_t bytes, size_t align_bytes);
+/* ---- Descriptors ---- */
 
-/* ---- The page table (section 4), radix.c ---- */
-
-static inline uint64_t *heap_node(uint64_t tagged)
+static inline enum heap_desc_kind heap_desc_kind(const struct heap_desc *desc)
 {
-    return vaddr_to_ptr(vaddr_page(vaddr(tagged)));
+    return (enum heap_desc_kind)(desc->base_and_kind & HEAP_KIND_MASK);
 }
 
-/* The page's number in the span; HEAP_NODE_ENTRIES^3 or more: outside. */
+static inline uint8_t *heap_desc_base(const struct heap_desc *desc)
+{
+    return vaddr_to_ptr(vaddr_page(vaddr(desc->base_and_kind)));
+}
+
+/* ---- From a page to its descriptor (section 4), tree.c ---- */
+
+/* The page's number in the span; HEAP_SPAN_BYTES / PAGE_BYTES or more: outside. */
 static inline uint64_t heap_page_number(const struct heap *heap, const void *address)
 {
     return vaddr_page_number(vaddr(ptr_to_vaddr(address).v - heap->source.span_base.v));
 }
 
-/* The descriptor of the slab or large block that holds the address, or null. O(1), any address. */
-static inline struct heap_desc *heap_lookup(const struct heap *heap, const void *address)
+struct heap_desc *heap_find_slowly(const struct heap *heap, uint64_t page);
+/* Have the page's leaf, if there is one, among the recent ones. */
+void heap_remember(struct heap *heap, uint64_t page);
+/* No leaf is a recent one: words have moved. */
+void heap_forget_all(struct heap *heap);
+
+/* A leaf without pages, which every page that is not ours has: of kind HEAP_DESC_NONE. Never written. */
+extern struct heap_desc heap_no_leaf[HEAP_LEAF_PAGES];
+
+/* A descriptor that may be the one of the page that holds the address: it is if its `base` says so. */
+static inline struct heap_desc *heap_find_recent(const struct heap *heap, const void *address)
 {
     uint64_t page = heap_page_number(heap, address);
-    uint64_t top = page / (HEAP_NODE_ENTRIES * HEAP_NODE_ENTRIES);
-    if (top >= HEAP_NODE_ENTRIES || heap->root == 0) {
-        return NULL;
-    }
-    uint64_t middle = heap_node(heap->root)[top];
-    if (middle == 0) {
-        return NULL;
-    }
-    uint64_t leaf = heap_node(middle)[page / HEAP_NODE_ENTRIES % HEAP_NODE_ENTRIES];
-    if (leaf == 0) {
-        return NULL;
-    }
-    return vaddr_to_ptr(vaddr(heap_node(leaf)[page % HEAP_NODE_ENTRIES]));
+    return &heap->recent[page / HEAP_LEAF_PAGES % HEAP_RECENT_LEAVES][page % HEAP_LEAF_PAGES];
 }
 
-/* Nodes that must be made before [base, +pages) can be linked. */
-uint64_t heap_radix_missing(const struct heap *heap, const void *base, npages_t pages);
-/* Cannot fail: `nodes` holds what heap_radix_missing said. */
-void heap_radix_link(struct heap *heap, struct heap_desc *desc, npages_t pages, struct heap_idle_page **nodes);
-void heap_radix_unlink(struct heap *heap, const void *base, npages_t pages);
-/* Give back the nodes that lead to nothing. */
-void heap_radix_shrink(struct heap *heap);
+/* The descriptor of the page that holds the address; never null: of kind HEAP_DESC_NONE when it is no page of ours. */
+static inline struct heap_desc *heap_find_page(const struct heap *heap, const void *address)
+{
+    return heap_find_slowly(heap, heap_page_number(heap, address));
+}
+
+/* The same, and from a further page of a slab or block to its first. */
+static inline struct heap_desc *heap_find(const struct heap *heap, const void *address)
+{
+    struct heap_desc *desc = heap_find_page(heap, address);
+    return heap_desc_kind(desc) == HEAP_DESC_TAIL ? heap_find_page(heap, heap_desc_base(desc)) : desc;
+}
+
+/* Leaves for the pages of [base, +pages), none of which is linked. => false: memory is short, nothing changed. */
+bool heap_tree_cover(struct heap *heap, const void *base, npages_t pages);
+/* What was covered and not linked. */
+void heap_tree_uncover(struct heap *heap, const void *base, npages_t pages);
+/* Cannot fail: they are covered. The first page's descriptor. */
+struct heap_desc *heap_tree_link(struct heap *heap, void *base, npages_t pages, enum heap_desc_kind kind);
+/* The block of `old` pages has `pages` now; the new ones are covered. Cannot fail. */
+void heap_tree_extend(struct heap *heap, struct heap_desc *head, npages_t old, npages_t pages);
+/* Those from its page `pages` on can be unlinked by themselves from now on. => false: memory is short. */
+bool heap_tree_split_at(struct heap *heap, struct heap_desc *head, npages_t pages);
+/* Leaves and nodes that become empty are given back. */
+void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages);
+/* Give back nodes above the only thing that is left. */
+void heap_tree_lower(struct heap *heap);
+struct heap_visitor {
+    void (*leaf)(void *ctx, uint64_t number, struct heap_desc *leaf);
+    /* A leaf's stretch that lies inside a large block; may be null. */
+    void (*inside)(void *ctx, uint64_t number, struct heap_desc *head);
+    void (*node)(void *ctx, uint64_t counted, uint64_t entries); /* may be null */
+    void *ctx;
+};
+void heap_tree_walk(const struct heap *heap, const struct heap_visitor *visitor);
 
 /* ---- Pages (section 5), pages.c ---- */
 
-/* One page, from the pool or the source; null when memory is short. */
-void *heap_page_draw(struct heap *heap, bool guarded, bool *is_pooled);
-/* It was not needed: as if it had never been drawn. */
-void heap_page_undraw(struct heap *heap, void *page, bool is_pooled);
-/* `count` pages in a list. => false: nothing drawn. */
-bool heap_chain_draw(struct heap *heap, uint64_t count, struct heap_idle_page **chain);
-void heap_chain_undraw(struct heap *heap, struct heap_idle_page **chain);
-/* The next page of a chain that has one. */
-void *heap_chain_take(struct heap_idle_page **chain);
+/* Pages and a descriptor with kind and base, the rest zero. Null: memory is short, nothing changed. */
+struct heap_desc *heap_pages_open(struct heap *heap, enum heap_desc_kind kind, npages_t pages, unsigned align_log2,
+                                  bool guarded);
+/* All of it away, or, if it is one page that has no guards, kept for the next. Needs no memory. */
+void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages, bool guarded);
 /* From the source itself, its answer checked; null when memory is short. */
 void *heap_source_get(struct heap *heap, npages_t pages, unsigned align_log2, bool guarded);
 void heap_source_put(struct heap *heap, void *base, npages_t pages);
-void heap_pool_empty(struct heap *heap);
-
-/* ---- Descriptors, and pages with a descriptor (section 5), desc.c ---- */
-
-/* Pages, a descriptor with `kind` and `base` set, and the table leading from one to the other. Null: memory is short,
- * nothing changed. */
-struct heap_desc *heap_block_open(struct heap *heap, enum heap_desc_kind kind, npages_t pages, unsigned align_log2,
-                                  bool guarded);
-/* All of it away. Needs no memory. */
-void heap_block_close(struct heap *heap, struct heap_desc *desc, npages_t pages);
-/* Give back the pages whose descriptors are all free. */
-void heap_desc_shrink(struct heap *heap);
-
-static inline struct heap_desc *heap_desc_slot(struct heap_desc_head *page, unsigned slot)
-{
-    return (struct heap_desc *)(void *)page + slot;
-}
+void heap_ready_empty(struct heap *heap);
 
 /* ---- Slabs (section 3), slab.c ---- */
 
-void heap_classes_init(struct heap *heap);
-/* One object of the class, or null. */
-void *heap_slab_alloc(struct heap *heap, unsigned class_index);
-/* heap_slab_free when the slab was full, or becomes wholly free, or its count lies. */
-enum status heap_slab_free_at_edge(struct heap *heap, struct heap_desc *slab, unsigned index);
+void heap_class_init(struct heap *heap, struct heap_class *class, size_t object_bytes, unsigned pages);
+/* One object when the class's word has none, or null. */
+void *heap_slab_alloc_slowly(struct heap *heap, struct heap_class *class);
+/* A word of the mask was empty, or may tell that the slab is. */
+void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab, uint64_t word);
 
-/* `index` is an object in use. => OK; CORRUPT: the slab's own data is broken: reported, nothing changed. */
-static inline enum status heap_slab_free(struct heap *heap, struct heap_desc *slab, unsigned index)
+static inline void *heap_slab_alloc(struct heap *heap, struct heap_class *class)
 {
-    struct heap_class *class = &heap->classes[slab->class_index];
-    unsigned free = slab->free;
-    if (__builtin_expect(free == 0 || free + 1 >= class->objects, 0)) {
-        return heap_slab_free_at_edge(heap, slab, index);
+    uint64_t mask = *class->word & class->word_valid;
+    if (UNLIKELY(mask == 0)) {
+        return heap_slab_alloc_slowly(heap, class);
     }
-    slab->free_mask[index / HEAP_MASK_BITS] |= 1UL << index % HEAP_MASK_BITS;
-    slab->free = (uint16_t)(free + 1);
-    class->frees++;
-    return STATUS_OK;
+    *class->word = mask & (mask - 1);
+    class->allocs++;
+    return class->word_base + (unsigned)__builtin_ctzl(mask) * class->step_bytes;
 }
 
-/* Close the wholly free slab that a class keeps, if it does. */
-void heap_slab_shrink(struct heap *heap);
+/* An object with an alignment of up to HEAP_SLAB_MAX_BYTES, if the slab that its class takes from has such; or null. */
+static inline void *heap_slab_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes)
+{
+    /* Slabs are page-aligned, and so is each object whose size is a multiple of the alignment. */
+    size_t rounded = (bytes + align_bytes - 1) & ~(align_bytes - 1);
+    struct heap_class *class = &heap->classes[heap_class_of(rounded)];
+    bool is_there = (*class->word & class->word_valid) != 0 && class->step_bytes % align_bytes == 0;
+    return is_there ? heap_slab_alloc(heap, class) : NULL;
+}
+
+/* => false: it is not the start of an object of this slab that is in use. */
+static inline bool heap_slab_free(struct heap *heap, struct heap_desc *slab, const void *object)
+{
+    const struct heap_class *class = slab->class;
+    uint64_t offset = (uint64_t)((const uint8_t *)object - heap_desc_base(slab));
+    uint64_t product = offset * class->reciprocal;
+    if (UNLIKELY(offset >= class->limit_bytes || (uint32_t)product >= class->reciprocal)) {
+        return false;
+    }
+    uint64_t index = product >> 32;
+    uint64_t *word = &slab->free_mask[index / HEAP_WORD_BITS];
+    uint64_t before = *word, after = before | 1UL << index % HEAP_WORD_BITS;
+    if (UNLIKELY(after == before)) {
+        return false;
+    }
+    *word = after;
+    if (UNLIKELY(before == 0 || after == class->last_full || after == UINT64_MAX) && slab != class->current) {
+        heap_slab_freed_at_edge(heap, slab, after);
+    }
+    return true;
+}
+
+void heap_slab_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out);
+void heap_slab_shrink(struct heap *heap, struct heap_class *class);
+void heap_mixed_shrink(struct heap *heap, struct heap_mixed *mixed);
+
+/* ---- Mixed slabs (section 3), mixed.c ---- */
+
+void heap_mixed_init(struct heap *heap);
+/* Who serves it; null: nobody, it takes pages. */
+struct heap_mixed *heap_mixed_for(struct heap *heap, size_t bytes);
+void *heap_mixed_alloc(struct heap *heap, struct heap_mixed *mixed, size_t bytes);
+/* Are there so few objects of about this size in mixed slabs that one more may lie there, not in a slab of its own? */
+bool heap_mixed_takes_few(const struct heap *heap, size_t bytes);
+void *heap_mixed_alloc_aligned(struct heap *heap, struct heap_mixed *mixed, size_t bytes, size_t align_bytes);
+/* Bytes of the block that starts here; 0: none does. */
+size_t heap_mixed_usable(const struct heap_desc *slab, const void *block);
+void heap_mixed_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out);
+/* To another size where it is. => false: it cannot. */
+bool heap_mixed_resize(struct heap *heap, struct heap_desc *slab, const void *block, size_t bytes);
+/* => false: it is not the start of a block. */
+bool heap_mixed_free(struct heap *heap, struct heap_desc *slab, const void *block);
+
+/* Is this a size that is served by whole pages? raw.c */
+bool heap_takes_pages(struct heap *heap, size_t bytes);
 
 /* ---- Large blocks (section 3), large.c ---- */
 
-void *heap_large_alloc(struct heap *heap, size_t bytes, unsigned align_log2, bool is_aligned);
+enum {
+    HEAP_LARGE_PLAIN = 0,
+    HEAP_LARGE_ALIGNED = 1 << 0, /* the caller asked for the alignment, and keeps it */
+    HEAP_LARGE_GUARDED = 1 << 1, /* between guards even if it is a single page; several always are */
+};
+
+void *heap_large_alloc(struct heap *heap, size_t bytes, unsigned align_log2, unsigned flags);
 void heap_large_free(struct heap *heap, struct heap_desc *large);
+
+/* A large block that stays one, of so many pages, and is not copied (resize.c). => where it is now; null: not possible,
+ * or memory is short: nothing changed. */
+void *heap_large_resize(struct heap *heap, struct heap_desc *large, npages_t pages);
+
+/* ---- Object caches: cache_view.c, cache_check.c, cache_make.c ---- */
+
+/* 0: it is of no cache of this heap. O(caches). */
+uint64_t heap_cache_slab_pages(const struct heap *heap, const struct heap_desc *slab);
+void heap_cache_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out);
+void heap_caches_add_stats(const struct heap *heap, struct heap_stats *stats);
+void heap_caches_shrink(struct heap *heap);
+/* Guard mode is on from now on. */
+void heap_caches_count_ample(struct heap *heap);
 
 /* ---- Whose address is this (section 6), owner.c ---- */
 
-/* The descriptor, when `block` is the start of an allocated block (and which object), else null. */
-static inline struct heap_desc *heap_start_of(const struct heap *heap, const void *block, unsigned *index)
-{
-    struct heap_desc *desc = heap_lookup(heap, block);
-    if (desc == NULL) {
-        return NULL;
-    }
-    uint64_t offset = (uint64_t)((const uint8_t *)block - desc->base);
-    if (desc->kind == HEAP_DESC_LARGE) {
-        return offset == 0 ? desc : NULL;
-    }
-    const struct heap_class *class = &heap->classes[desc->class_index];
-    unsigned i = (unsigned)((offset * class->reciprocal) >> 32);
-    if (i * (uint64_t) class->object_bytes != offset || i >= class->objects) {
-        return NULL;
-    }
-    *index = i;
-    bool is_free = (desc->free_mask[i / HEAP_MASK_BITS] >> i % HEAP_MASK_BITS & 1) != 0;
-    return is_free ? NULL : desc;
-}
+/* The descriptor, when `block` is the start of an allocated block, else null. */
+struct heap_desc *heap_start_of(const struct heap *heap, const void *block);
+/* Usable bytes of the block that starts here. */
+size_t heap_usable_at(const struct heap_desc *desc, const void *block);
 
 /* Report why `block`, given to `call`, is not the start of an allocated block. => MISUSE. */
 enum status heap_refuse(struct heap *heap, const char *call, const void *block);
-
-static inline size_t heap_desc_usable_bytes(const struct heap *heap, const struct heap_desc *desc)
-{
-    return desc->kind == HEAP_DESC_LARGE ? pages_to_bytes(desc->large.pages)
-                                         : heap->classes[desc->class_index].object_bytes;
-}
 
 #endif

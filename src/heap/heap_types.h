@@ -3,91 +3,130 @@
 #define CAIRN_HEAP_HEAP_TYPES_H
 
 enum {
-    HEAP_CLASSES = 40, /* 16-byte steps to 128 bytes, then eight steps for each doubling, to HEAP_SMALL_MAX_BYTES */
-    HEAP_SLAB_MAX_PAGES = 2,
-    HEAP_SLAB_MAX_OBJECTS = 256, /* of 16 bytes in one page */
-    HEAP_MASK_BITS = 64,
-    HEAP_MASK_WORDS = HEAP_SLAB_MAX_OBJECTS / HEAP_MASK_BITS,
+    HEAP_SLAB_MAX_BYTES = 256, /* larger blocks lie in mixed slabs, or are pages */
+    HEAP_CLASSES = HEAP_SLAB_MAX_BYTES / HEAP_ALIGN_BYTES,
+    HEAP_WORD_BITS = 64,
+    HEAP_SLAB_WORDS = PAGE_BYTES / HEAP_ALIGN_BYTES / HEAP_WORD_BITS,
+    HEAP_MIXED_KINDS = 2,
+    HEAP_RARE_ALLOCS = 256, /* a class that was asked for more often has a slab, however few of it are in use */
+    HEAP_FEW_GRANULES = 4, /* a mixed block that small could be an object */
+    HEAP_LEAF_PAGES = PAGE_BYTES / 64,
+    HEAP_RECENT_LEAVES = 64,
+    HEAP_READY_SHARE = 8, /* of the pages held one in so many may be kept ready, */
+    HEAP_READY_PAGES = 64, /* but no more than these; and one always */
 };
 
 enum heap_desc_kind {
-    HEAP_DESC_UNUSED,
+    HEAP_DESC_NONE,
     HEAP_DESC_SLAB,
+    HEAP_DESC_MIXED,
     HEAP_DESC_LARGE,
+    HEAP_DESC_TAIL,  /* a further page of what begins at `base` */
+    HEAP_DESC_READY, /* held, and in no block */
+    HEAP_DESC_CACHE, /* slab of an object cache: cache.c */
 };
 
-/* One slab or one large block. Out of band, so that what callers do to their bytes cannot reach it. One cache line. */
+struct heap_cache;
+struct heap_class;
+struct heap_mixed;
+
+/* One page: a cache line, out of band, so that what callers do to their bytes cannot reach it. */
 struct heap_desc {
-    struct heap_desc *next, *prev; /* slabs with room: the circular list of the class, else null */
-    uint8_t *base;                 /* first byte of the pages */
-    uint8_t kind;                  /* enum heap_desc_kind */
-    uint8_t class_index;           /* slabs: [0, HEAP_CLASSES) */
-    uint16_t free;                 /* slabs: set bits of free_mask */
-    uint32_t unused;
     union {
-        uint64_t free_mask[HEAP_MASK_WORDS]; /* slabs: bit i set: object i is free */
+        uint64_t free_mask[HEAP_SLAB_WORDS]; /* slab of either kind: bit i set: object i is free */
+        struct {
+            uint64_t free;   /* granules */
+            uint64_t starts; /* of blocks in use, their first granules */
+            uint8_t hole;    /* granules of the greatest hole: the bin that it is in; 0: none, and in no bin */
+            uint8_t hole_at; /* where such a one begins */
+        } mixed;
         struct {
             npages_t pages;
             size_t asked_bytes;  /* by the last alloc or realloc: what free_sized is compared with */
-            unsigned align_log2; /* of the base, kept by realloc */
+            uint32_t align_log2; /* of the base, kept by realloc */
             bool is_aligned;     /* the caller asked for the alignment: realloc may not move it into a slab */
+            bool is_guarded;     /* it lies between guards */
         } large;
     };
+    union {
+        struct heap_class *class; /* slab */
+        struct heap_mixed *owner; /* mixed */
+        struct heap_cache *cache;
+    };
+    struct heap_desc *next, *prev; /* slab: those of the class with room; mixed: those of the bin; else null */
+    /* Low bits: enum heap_desc_kind, and from HEAP_DESC_DETAIL_SHIFT on what the kind wants; the rest: the first byte
+     * of the slab or block. */
+    uint64_t base_and_kind;
 };
 
 _Static_assert(sizeof(struct heap_desc) == 64, "descriptors fill cache lines");
-_Static_assert(offsetof(struct heap_desc, free_mask) == 32, "half of it is the mask");
-
-enum {
-    HEAP_DESC_PAGE_SLOTS = PAGE_BYTES / (int)sizeof(struct heap_desc), /* the first is the page's head */
-};
-
-/* Slot 0 of a page of descriptors. */
-struct heap_desc_head {
-    struct heap_desc_head *next, *prev; /* circular; pages with a free slot before those without */
-    uint64_t free_mask;                 /* bit i set: slot i is free; bit 0 never */
-    uint64_t unused[5];
-};
-
-_Static_assert(sizeof(struct heap_desc_head) == sizeof(struct heap_desc), "it is a slot");
-_Static_assert(HEAP_DESC_PAGE_SLOTS == (int)HEAP_MASK_BITS, "one word tells the free slots of a page");
-
-/* A page that nobody uses yet says so itself. */
-struct heap_idle_page {
-    struct heap_idle_page *next;
-    bool is_pooled; /* came from the pool and goes back there if it is not needed after all */
-};
 
 /* All slabs of one object size. */
 struct heap_class {
-    struct heap_desc
-        *list; /* circular: slabs with room; new and nearly full ones in front, the wholly free one last; null: none */
-    uint64_t allocs, frees; /* objects ever; the difference is in use */
+    /* Lines of its own. Where the next object comes from: a word of some slab's mask, the place of its bit 0, and from
+     * bit to bit. */
+    _Alignas(64) uint64_t *word; /* never null */
+    uint64_t word_valid;         /* bits of it that stand for objects */
+    uint8_t *word_base;
+    uint64_t step_bytes;
+    uint64_t allocs; /* objects ever */
+
+    /* 2^32 / object_bytes, rounded up. For the product of it and an offset into a slab: the upper half is the object's
+     * index, and the lower one is less than it exactly where an object begins. */
+    uint32_t reciprocal;
+    uint32_t limit_bytes; /* of all objects of a slab */
+    uint64_t last_full; /* the last word of the mask of a slab that is wholly free */
+
+    struct heap_desc *list;    /* slabs with room, but the current ones: those that had none for the longest time */
+    struct heap_desc *last;    /* of the list */
+    struct heap_desc *current; /* the slab of `word`, of this class or a larger one; null: none, the word is empty */
     uint64_t slabs;
-    uint32_t reciprocal; /* 2^32 / object_bytes, rounded up: index = offset * reciprocal / 2^32, exact within a slab */
     uint16_t object_bytes;
     uint16_t objects; /* a slab */
-    uint8_t pages;    /* a slab, 1..HEAP_SLAB_MAX_PAGES */
+    uint16_t words;   /* of the mask that are used */
+    uint16_t pages;   /* a slab */
+    uint32_t rare_left; /* allocations that may still go to mixed slabs */
+};
+
+/* Slabs in which blocks of all sizes lie. */
+struct heap_mixed {
+    uint64_t nonempty;                      /* bit i: bins[i] is not empty */
+    struct heap_desc *bins[HEAP_WORD_BITS]; /* [i]: those whose greatest hole is of i + 1 granules */
+    unsigned granule_log2, pages;
+    uint64_t slabs, granules_used, allocs, frees;
+    uint32_t few[HEAP_FEW_GRANULES + 1]; /* [n]: blocks of n granules in use; [0] means nothing */
 };
 
 struct heap {
     struct heap_class classes[HEAP_CLASSES];
+    /* Leaves found of late, by the low bits of their numbers; those of no leaf lead to heap_no_leaf. */
+    struct heap_desc *recent[HEAP_RECENT_LEAVES];
+    struct {
+        uint64_t number; /* the page number / HEAP_LEAF_PAGES */
+        uint64_t *word;  /* that leads to it */
+    } recent_words[HEAP_RECENT_LEAVES];
+    struct heap_mixed mixed[HEAP_MIXED_KINDS];
     struct heap_source source;
     struct heap_guard *guard; /* null: guard mode is off */
+    bool guards_blocks;       /* it is on for more than object caches */
 
-    /*
-     * The page table of the heap: three levels of pages with 512 entries. A non-leaf word is a page's address with the
-     * number of its non-null entries in the low twelve bits; a leaf entry is a descriptor's address.
-     */
-    uint64_t root; /* 0: no node at all */
+    /* The tree that leads to the leaves: heap_internal.h, section 4. */
+    uint64_t root;
+    unsigned height;
+    uint64_t origin; /* the first leaf's number below the root */
+    void *put_by;    /* pages for nodes and leaves that a call may not find wanting, in a list; null between calls */
 
-    struct heap_desc_head *desc_pages; /* circular; null: none */
-    struct heap_idle_page *pool;       /* pages held ready by heap_prefill */
+    struct heap_desc *ready; /* singly linked */
+    uint64_t ready_pages;
+    uint64_t prefilled_pages; /* so many of them stay until they are used */
 
     uint64_t held_pages; /* from the source, everything included */
-    uint64_t desc_page_count, node_count, pool_pages;
+    uint64_t leaf_count, node_count;
     uint64_t large_blocks, large_pages, large_allocs;
     uint64_t misuses;
+    struct heap_cache *caches;  /* in the order they were made */
+    uint64_t past_cache_allocs; /* of caches destroyed */
+    uint64_t no_room; /* always 0: the word of a class without a slab */
 };
 
 #endif

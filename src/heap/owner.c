@@ -9,27 +9,51 @@ bool heap_owner_of(const struct heap *heap, const void *address, struct heap_blo
 
 bool heap_raw_owner_of(const struct heap *heap, const void *address, struct heap_block *out)
 {
-    struct heap_desc *desc = heap_lookup(heap, address);
-    if (desc == NULL) {
+    const struct heap_desc *desc = heap_find(heap, address);
+    switch (heap_desc_kind(desc)) {
+    case HEAP_DESC_SLAB:
+        heap_slab_owner_of(desc, address, out);
+        return true;
+    case HEAP_DESC_MIXED:
+        heap_mixed_owner_of(desc, address, out);
+        return true;
+    case HEAP_DESC_CACHE:
+        heap_cache_owner_of(desc, address, out);
+        return true;
+    case HEAP_DESC_LARGE:
+        *out = (struct heap_block){.base = heap_desc_base(desc),
+                                   .usable_bytes = pages_to_bytes(desc->large.pages),
+                                   .allocated = true,
+                                   .large = true};
+        return true;
+    default:
         return false;
     }
-    if (desc->kind == HEAP_DESC_LARGE) {
-        *out = (struct heap_block){
-            .base = desc->base, .usable_bytes = pages_to_bytes(desc->large.pages), .allocated = true, .large = true};
-        return true;
+}
+
+struct heap_desc *heap_start_of(const struct heap *heap, const void *block)
+{
+    struct heap_block found;
+    bool is_start = heap_raw_owner_of(heap, block, &found) && found.allocated && found.base == block;
+    return is_start && found.cache_name == NULL ? heap_find(heap, block) : NULL;
+}
+
+size_t heap_usable_at(const struct heap_desc *desc, const void *block)
+{
+    switch (heap_desc_kind(desc)) {
+    case HEAP_DESC_SLAB:
+        return desc->class->object_bytes;
+    case HEAP_DESC_MIXED:
+        return heap_mixed_usable(desc, block);
+    default:
+        return pages_to_bytes(desc->large.pages);
     }
-    const struct heap_class *class = &heap->classes[desc->class_index];
-    uint64_t offset = (uint64_t)((const uint8_t *)address - desc->base);
-    unsigned index = (unsigned)(offset / class->object_bytes);
-    bool is_object = index < class->objects;
-    uint64_t mask = is_object ? desc->free_mask[index / HEAP_MASK_BITS] : 0;
-    *out = (struct heap_block){
-        .base = desc->base + (size_t)index * class->object_bytes,
-        .usable_bytes = is_object ? class->object_bytes : 0,
-        .allocated = is_object && (mask >> index % HEAP_MASK_BITS & 1) == 0,
-        .class_bytes = class->object_bytes,
-    };
-    return true;
+}
+
+bool heap_raw_is_in_slab(const struct heap *heap, const void *address)
+{
+    enum heap_desc_kind kind = heap_desc_kind(heap_find(heap, address));
+    return kind == HEAP_DESC_SLAB || kind == HEAP_DESC_MIXED;
 }
 
 enum status heap_refuse(struct heap *heap, const char *call, const void *block)
@@ -49,13 +73,18 @@ enum status heap_refuse(struct heap *heap, const char *call, const void *block)
         return HEAP_MISUSE(heap, "%s: %p is in the unused end %p of a slab of class %zu, in no block", call, block,
                            found.base, found.class_bytes);
     }
-    const char *state = found.allocated ? "allocated" : "free";
-    if (found.base != block) {
-        return HEAP_MISUSE(heap, "%s: %p is inside the %s block %p of class %zu, not its start", call, block, state,
-                           found.base, found.class_bytes);
+    char size[32]; /* of an object its class, else its own */
+    fmt_text(size, sizeof size, found.class_bytes != 0 ? "class %zu" : "%zu bytes",
+             found.class_bytes != 0 ? found.class_bytes : found.usable_bytes);
+    if (!found.allocated && (found.base == block || found.class_bytes == 0)) {
+        return HEAP_MISUSE(heap, "%s: the block %p of %s is not allocated (double free)", call, block, size);
     }
-    return HEAP_MISUSE(heap, "%s: the block %p of class %zu is not allocated (double free)", call, block,
-                       found.class_bytes);
+    if (found.cache_name != NULL && found.base == block) {
+        return HEAP_MISUSE(heap, "%s: %p is an object of the cache '%s', which heap_cache_free takes", call, block,
+                           found.cache_name);
+    }
+    return HEAP_MISUSE(heap, "%s: %p is inside the %s block %p of %s, not its start", call, block,
+                       found.allocated ? "allocated" : "free", found.base, size);
 }
 
 size_t heap_usable_size(struct heap *heap, const void *block)
@@ -65,11 +94,10 @@ size_t heap_usable_size(struct heap *heap, const void *block)
 
 size_t heap_raw_usable_size(struct heap *heap, const void *block)
 {
-    unsigned index;
-    const struct heap_desc *desc = heap_start_of(heap, block, &index);
+    const struct heap_desc *desc = heap_start_of(heap, block);
     if (desc == NULL) {
         (void)heap_refuse(heap, "heap_usable_size", block);
         return 0;
     }
-    return heap_desc_usable_bytes(heap, desc);
+    return heap_usable_at(desc, block);
 }

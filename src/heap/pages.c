@@ -1,7 +1,8 @@
-/* Where the heap's pages come from and go to (heap.c, section 5): the source, and the pool of pages held ready. */
+/* Where the heap's pages come from and go to (heap.c, section 5): the source, and the pages held ready. */
 #include "heap/heap_internal.h"
+#include "lib/string.h"
 
-/* A source that answers outside the span or against the alignment would make the table lie: its pages are not used. */
+/* A source that answers outside the span or against the alignment would make the tree lie: its pages are not used. */
 static bool is_acceptable(const struct heap *heap, const void *base, npages_t pages, unsigned align_log2)
 {
     uint64_t first = heap_page_number(heap, base);
@@ -32,69 +33,97 @@ void heap_source_put(struct heap *heap, void *base, npages_t pages)
     heap->source.pages_put(heap->source.ctx, base, pages);
 }
 
-void *heap_page_draw(struct heap *heap, bool guarded, bool *is_pooled)
+/* ---- Pages held ready ---- */
+
+static void ready_push(struct heap *heap, struct heap_desc *desc)
 {
-    struct heap_idle_page *page = heap->pool;
-    *is_pooled = page != NULL;
-    if (page == NULL) {
-        return heap_source_get(heap, npages(1), HEAP_PAGE_ALIGN_LOG2, guarded);
-    }
-    heap->pool = page->next;
-    heap->pool_pages--;
-    return page;
+    desc->base_and_kind = ptr_to_vaddr(heap_desc_base(desc)).v + HEAP_DESC_READY;
+    desc->next = heap->ready;
+    heap->ready = desc;
+    heap->ready_pages++;
 }
 
-void heap_page_undraw(struct heap *heap, void *page, bool is_pooled)
+static struct heap_desc *ready_pop(struct heap *heap)
 {
-    if (!is_pooled) {
-        heap_source_put(heap, page, npages(1));
+    struct heap_desc *desc = heap->ready;
+    heap->ready = desc->next;
+    heap->ready_pages--;
+    if (UNLIKELY(heap->prefilled_pages > heap->ready_pages)) {
+        heap->prefilled_pages = heap->ready_pages;
+    }
+    return desc;
+}
+
+/* Back to the source, until so many are left. */
+static void ready_reduce(struct heap *heap, uint64_t pages)
+{
+    while (heap->ready_pages > pages) {
+        void *base = heap_desc_base(ready_pop(heap));
+        heap_tree_unlink(heap, base, npages(1));
+        heap_source_put(heap, base, npages(1));
+    }
+}
+
+void heap_ready_empty(struct heap *heap)
+{
+    ready_reduce(heap, 0);
+}
+
+/* ---- Opening and closing ---- */
+
+static struct heap_desc *open_new(struct heap *heap, enum heap_desc_kind kind, npages_t pages, unsigned align_log2,
+                                  bool guarded)
+{
+    void *base = heap_source_get(heap, pages, align_log2, guarded);
+    if (base == NULL) {
+        return NULL;
+    }
+    if (!heap_tree_cover(heap, base, pages)) {
+        heap_source_put(heap, base, pages);
+        return NULL;
+    }
+    struct heap_desc *desc = heap_tree_link(heap, base, pages, kind);
+    if (pages.v > 1 && heap->ready_pages > heap->prefilled_pages) {
+        /* Many pages do not come from those held ready: as many of these are one too many now. */
+        uint64_t spare = heap->ready_pages - heap->prefilled_pages;
+        ready_reduce(heap, heap->ready_pages - (spare < pages.v ? spare : pages.v));
+    }
+    return desc;
+}
+
+struct heap_desc *heap_pages_open(struct heap *heap, enum heap_desc_kind kind, npages_t pages, unsigned align_log2,
+                                  bool guarded)
+{
+    if (pages.v != 1 || align_log2 != HEAP_PAGE_ALIGN_LOG2 || guarded || heap->ready == NULL) {
+        return open_new(heap, kind, pages, align_log2, guarded);
+    }
+    struct heap_desc *desc = ready_pop(heap);
+    uint64_t base = ptr_to_vaddr(heap_desc_base(desc)).v;
+    memset(desc, 0, sizeof *desc);
+    desc->base_and_kind = base + kind;
+    return desc;
+}
+
+/* Pages that may be held ready: a share of all, so that a heap that shrinks gives back what it once needed. */
+static uint64_t ready_limit(const struct heap *heap)
+{
+    uint64_t share = 1 + heap->held_pages / HEAP_READY_SHARE;
+    uint64_t limit = share < HEAP_READY_PAGES ? share : HEAP_READY_PAGES;
+    return limit > heap->prefilled_pages ? limit : heap->prefilled_pages;
+}
+
+void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages, bool guarded)
+{
+    if (pages.v == 1 && !guarded && heap->ready_pages < ready_limit(heap)) {
+        ready_push(heap, desc);
         return;
     }
-    struct heap_idle_page *idle = page;
-    idle->next = heap->pool;
-    heap->pool = idle;
-    heap->pool_pages++;
-}
-
-void *heap_chain_take(struct heap_idle_page **chain)
-{
-    struct heap_idle_page *page = *chain;
-    ASSERT(page != NULL);
-    *chain = page->next;
-    return page;
-}
-
-void heap_chain_undraw(struct heap *heap, struct heap_idle_page **chain)
-{
-    while (*chain != NULL) {
-        struct heap_idle_page *page = heap_chain_take(chain);
-        heap_page_undraw(heap, page, page->is_pooled);
+    void *base = heap_desc_base(desc);
+    heap_tree_unlink(heap, base, pages);
+    if (heap->ready_pages > ready_limit(heap)) {
+        ready_reduce(heap, heap->ready_pages - 1);
     }
-}
-
-bool heap_chain_draw(struct heap *heap, uint64_t count, struct heap_idle_page **chain)
-{
-    *chain = NULL;
-    for (uint64_t i = 0; i < count; i++) {
-        bool is_pooled;
-        struct heap_idle_page *page = heap_page_draw(heap, false, &is_pooled);
-        if (page == NULL) {
-            heap_chain_undraw(heap, chain);
-            return false;
-        }
-        *page = (struct heap_idle_page){.next = *chain, .is_pooled = is_pooled};
-        *chain = page;
-    }
-    return true;
-}
-
-void heap_pool_empty(struct heap *heap)
-{
-    while (heap->pool != NULL) {
-        struct heap_idle_page *page = heap_chain_take(&heap->pool);
-        heap->pool_pages--;
-        heap_source_put(heap, page, npages(1));
-    }
+    heap_source_put(heap, base, pages); /* last: the heap is whole again when the source runs */
 }
 
 enum status heap_prefill(struct heap *heap, uint64_t bytes)
@@ -103,19 +132,15 @@ enum status heap_prefill(struct heap *heap, uint64_t bytes)
     if (wanted.v > HEAP_SPAN_BYTES / PAGE_BYTES) {
         return STATUS_NOMEM;
     }
-    /* Guarded, so that page requests served from here have their guards too. */
-    struct heap_idle_page *fresh = NULL;
-    for (uint64_t have = heap->pool_pages; have < wanted.v; have++) {
-        struct heap_idle_page *page = heap_source_get(heap, npages(1), HEAP_PAGE_ALIGN_LOG2, true);
-        if (page == NULL) {
-            heap_chain_undraw(heap, &fresh);
+    uint64_t had = heap->ready_pages;
+    while (heap->ready_pages < wanted.v) {
+        struct heap_desc *desc = open_new(heap, HEAP_DESC_READY, npages(1), HEAP_PAGE_ALIGN_LOG2, false);
+        if (desc == NULL) {
+            ready_reduce(heap, had);
             return STATUS_NOMEM;
         }
-        *page = (struct heap_idle_page){.next = fresh, .is_pooled = false};
-        fresh = page;
+        ready_push(heap, desc);
     }
-    while (fresh != NULL) {
-        heap_page_undraw(heap, heap_chain_take(&fresh), true);
-    }
+    heap->prefilled_pages = wanted.v > heap->prefilled_pages ? wanted.v : heap->prefilled_pages;
     return STATUS_OK;
 }

@@ -6,46 +6,50 @@
 /* What the block may be replaced by. A block that was asked for page-aligned stays so, whatever its size becomes. */
 static void *replacement(struct heap *heap, const struct heap_desc *old, size_t bytes)
 {
-    if (old->kind == HEAP_DESC_LARGE && old->large.is_aligned) {
-        return heap_large_alloc(heap, bytes, old->large.align_log2, true);
+    if (heap_desc_kind(old) == HEAP_DESC_LARGE && old->large.is_aligned) {
+        return heap_large_alloc(heap, bytes, old->large.align_log2, HEAP_LARGE_ALIGNED);
     }
     return heap_raw_alloc(heap, bytes);
 }
 
 /* => the new block, the old one is gone; null: memory is short, nothing changed. */
-static void *move(struct heap *heap, struct heap_desc *old, unsigned index, size_t bytes)
+static void *move(struct heap *heap, const struct heap_desc *desc, void *old, size_t bytes)
 {
-    void *to = replacement(heap, old, bytes);
+    void *to = replacement(heap, desc, bytes);
     if (to == NULL) {
         return NULL;
     }
-    size_t old_bytes = heap_desc_usable_bytes(heap, old);
-    const uint8_t *from = old->base + (old->kind == HEAP_DESC_LARGE ? 0 : index * old_bytes);
-    memcpy(to, from, old_bytes < bytes ? old_bytes : bytes);
-    if (old->kind == HEAP_DESC_LARGE) {
-        heap_large_free(heap, old);
-    } else if (heap_slab_free(heap, old, index) != STATUS_OK) {
-        /* Its slab is broken and has been reported: the old object is lost, the caller's bytes are not. */
-    }
+    size_t old_bytes = heap_usable_at(desc, old);
+    memcpy(to, old, old_bytes < bytes ? old_bytes : bytes);
+    (void)!heap_raw_free(heap, old);
     return to;
 }
 
-/* In place whenever it fits and at most half of its pages would be idle: a copy costs more than those pages are worth.
- */
-static void *realloc_large(struct heap *heap, struct heap_desc *old, size_t bytes)
+/* As many pages as are asked for, without a copy if the source can. A copy costs more than idle pages are worth, up to
+ * half of the block. */
+static void *realloc_large(struct heap *heap, struct heap_desc *desc, void *old, size_t bytes)
 {
-    npages_t pages = bytes_to_pages_up(bytes);
-    bool fits = pages.v <= old->large.pages.v;
-    bool is_worth_moving =
-        !fits || pages.v * 2 < old->large.pages.v || (bytes <= HEAP_SMALL_MAX_BYTES && !old->large.is_aligned);
-    if (is_worth_moving) {
-        void *to = move(heap, old, 0, bytes);
-        if (to != NULL || !fits) {
+    npages_t pages = bytes_to_pages_up(bytes), had = desc->large.pages;
+    bool leaves = !desc->large.is_aligned && !heap_takes_pages(heap, bytes);
+    /* A source that cannot move a block to where it fits has no memory for a copy either. */
+    bool could_move = desc->large.is_guarded && heap->source.pages_move != NULL;
+    bool is_copied = leaves || (pages.v > had.v && !could_move) || pages.v * 2 < had.v;
+    void *to = leaves || pages.v == had.v ? NULL : heap_large_resize(heap, desc, pages);
+    if (to == NULL && is_copied) {
+        to = move(heap, desc, old, bytes);
+        if (to != NULL) {
             return to;
         }
+        if (pages.v < had.v) {
+            (void)heap_large_resize(heap, desc, pages);
+        }
     }
-    old->large.asked_bytes = bytes;
-    return old->base;
+    if (to == NULL && pages.v > had.v) {
+        return NULL;
+    }
+    to = to != NULL ? to : old;
+    heap_find(heap, to)->large.asked_bytes = bytes;
+    return to;
 }
 
 void *heap_realloc(struct heap *heap, void *old, size_t bytes)
@@ -59,24 +63,28 @@ void *heap_raw_realloc(struct heap *heap, void *old, size_t bytes)
     if (old == NULL) {
         return heap_raw_alloc(heap, bytes);
     }
-    unsigned index = 0;
-    struct heap_desc *desc = heap_start_of(heap, old, &index);
+    struct heap_desc *desc = heap_start_of(heap, old);
     if (desc == NULL) {
         (void)heap_refuse(heap, "heap_realloc", old);
         return NULL;
     }
     if (bytes == 0 || bytes > HEAP_ABSURD_BYTES) {
         (void)HEAP_MISUSE(heap, "heap_realloc: %p of %zu bytes to %zu bytes, a size that cannot be meant", old,
-                          heap_desc_usable_bytes(heap, desc), bytes);
+                          heap_usable_at(desc, old), bytes);
         return NULL;
     }
-    if (desc->kind == HEAP_DESC_LARGE) {
-        return realloc_large(heap, desc, bytes);
+    switch (heap_desc_kind(desc)) {
+    case HEAP_DESC_LARGE:
+        return realloc_large(heap, desc, old, bytes);
+    case HEAP_DESC_MIXED:
+        if (heap_mixed_resize(heap, desc, old, bytes)) {
+            return old;
+        }
+        return move(heap, desc, old, bytes);
+    default:
+        if (bytes <= desc->class->object_bytes && bytes + desc->class->object_bytes / 4 >= desc->class->object_bytes) {
+            return old;
+        }
+        return move(heap, desc, old, bytes);
     }
-    /* Only the same class is in place: a block left in a larger one would waste, and free_sized could not tell it from
-     * a wrong size. */
-    if (bytes <= HEAP_SMALL_MAX_BYTES && heap_class_of(bytes) == desc->class_index) {
-        return old;
-    }
-    return move(heap, desc, index, bytes);
 }

@@ -1,186 +1,262 @@
-/* Slabs (heap.c, sections 2 and 3): objects of one size in a page or two. */
+/* Slabs (heap.c, section 3): objects of one size in a page. */
 #include "heap/heap_internal.h"
 
-unsigned heap_class_of_aligned(size_t bytes, size_t align_bytes)
+static uint64_t whole_word(const struct heap_class *class, unsigned word)
 {
-    /*
-     * Slabs are page-aligned, so object i has the alignment for every i exactly when the size is a multiple of it. A
-     * size that is one gets a class that is one: either the alignment is a multiple of the classes' step there, and the
-     * class is the size itself, or the step, and with it the class, is a multiple of the alignment.
-     */
-    return heap_class_of((bytes + align_bytes - 1) & ~(align_bytes - 1));
+    return word + 1 == class->words ? class->last_full : UINT64_MAX;
 }
 
-/* One page, unless more than an eighth of it would be left over and two pages leave a smaller share. */
-static unsigned slab_pages(size_t object_bytes)
+static bool is_of_a_size(const struct heap *heap, const struct heap_class *class)
 {
-    size_t left_of_one = PAGE_BYTES % object_bytes;
-    size_t left_of_two = 2 * PAGE_BYTES % object_bytes;
-    return left_of_one > PAGE_BYTES / 8 && left_of_two < 2 * left_of_one ? 2 : 1;
+    return class >= heap->classes && class < heap->classes + HEAP_CLASSES;
 }
 
-void heap_classes_init(struct heap *heap)
+static void forget_current(struct heap *heap, struct heap_class *class)
 {
-    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
-        size_t bytes = heap_class_bytes(i);
-        unsigned pages = slab_pages(bytes);
-        heap->classes[i] = (struct heap_class){
-            .reciprocal = (uint32_t)(((1UL << 32) + bytes - 1) / bytes),
-            .object_bytes = (uint16_t)bytes,
-            .objects = (uint16_t)(pages_to_bytes(npages(pages)) / bytes),
-            .pages = (uint8_t)pages,
-        };
-    }
+    class->current = NULL;
+    class->word = &heap->no_room;
+}
+
+HEAP_RARE void heap_class_init(struct heap *heap, struct heap_class *class, size_t object_bytes, unsigned pages)
+{
+    unsigned objects = (unsigned)(pages_to_bytes(npages(pages)) / object_bytes);
+    *class = (struct heap_class){
+        .reciprocal = (uint32_t)(((1UL << 32) + object_bytes - 1) / object_bytes),
+        .object_bytes = (uint16_t)object_bytes,
+        .limit_bytes = (uint32_t)(objects * object_bytes),
+        .objects = (uint16_t)objects,
+        .pages = (uint16_t)pages,
+        .words = (uint16_t)((objects + HEAP_WORD_BITS - 1) / HEAP_WORD_BITS),
+        .rare_left = is_of_a_size(heap, class) ? HEAP_RARE_ALLOCS : 0,
+        .last_full = UINT64_MAX >> (-objects % HEAP_WORD_BITS),
+    };
+    forget_current(heap, class);
 }
 
 static void list_remove(struct heap_class *class, struct heap_desc *slab)
 {
-    if (class->list == slab) {
-        class->list = slab->next == slab ? NULL : slab->next;
+    struct heap_desc *next = slab->next, *prev = slab->prev;
+    if (next != NULL) {
+        next->prev = prev;
+    } else {
+        class->last = prev;
     }
-    slab->prev->next = slab->next;
-    slab->next->prev = slab->prev;
-    slab->next = slab->prev = NULL;
+    if (prev != NULL) {
+        prev->next = next;
+    } else {
+        class->list = next;
+    }
 }
 
-/* Before the first, which is also behind the last; the caller says which it is to be. */
-static void list_insert(struct heap_class *class, struct heap_desc *slab)
+static void list_push(struct heap_class *class, struct heap_desc *slab)
 {
-    struct heap_desc *first = class->list;
-    if (first == NULL) {
-        slab->next = slab->prev = class->list = slab;
-        return;
+    struct heap_desc *last = class->last;
+    slab->next = NULL;
+    slab->prev = last;
+    if (last != NULL) {
+        last->next = slab;
+    } else {
+        class->list = slab;
     }
-    slab->next = first;
-    slab->prev = first->prev;
-    first->prev->next = slab;
-    first->prev = slab;
+    class->last = slab;
+    slab->base_and_kind |= HEAP_DESC_ACTIVE;
 }
 
-static struct heap_desc *slab_open(struct heap *heap, unsigned class_index)
+/* The class that takes from this slab, its own or one that borrowed it; null: none does. */
+static struct heap_class *user_of(struct heap *heap, struct heap_class *class, const struct heap_desc *slab)
 {
-    struct heap_class *class = &heap->classes[class_index];
-    struct heap_desc *slab = heap_block_open(heap, HEAP_DESC_SLAB, npages(class->pages), HEAP_PAGE_ALIGN_LOG2, false);
-    if (slab == NULL) {
-        return NULL;
+    if (class->current == slab) {
+        return class;
     }
-    slab->class_index = (uint8_t)class_index;
-    slab->free = class->objects;
-    for (unsigned i = 0; i < class->objects; i++) {
-        slab->free_mask[i / HEAP_MASK_BITS] |= 1UL << i % HEAP_MASK_BITS;
+    if (is_of_a_size(heap, class)) {
+        for (unsigned i = 1; i <= HEAP_BORROW_CLASSES && class - heap->classes >= i; i++) {
+            if (class[-(int)i].current == slab) {
+                return &class[-(int)i];
+            }
+        }
     }
-    class->slabs++;
-    list_insert(class, slab);
-    return slab;
+    return NULL;
 }
 
-/* `slab` is wholly free and on the list. */
-static void slab_close(struct heap *heap, struct heap_desc *slab)
-{
-    struct heap_class *class = &heap->classes[slab->class_index];
-    list_remove(class, slab);
-    class->slabs--;
-    heap_block_close(heap, slab, npages(class->pages));
-}
-
-/* A slab on the list without a free object: something overwrote it. It is taken out of use; what it may still hold is
- * lost. */
-static void isolate(struct heap_class *class, struct heap_desc *slab)
+/* A mask with bits beyond its objects, or with none where there should be some: something overwrote it. It is taken out
+ * of use; what it holds stays. */
+HEAP_RARE static void isolate(const struct heap_class *class, struct heap_desc *slab)
 {
     report(REPORT_CORRUPT,
-           "heap: slab %p of class %u has %u free objects by its count and none by its mask: taken out of use",
-           (void *)slab->base, class->object_bytes, slab->free);
-    list_remove(class, slab);
-    slab->free = 0;
-}
-
-/* The lowest free object of mask word `word`, which has one. */
-static inline void *take(struct heap_class *class, struct heap_desc *slab, unsigned word)
-{
-    uint64_t mask = slab->free_mask[word];
-    unsigned index = word * HEAP_MASK_BITS + (unsigned)__builtin_ctzl(mask);
-    slab->free_mask[word] = mask & (mask - 1);
-    uint8_t *object = slab->base + (size_t)index * class->object_bytes;
-    class->allocs++;
-    if (--slab->free == 0) {
-        list_remove(class, slab);
+           "heap: slab %p of class %u has %u objects, yet its mask is %#lx %#lx %#lx %#lx: taken out of use",
+           (void *)heap_desc_base(slab), class->object_bytes, class->objects, slab->free_mask[0], slab->free_mask[1],
+           slab->free_mask[2], slab->free_mask[3]);
+    for (unsigned i = 0; i < HEAP_SLAB_WORDS; i++) {
+        slab->free_mask[i] = 0;
     }
-    return object;
+    slab->base_and_kind &= ~(uint64_t)HEAP_DESC_ACTIVE; /* it is on no list now; a free lists it again, with that */
 }
 
-/* No slab with room, or none whose first word has any: kept out of the way of the common case. */
-__attribute__((noinline)) static void *slab_alloc_slowly(struct heap *heap, unsigned class_index)
+/* The next word with room of the slab, which is of class `from`, serves `class`. => false: it has no room, or one that
+ * cannot be. */
+static inline bool use(struct heap_class *class, struct heap_desc *slab, const struct heap_class *from)
 {
-    struct heap_class *class = &heap->classes[class_index];
-    for (;;) {
-        struct heap_desc *slab = class->list;
-        if (slab == NULL) {
-            slab = slab_open(heap, class_index);
-            if (slab == NULL) {
-                return NULL;
-            }
+    unsigned word = 0;
+    while (slab->free_mask[word] == 0) {
+        if (++word == from->words) {
+            return false;
         }
-        for (unsigned word = 0; word < HEAP_MASK_WORDS; word++) {
-            if (slab->free_mask[word] != 0) {
-                return take(class, slab, word);
-            }
+    }
+    class->word_valid = whole_word(from, word);
+    if (UNLIKELY((slab->free_mask[word] & ~class->word_valid) != 0)) {
+        return false;
+    }
+    class->current = slab;
+    class->word = &slab->free_mask[word];
+    class->word_base = heap_desc_base(slab) + (size_t)word * HEAP_WORD_BITS * from->object_bytes;
+    class->step_bytes = from->object_bytes;
+    return true;
+}
+
+/* The first slab of `from`, a class of this size or a larger one, is what `class` takes from next. => false: it has
+ * none. */
+__attribute__((noinline)) static bool take_from(struct heap_class *class, struct heap_class *from)
+{
+    struct heap_desc *slab;
+    while ((slab = from->list) != NULL) {
+        list_remove(from, slab);
+        if (LIKELY(use(class, slab, from))) {
+            return true;
         }
-        isolate(class, slab);
+        isolate(from, slab);
     }
+    return false;
 }
 
-void *heap_slab_alloc(struct heap *heap, unsigned class_index)
+HEAP_RARE static bool borrow(struct heap *heap, struct heap_class *class)
 {
-    struct heap_class *class = &heap->classes[class_index];
-    struct heap_desc *slab = class->list;
-    if (__builtin_expect(slab == NULL || slab->free_mask[0] == 0, 0)) {
-        return slab_alloc_slowly(heap, class_index);
+    if (!is_of_a_size(heap, class)) {
+        return false;
     }
-    return take(class, slab, 0);
+    const struct heap_class *end = heap->classes + HEAP_CLASSES;
+    for (struct heap_class *larger = class + 1; larger < end && larger - class <= HEAP_BORROW_CLASSES; larger++) {
+        if (take_from(class, larger)) {
+            return true;
+        }
+    }
+    return false;
 }
 
-/* The last object in use has just come back. One wholly free slab is kept, last on the list, so that a class at the
- * edge does not thrash. */
-static void slab_emptied(struct heap *heap, struct heap_class *class, struct heap_desc *slab)
+HEAP_RARE static bool open_slab(struct heap *heap, struct heap_class *class)
 {
-    if (class->list->prev == slab) {
-        return; /* last already */
+    struct heap_desc *slab = heap_pages_open(heap, HEAP_DESC_SLAB, npages(class->pages), HEAP_PAGE_ALIGN_LOG2, false);
+    if (slab == NULL) {
+        return false;
     }
-    if (class->list->prev->free == class->objects) {
-        slab_close(heap, slab);
+    slab->class = class;
+    for (unsigned word = 0; word < class->words; word++) {
+        slab->free_mask[word] = whole_word(class, word);
+    }
+    class->slabs++;
+    slab->base_and_kind |= HEAP_DESC_ACTIVE;
+    return use(class, slab, class);
+}
+
+/* The current slab has no object left in the current word. => one in another word serves the class now. */
+static bool leave_word(struct heap *heap, struct heap_class *class)
+{
+    struct heap_desc *slab = class->current;
+    if (UNLIKELY(slab == NULL)) {
+        return false;
+    }
+    if (slab->class->words > 1 && use(class, slab, slab->class)) {
+        return true;
+    }
+    forget_current(heap, class);
+    if (UNLIKELY((slab->free_mask[0] | slab->free_mask[1] | slab->free_mask[2] | slab->free_mask[3]) != 0)) {
+        isolate(slab->class, slab);
+    }
+    slab->base_and_kind &= ~(uint64_t)HEAP_DESC_ACTIVE;
+    return false;
+}
+
+/* There are few objects of the class, and few were asked for until now: they share pages with others. */
+static bool is_rare(const struct heap *heap, struct heap_class *class)
+{
+    if (class->rare_left == 0 || !heap_mixed_takes_few(heap, class->object_bytes)) {
+        return false;
+    }
+    class->rare_left--;
+    return true;
+}
+
+__attribute__((noinline)) void *heap_slab_alloc_slowly(struct heap *heap, struct heap_class *class)
+{
+    if (leave_word(heap, class) || take_from(class, class)) {
+        return heap_slab_alloc(heap, class);
+    }
+    if (is_rare(heap, class)) {
+        void *block = heap_mixed_alloc(heap, &heap->mixed[0], class->object_bytes);
+        return block != NULL || !borrow(heap, class) ? block : heap_slab_alloc(heap, class);
+    }
+    return borrow(heap, class) || open_slab(heap, class) ? heap_slab_alloc(heap, class) : NULL;
+}
+
+static bool is_wholly_free(const struct heap_desc *slab, const struct heap_class *class)
+{
+    for (unsigned word = 0; word < class->words; word++) {
+        if (slab->free_mask[word] != whole_word(class, word)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A slab that is wholly free stays while its class takes from it. */
+HEAP_RARE static void emptied(struct heap *heap, struct heap_desc *slab)
+{
+    struct heap_class *class = slab->class;
+    struct heap_class *user = user_of(heap, class, slab);
+    if (user == class) {
         return;
     }
-    list_remove(class, slab);
-    list_insert(class, slab);
+    if (user != NULL) {
+        forget_current(heap, user);
+    } else {
+        list_remove(class, slab);
+    }
+    class->slabs--;
+    heap_pages_close(heap, slab, npages(class->pages), false);
 }
 
-enum status heap_slab_free_at_edge(struct heap *heap, struct heap_desc *slab, unsigned index)
+__attribute__((noinline)) void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab, uint64_t word)
 {
-    struct heap_class *class = &heap->classes[slab->class_index];
-    if (__builtin_expect(slab->free >= class->objects, 0)) {
-        report(REPORT_CORRUPT,
-               "heap: slab %p of class %u has %u free objects of %u, yet object %u is in use: nothing done",
-               (void *)slab->base, class->object_bytes, slab->free, class->objects, index);
-        return STATUS_CORRUPT;
+    struct heap_class *class = slab->class;
+    if ((slab->base_and_kind & HEAP_DESC_ACTIVE) == 0) {
+        list_push(class, slab); /* nearly full: it is to be filled before emptier ones */
     }
-    slab->free_mask[index / HEAP_MASK_BITS] |= 1UL << index % HEAP_MASK_BITS;
-    class->frees++;
-    if (slab->free++ == 0) {
-        list_insert(class, slab);
-        class->list = slab; /* nearly full: in front, to be filled before emptier ones */
+    if ((word == class->last_full || word == UINT64_MAX) && is_wholly_free(slab, class)) {
+        emptied(heap, slab);
     }
-    if (slab->free == class->objects) {
-        slab_emptied(heap, class, slab);
-    }
-    return STATUS_OK;
 }
 
-void heap_slab_shrink(struct heap *heap)
+/* The wholly free slab that the class keeps, if it does, goes. */
+HEAP_RARE void heap_slab_shrink(struct heap *heap, struct heap_class *class)
 {
-    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
-        struct heap_class *class = &heap->classes[i];
-        if (class->list != NULL && class->list->prev->free == class->objects) {
-            slab_close(heap, class->list->prev);
-        }
+    struct heap_desc *slab = class->current;
+    if (slab != NULL && slab->class == class && is_wholly_free(slab, class)) {
+        forget_current(heap, class);
+        class->slabs--;
+        heap_pages_close(heap, slab, npages(class->pages), false);
     }
+}
+
+HEAP_RARE void heap_slab_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out)
+{
+    const struct heap_class *class = slab->class;
+    uint64_t offset = (uint64_t)((const uint8_t *)address - heap_desc_base(slab));
+    uint64_t index = offset / class->object_bytes;
+    bool is_object = index < class->objects;
+    uint64_t mask = is_object ? slab->free_mask[index / HEAP_WORD_BITS] : 0;
+    *out = (struct heap_block){
+        .base = heap_desc_base(slab) + index * class->object_bytes,
+        .usable_bytes = is_object ? class->object_bytes : 0,
+        .allocated = is_object && (mask >> index % HEAP_WORD_BITS & 1) == 0,
+        .class_bytes = class->object_bytes,
+    };
 }

@@ -31,9 +31,8 @@ struct bench {
     uint64_t frames;     /* of the memory, the run or the range that it is about; ranges of the arena */
 };
 
-/* Each ended by a null name. bench_arena.c, bench_pmm.c, bench_spaces.c, bench_user.c (the suite of spaces too),
- * bench_vmm.c */
-extern const struct bench bench_arena[], bench_pmm[], bench_spaces[], bench_user[], bench_vmm[];
+/* Each ended by a null name, in bench_NAME.c; those of users belong to the suite of spaces. */
+extern const struct bench bench_arena[], bench_heap[], bench_pmm[], bench_spaces[], bench_user[], bench_vmm[];
 
 /* ---- bench.c: the clock ---- */
 
@@ -51,6 +50,8 @@ struct bench_work {
     vaddr_t va;
     struct bench_ranges *ranges; /* bench_arena.c */
     struct bench_space *own_space; /* bench_spaces.c */
+    void **slot; /* bench_heap.c */
+    size_t bytes;
 };
 /* Does its operation `ops` times, in a loop. */
 typedef enum status bench_body(struct bench_work *w, uint64_t ops);

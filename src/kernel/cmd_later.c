@@ -9,7 +9,6 @@ static bool run_later(const struct command_line *line)
 }
 
 const struct command cmd_later[] = {
-    {"caches", "[-j]", "object caches (not yet)", run_later},
     {"tasks", "", "tasks and their spaces (not yet)", run_later},
     {"run", "MODULE", "start a module as a task (not yet)", run_later},
     {"kill", "ID", "end a task (not yet)", run_later},

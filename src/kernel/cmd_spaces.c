@@ -1,9 +1,10 @@
 /*
- * Commands about address spaces: make, clone, destroy, enter, list. A space made here lies in a block of the heap, and
+ * Commands about address spaces: make, clone, destroy, enter, list. A space made here is an object of a cache, and
  * only these are destroyed here: other spaces belong to whoever made them. There are two kinds: spaces with mappings
  * (struct aspace), and tables alone (`space new tables`), for whoever wants to edit these by hand.
  */
 #include "arch/layout.h"
+#include "heap/cache.h"
 #include "kernel/cmd.h"
 #include "kernel/cmd_ranges.h"
 #include "kernel/current.h"
@@ -86,8 +87,23 @@ struct aspace *cmd_aspace(const struct space *tables)
     return space;
 }
 
+/* Where the spaces made here come from. */
+static struct heap_cache *cache_of(bool has_mappings)
+{
+    static struct heap_cache caches[2];
+    static const struct heap_cache_type types[2] = {
+        {HEAP_CACHE_TYPE("tables", struct space), .flags = HEAP_CACHE_ZERO},
+        {HEAP_CACHE_TYPE("spaces", struct aspace), .flags = HEAP_CACHE_ZERO},
+    };
+    struct heap_cache *cache = &caches[has_mappings];
+    if (cache->heap == NULL && heap_cache_create(&machine.heap, cache, &types[has_mappings]) != STATUS_OK) {
+        panic("no cache for spaces");
+    }
+    return cache;
+}
+
 /* A place in the list, with memory for a space in it; null: said why not. */
-static struct made *make_room(size_t bytes)
+static struct made *make_room(bool has_mappings)
 {
     struct made *m = made;
     while (m < &made[MADE_MAX] && m->tables != NULL) {
@@ -97,7 +113,7 @@ static struct made *make_room(size_t bytes)
         print("space: %d spaces made by hand are there (MADE_MAX)\n", MADE_MAX);
         return NULL;
     }
-    m->tables = heap_zalloc(&machine.heap, bytes);
+    m->tables = heap_cache_alloc(cache_of(has_mappings));
     return cmd_done("space", m->tables != NULL ? STATUS_OK : STATUS_NOMEM) ? m : NULL;
 }
 
@@ -106,7 +122,7 @@ static struct made *made_or_not(struct made *m, enum status s)
 {
     if (!cmd_done("space", s)) {
         /* The block is ours: giving it back cannot be refused. */
-        (void)!heap_free(&machine.heap, m->tables);
+        (void)!heap_cache_free(cache_of(m->space != NULL), m->tables);
         *m = (struct made){0};
         return NULL;
     }
@@ -115,7 +131,7 @@ static struct made *made_or_not(struct made *m, enum status s)
 
 struct space *cmd_space_make(void)
 {
-    struct made *m = make_room(sizeof *m->tables);
+    struct made *m = make_room(false);
     m = m != NULL ? made_or_not(m, space_create(&machine.vmm, m->tables)) : NULL;
     return m != NULL ? m->tables : NULL;
 }
@@ -132,7 +148,7 @@ static unsigned keep(void *ctx, vaddr_t va, npages_t pages, unsigned rights)
 /* With mappings: empty, or a clone. */
 static struct space *aspace_make(struct aspace *parent)
 {
-    struct made *m = make_room(sizeof *m->space);
+    struct made *m = make_room(true);
     if (m == NULL) {
         return NULL;
     }
@@ -193,8 +209,9 @@ static bool space_free(const char *text)
     if (space->vmm != NULL) {
         return false; /* it is still there; a corrupt one is not */
     }
+    struct heap_cache *cache = cache_of(m->space != NULL);
     *m = (struct made){0};
-    return cmd_done("space", heap_free(&machine.heap, space)) && done;
+    return cmd_done("space", heap_cache_free(cache, space)) && done;
 }
 
 static bool print_mapping(void *ctx, const struct vmm_mapping *m)

@@ -174,6 +174,9 @@ static void tell_kernel_pages(vaddr_t va)
         if (!block.large) {
             print(", class of %lu bytes", block.class_bytes);
         }
+        if (block.cache_name != NULL) {
+            print(", of the cache '%s'", block.cache_name);
+        }
         print("\n");
     }
     (void)heap_debug_tell(va, "  guard   ");

@@ -33,6 +33,34 @@ bool heap_source_protect(void *ctx, void *base, npages_t pages, bool is_writable
     return s == STATUS_OK;
 }
 
+static bool pages_grow(void *ctx, void *base, npages_t old, npages_t pages)
+{
+    (void)old;
+    asking = true;
+    enum status s = kpages_grow(ctx, ptr_to_vaddr(base), pages);
+    asking = false;
+    return s == STATUS_OK;
+}
+
+static bool pages_trim(void *ctx, void *base, npages_t old, npages_t pages)
+{
+    (void)old;
+    asking = true;
+    enum status s = kpages_trim(ctx, ptr_to_vaddr(base), pages);
+    asking = false;
+    return s == STATUS_OK;
+}
+
+static void *pages_move(void *ctx, void *base, npages_t old, npages_t pages, unsigned align_log2)
+{
+    (void)old;
+    vaddr_t moved;
+    asking = true;
+    enum status s = kpages_move(ctx, ptr_to_vaddr(base), pages, align_log2, &moved);
+    asking = false;
+    return s == STATUS_OK ? vaddr_to_ptr(moved) : NULL;
+}
+
 struct heap_source heap_source_of(struct vmm *vmm)
 {
     return (struct heap_source){
@@ -40,5 +68,8 @@ struct heap_source heap_source_of(struct vmm *vmm)
         .pages_get = pages_get,
         .pages_put = pages_put,
         .span_base = vaddr(LAYOUT_KERNEL_BASE),
+        .pages_grow = pages_grow,
+        .pages_trim = pages_trim,
+        .pages_move = pages_move,
     };
 }

@@ -16,13 +16,13 @@ MEANS = {"geomean", "h-geomean"}
 PAGES_PLAYS = {"k-net", "k-dcache", "k-uniform", "h-files"}  # no block is longer than a page
 # Of the frames that are held at most, what is asked for at most, in per cent: no less than this.
 USED_LEAST = {
-    "k-churn": 95, "k-fork": 96, "k-net": 92, "k-dcache": 60, "k-page": 98, "k-tiny": 58, "k-vec": 65, "k-uniform": 72,
-    "geomean": 78,
+    "k-churn": 95, "k-fork": 96, "k-net": 93, "k-dcache": 78, "k-page": 97, "k-tiny": 75, "k-vec": 75, "k-uniform": 87,
+    "geomean": 86,
 }  # fmt: skip
 # TLSF's own figure over its traces is 76.
 TLSF_USED_LEAST, TLSF_USED_MOST = 74, 82
 CRASHED, TAKEN, SURVIVED, REPORTED, CANNOT = range(5)
-SAFE = {"overflow by 1", "overflow by 16", "underflow by 16", "write after free"}  # ours does not see them
+SAFE = {"overflow by 1", "overflow by 16", "underflow by 16", "write after free"}  # ours need not see them
 
 
 def play(file):
@@ -67,7 +67,8 @@ def ours_reports_eight_of_twelve_kinds_of_misuse_and_survives_the_others(table):
     kinds = {name.removeprefix("misuse:"): row for (name, unit), row in table.items() if unit == "verdict"}
     assert len(kinds) == 12 and all(set(row) == SUBJECTS for row in kinds.values())
     ours = {kind: row["cairn"] for kind, row in kinds.items()}
-    assert ours == {kind: SURVIVED if kind in SAFE else REPORTED for kind in kinds}
+    assert all(ours[kind] == REPORTED or (kind in SAFE and ours[kind] == SURVIVED) for kind in kinds), ours
+    assert len(SAFE & set(kinds)) == 4
     assert {kind for kind, row in kinds.items() if CANNOT in row.values()} == {"double free of large"}
     # What the others do depends on them, and on luck; but that a table says "reported" everywhere would be no table.
     assert kinds["double free, at once"]["pages"] == TAKEN and kinds["overflow by 16"]["tlsf-idea"] <= TAKEN

@@ -128,3 +128,20 @@ def test_calls_of_the_vmm_cost_what_they_may():
     assert costs["vmm_map_1_foreign"] > costs["vmm_map_1_open"], "the slot was really switched"
     assert costs["vmm_map_512_table"] > costs["vmm_map_512"], "a table was really made"
     assert costs["vmm_map_512_fresh"] > 512, "a page takes 512 words to zero"
+
+
+HEAP_PAIR_MAX, HEAP_LONGEST_MAX = 90, 900
+
+
+@pytest.mark.cairn(labels="qemu", seconds=120)
+def test_the_heap_costs_what_it_may():
+    ended = run_cairn("--icount", "--exec", "heap -j; bench heap -j; check; heap -j").need_success()
+    before, after = ended.json_all("heap -j")
+    assert before["used"] == after["used"] and before["blocks"] == after["blocks"]
+    lines = lines_of(ended)
+    costs = {name: cost(line) for name, line in lines.items()}
+    print(costs, lines["heap_longest"])
+    assert costs["heap_pair"] <= HEAP_PAIR_MAX
+    assert lines["heap_longest"]["most"] <= HEAP_LONGEST_MAX and lines["heap_longest"]["ops"] > 1000
+    # Of these a page is a good deal more than nothing: that it was measured shows.
+    assert HEAP_PAIR_MAX < costs["heap_pair_mixed"] <= 320 and HEAP_PAIR_MAX < costs["heap_pair_page"] <= 320

@@ -1,5 +1,6 @@
 """The interactive monitor, typed at by a person: scripts/run on a terminal."""
 import os
+import re
 
 import pexpect
 import pytest
@@ -146,13 +147,25 @@ def test_help_lists_every_command():
         "wait",
         "cpus",
         "compact",
-        "caches",
     ],
 )
 def test_what_is_not_there_says_not_yet_and_fails(command):
     ended = run_cairn("--exec", f"space new; {command}")
     assert ended.status == 1
     assert "not yet" in ended.log and f"result {command}: failed" in ended.log.splitlines()
+
+
+def test_caches_shows_classes_and_object_caches_and_draws_slabs():
+    commands = ["space new", "space new", "caches -j", "caches", "caches spaces", "caches mixed", "space free 1"]
+    ended = run_cairn("--exec", "; ".join([*commands, "caches -j", "check"])).need_success()
+    before, after = ended.json_all("caches -j")
+    (spaces,) = [cache for cache in before["caches"] if cache["name"] == "spaces"]
+    assert spaces["used"] == 2 and spaces["slabs"] == 1 and spaces["waste"] + 2 * spaces["bytes"] == spaces["held"]
+    (spaces,) = [cache for cache in after["caches"] if cache["name"] == "spaces"]
+    assert spaces["used"] == 1 and spaces["high_water"] == 2
+    assert [row["bytes"] for row in before["classes"]] == list(range(16, 257, 16))
+    assert re.search(r"\|##\.+\|", ended.log)
+    assert run_cairn("--exec", "caches none").status == 1
 
 
 def test_spaces_mapped_and_edited_from_outside():

@@ -2,37 +2,34 @@
 #include "heap/heap_internal.h"
 #include "unit/heap_bed.h"
 
-TEST(heap, classes_cover_every_small_size_with_at_most_an_eighth_of_rounding)
+TEST(heap, classes_cover_every_size_of_an_object_with_less_than_a_granule_of_rounding)
 {
     uint64_t wrong = 0;
-    for (size_t bytes = 1; bytes <= HEAP_SMALL_MAX_BYTES; bytes++) {
+    for (size_t bytes = 1; bytes <= HEAP_SLAB_MAX_BYTES; bytes++) {
         unsigned class = heap_class_of(bytes);
         size_t got = heap_class_bytes(class);
-        bool is_smallest = class == 0 || heap_class_bytes(class - 1) < bytes;
-        wrong += class >= HEAP_CLASSES || got < bytes || !is_smallest || got % HEAP_ALIGN_BYTES != 0;
-        wrong += bytes > 128 && got - bytes > bytes / 8;
-        wrong += bytes <= 128 && got - bytes >= HEAP_ALIGN_BYTES;
+        wrong += class >= HEAP_CLASSES || got < bytes || got - bytes >= HEAP_ALIGN_BYTES;
     }
     EXPECT_EQ(wrong, 0);
     EXPECT_EQ(heap_class_bytes(0), HEAP_ALIGN_BYTES);
-    EXPECT_EQ(heap_class_bytes(HEAP_CLASSES - 1), HEAP_SMALL_MAX_BYTES);
+    EXPECT_EQ(heap_class_bytes(HEAP_CLASSES - 1), HEAP_SLAB_MAX_BYTES);
 }
 
-TEST(heap, a_slab_leaves_at_most_a_fifth_of_its_pages_unused)
+TEST(heap, a_slab_leaves_at_most_a_twentieth_of_its_page_unused)
 {
     struct heap_bed *bed = heap_bed_new(1);
     REQUIRE(bed != NULL);
     for (unsigned i = 0; i < HEAP_CLASSES; i++) {
         const struct heap_class *class = &bed->heap.classes[i];
         size_t slab = pages_to_bytes(npages(class->pages));
-        size_t used = (size_t) class->objects * class->object_bytes;
-        EXPECT(used <= slab && slab - used < class->object_bytes);
-        EXPECT(slab - used <= slab / 5);
-        EXPECT(class->objects <= HEAP_SLAB_MAX_OBJECTS);
+        EXPECT_EQ((size_t) class->objects * class->object_bytes, class->limit_bytes);
+        EXPECT(class->limit_bytes <= slab && slab - class->limit_bytes < class->object_bytes);
+        EXPECT(slab - class->limit_bytes <= slab / 20);
+        EXPECT(class->objects <= class->words * HEAP_WORD_BITS && class->words <= HEAP_SLAB_WORDS);
     }
 }
 
-TEST(heap, the_reciprocal_divides_every_offset_of_a_slab_exactly)
+TEST(heap, the_reciprocal_divides_every_offset_of_a_slab_exactly_and_knows_where_objects_begin)
 {
     struct heap_bed *bed = heap_bed_new(1);
     REQUIRE(bed != NULL);
@@ -40,7 +37,9 @@ TEST(heap, the_reciprocal_divides_every_offset_of_a_slab_exactly)
     for (unsigned i = 0; i < HEAP_CLASSES; i++) {
         const struct heap_class *class = &bed->heap.classes[i];
         for (uint64_t offset = 0; offset < pages_to_bytes(npages(class->pages)); offset++) {
-            wrong += (offset * class->reciprocal) >> 32 != offset / class->object_bytes;
+            uint64_t product = offset * class->reciprocal;
+            wrong += product >> 32 != offset / class->object_bytes;
+            wrong += ((uint32_t)product < class->reciprocal) != (offset % class->object_bytes == 0);
         }
     }
     EXPECT_EQ(wrong, 0);
@@ -72,16 +71,18 @@ TEST(heap, every_size_gets_its_bytes_aligned_and_only_them)
     struct heap_bed *bed = heap_bed_new(64);
     REQUIRE(bed != NULL);
     static const size_t sizes[] = {1,          15,   16,   17, 128, 129, 1000, 2047, 2048, 2049, PAGE_BYTES - 1,
-                                   PAGE_BYTES, 4097, 20000};
+                                   PAGE_BYTES, 4097, 20000, 5UL * PAGE_BYTES};
     for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
         uint8_t *block = heap_alloc(&bed->heap, sizes[i]);
         REQUIRE(block != NULL);
         size_t usable = heap_usable_size(&bed->heap, block);
         EXPECT(usable >= sizes[i]);
         EXPECT_EQ(ptr_to_vaddr(block).v % HEAP_ALIGN_BYTES, 0);
-        if (sizes[i] > HEAP_SMALL_MAX_BYTES) {
+        if (sizes[i] % PAGE_BYTES == 0 || sizes[i] > HEAP_MIXED_MAX_BYTES) {
             EXPECT_EQ(usable, pages_to_bytes(bytes_to_pages_up(sizes[i])));
-            EXPECT(bed->guards_fresh || bed->gets == 0);
+            EXPECT(bed->guards_fresh || usable == PAGE_BYTES); /* several pages lie between guards */
+        } else {
+            EXPECT(usable - sizes[i] < sizes[i] / 8 + 64);
         }
         memset(block, 0x11, usable);
         heap_bed_check(bed);
@@ -240,7 +241,7 @@ TEST(heap, realloc_within_a_class_or_its_pages_stays_and_elsewhere_keeps_the_byt
     EXPECT(heap_realloc(heap, block, 53248) == block);
     EXPECT(heap_realloc(heap, block, 30000) == block);
     EXPECT(heap_realloc(heap, block, 5000) != NULL);
-    EXPECT_EQ(heap_stats(heap).used_bytes, 2 * PAGE_BYTES);
+    EXPECT_EQ(heap_stats(heap).used_bytes, 20 * 256);
     struct heap_block owner;
     EXPECT(!heap_owner_of(heap, block + 40000, &owner));
     bed->fail_at = 0;
@@ -265,17 +266,15 @@ TEST(heap, realloc_that_cannot_move_leaves_an_object_and_keeps_a_large_block_in_
     heap_bed_fill(large, 40000, 2);
     struct heap_stats before = heap_stats(heap);
     bed->fail_at = 1;
-    EXPECT(heap_realloc(heap, small, 100) == NULL);
-    bed->fail_at = 1;
     EXPECT(heap_realloc(heap, small, 9000) == NULL);
     bed->fail_at = 1;
     EXPECT(heap_realloc(heap, large, 80000) == NULL);
     bed->fail_at = 1;
-    EXPECT(heap_realloc(heap, large, 3000) == large);
+    EXPECT(heap_realloc(heap, large, 16384) == large);
     EXPECT_EQ(bed->fail_at, 0);
     EXPECT(heap_bed_same(heap_stats(heap), before));
     EXPECT(heap_bed_filled(small, 1000, 1) && heap_bed_filled(large, 40000, 2));
-    EXPECT_EQ(heap_free_sized(heap, large, 3000), STATUS_OK);
+    EXPECT_EQ(heap_free_sized(heap, large, 16384), STATUS_OK);
     EXPECT_EQ(heap_free_sized(heap, small, 1000), STATUS_OK);
     heap_bed_end(bed);
 }

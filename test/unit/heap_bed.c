@@ -143,7 +143,12 @@ struct heap_bed *heap_bed_new(size_t pages)
     bed->pages = pages;
     uint64_t before = pages_to_bytes(npages(TABLE_ENTRIES * TABLE_ENTRIES - PAGES_BEFORE_BORDER));
     bed->fabricated = ptr_to_vaddr(arena).v + pages_to_bytes(npages(pages));
-    struct heap_source source = {bed, bed_get, bed_put, vaddr(ptr_to_vaddr(arena).v - before)};
+    struct heap_source source = {
+        .ctx = bed,
+        .pages_get = bed_get,
+        .pages_put = bed_put,
+        .span_base = vaddr(ptr_to_vaddr(arena).v - before),
+    };
     EXPECT_EQ(heap_init(&bed->heap, source), STATUS_OK);
     return bed;
 }

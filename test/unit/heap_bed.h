@@ -25,7 +25,7 @@ struct heap_bed {
     uint64_t fabricated; /* next such address */
 };
 
-/* A heap over `pages` pages that straddle a border between two middle nodes of its page table. Null: no memory for the
+/* A heap over `pages` pages that straddle a border between two nodes of its tree. Null: no memory for the
  * test. */
 struct heap_bed *heap_bed_new(size_t pages);
 

@@ -2,38 +2,48 @@
 #include "heap/heap_internal.h"
 #include "unit/heap_bed.h"
 
+enum { OBJECTS = 40, OBJECT_BYTES = 240 };
+
 struct scene {
     struct heap_bed *bed;
-    uint8_t *object, *full, *large;
-    struct heap_desc *slab, *full_slab, *large_desc;
+    uint8_t *objects[OBJECTS];
+    uint8_t *block, *large;
+    struct heap_desc *slab, *full_slab, *mixed, *large_desc;
+    struct heap_class *class;
 };
 
-/* A slab with room, one without, a large block, an idle page; all sound. */
+/* A slab with room and one without, blocks in a mixed slab, a large block, a page ready; all sound. */
 static bool scene_set(struct scene *s)
 {
-    s->bed = heap_bed_new(48);
+    s->bed = heap_bed_new(64);
     if (s->bed == NULL) {
         return false;
     }
     struct heap *heap = &s->bed->heap;
-    s->object = heap_alloc(heap, 100);
-    s->full = heap_alloc(heap, 2048);
-    void *other_half = heap_alloc(heap, 2048);
-    s->large = heap_alloc(heap, 10000);
-    s->slab = heap_lookup(heap, s->object);
-    s->full_slab = heap_lookup(heap, s->full);
-    s->large_desc = heap_lookup(heap, s->large);
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        s->objects[i] = heap_alloc(heap, OBJECT_BYTES); /* the first four in a mixed slab, then 17 a slab */
+    }
+    s->block = heap_alloc(heap, 600);
+    s->large = heap_alloc(heap, 20000);
+    s->class = &heap->classes[heap_class_of(OBJECT_BYTES)];
+    s->full_slab = heap_find(heap, s->objects[10]);
+    s->slab = heap_find(heap, s->objects[39]);
+    s->mixed = heap_find(heap, s->block);
+    s->large_desc = heap_find(heap, s->large);
+    bool is_ready = heap_prefill(heap, 2UL * PAGE_BYTES) == STATUS_OK;
     heap_bed_check(s->bed);
-    return heap_lookup(heap, other_half) == s->full_slab && s->full_slab->free == 0;
+    return is_ready && s->class->slabs == 3 && s->class->current == s->slab &&
+           heap_desc_kind(s->mixed) == HEAP_DESC_MIXED;
 }
 
 static void scene_clear(struct scene *s)
 {
     heap_bed_check(s->bed);
     struct heap *heap = &s->bed->heap;
-    EXPECT_EQ(heap_free(heap, s->object), STATUS_OK);
-    EXPECT_EQ(heap_free(heap, s->full), STATUS_OK);
-    EXPECT_EQ(heap_free(heap, s->full + 2048), STATUS_OK);
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        EXPECT_EQ(heap_free(heap, s->objects[i]), STATUS_OK);
+    }
+    EXPECT_EQ(heap_free(heap, s->block), STATUS_OK);
     EXPECT_EQ(heap_free(heap, s->large), STATUS_OK);
     heap_bed_end(s->bed);
 }
@@ -47,86 +57,78 @@ static void scene_clear(struct scene *s)
         (field) = saved_;                                                                                              \
     } while (0)
 
-TEST(heap, check_sees_a_free_count_or_mask_that_lies)
+TEST(heap, check_sees_a_mask_that_lies)
 {
     struct scene s;
     REQUIRE(scene_set(&s));
-    BREAK(&s, s.slab->free, 3, "HEAP-I1");
-    BREAK(&s, s.slab->free_mask[0], s.slab->free_mask[0] & ~2UL, "HEAP-I1");
+    BREAK(&s, s.slab->free_mask[0], s.slab->free_mask[0] | 1UL << 17, "HEAP-I1");
     BREAK(&s, s.slab->free_mask[3], 1UL << 63, "HEAP-I1");
-    BREAK(&s, s.full_slab->free_mask[0], 4, "HEAP-I1");
-    s.slab->free_mask[0] ^= 2; /* one fewer here, so that only its place is wrong there */
-    BREAK(&s, s.slab->free_mask[1], 1UL << 63, "HEAP-I1");
-    s.slab->free_mask[0] ^= 2;
+    BREAK(&s, s.full_slab->free_mask[0], 4, "has room, and nobody knows it");
+    BREAK(&s, s.slab->class, NULL, "HEAP-I1");
+    BREAK(&s, s.mixed->mixed.starts, s.mixed->mixed.starts | 1UL << 63, "HEAP-I1");
+    BREAK(&s, s.mixed->mixed.starts, s.mixed->mixed.starts & ~1UL, "HEAP-I1");
+    BREAK(&s, s.mixed->mixed.free, s.mixed->mixed.free | 1, "HEAP-I1");
+    BREAK(&s, s.mixed->mixed.free, s.mixed->mixed.free & ~(1UL << 63), "HEAP-I4");
+    BREAK(&s, s.mixed->owner, NULL, "HEAP-I1");
     scene_clear(&s);
 }
 
-TEST(heap, check_sees_a_slab_on_no_list_on_a_wrong_one_or_a_second_empty_one)
+TEST(heap, check_sees_a_slab_on_no_list_or_on_a_wrong_one)
 {
     struct scene s;
     REQUIRE(scene_set(&s));
     struct heap *heap = &s.bed->heap;
-    struct heap_class *class = &heap->classes[s.slab->class_index];
-    BREAK(&s, class->list, NULL, "HEAP-I2");
-    BREAK(&s, heap->classes[0].list, s.slab, "HEAP-I2");
-    BREAK(&s, s.slab->prev, s.full_slab, "HEAP-I2");
-    BREAK(&s, s.full_slab->next, s.slab, "HEAP-I2");
-    BREAK(&s, s.slab->class_index, 3, "HEAP-I2");
-    struct heap_class *full_class = &heap->classes[s.full_slab->class_index];
-    s.full_slab->next = s.full_slab->prev = s.full_slab;
-    BREAK(&s, full_class->list, s.full_slab, "without a free object");
-    s.full_slab->next = s.full_slab->prev = NULL;
-    scene_clear(&s);
-}
-
-TEST(heap, check_sees_an_empty_slab_in_front_of_another)
-{
-    struct scene s;
-    REQUIRE(scene_set(&s));
-    struct heap *heap = &s.bed->heap;
-    void *blocks[3];
-    for (unsigned i = 0; i < 3; i++) {
-        REQUIRE((blocks[i] = heap_alloc(heap, 1024)) != NULL);
-    }
-    void *fourth = heap_alloc(heap, 1024);
-    void *fifth = heap_alloc(heap, 1024);
-    EXPECT_EQ(heap_free(heap, fourth), STATUS_OK);
-    EXPECT_EQ(heap_free(heap, fifth), STATUS_OK);
-    struct heap_class *class = &heap->classes[heap_class_of(1024)];
+    EXPECT_EQ(heap_free(heap, s.objects[10]), STATUS_OK);
+    EXPECT(s.class->list == s.full_slab);
     heap_bed_check(s.bed);
-    EXPECT_EQ(class->slabs, 2);
-    BREAK(&s, class->list, class->list->next, "HEAP-I2"); /* HEAP-I2: the empty one is first now */
-    for (unsigned i = 0; i < 3; i++) {
-        EXPECT_EQ(heap_free(heap, blocks[i]), STATUS_OK);
-    }
+    BREAK(&s, s.class->list, NULL, "HEAP-I2");
+    BREAK(&s, s.class->last, NULL, "HEAP-I2");
+    BREAK(&s, heap->classes[0].list, s.full_slab, "HEAP-I2");
+    BREAK(&s, s.full_slab->prev, s.slab, "HEAP-I2");
+    BREAK(&s, s.full_slab->class, &heap->classes[3], "HEAP-I2");
+    BREAK(&s, s.full_slab->base_and_kind, s.full_slab->base_and_kind & ~(uint64_t)HEAP_DESC_ACTIVE, "HEAP-I2");
+    BREAK(&s, s.class->current, NULL, "HEAP-I2");
+    s.objects[10] = heap_alloc(heap, OBJECT_BYTES);
     scene_clear(&s);
 }
 
-TEST(heap, check_sees_a_table_that_leads_astray)
+TEST(heap, check_sees_a_hole_that_is_not_there_and_a_mixed_slab_in_a_wrong_bin)
+{
+    struct scene s;
+    REQUIRE(scene_set(&s));
+    struct heap_mixed *mixed = &s.bed->heap.mixed[0];
+    unsigned bin = s.mixed->mixed.hole - 1U;
+    BREAK(&s, s.mixed->mixed.hole, 1, "HEAP-I2");
+    BREAK(&s, s.mixed->mixed.hole, 0, "HEAP-I2");
+    BREAK(&s, s.mixed->mixed.hole_at, 0, "HEAP-I2");
+    BREAK(&s, s.mixed->mixed.hole_at, 63, "HEAP-I2");
+    BREAK(&s, mixed->bins[bin], NULL, "HEAP-I2");
+    BREAK(&s, mixed->nonempty, 0, "HEAP-I2");
+    BREAK(&s, mixed->bins[bin + 1], s.mixed, "HEAP-I2");
+    BREAK(&s, s.mixed->prev, s.slab, "HEAP-I2");
+    scene_clear(&s);
+}
+
+TEST(heap, check_sees_a_tree_that_leads_astray)
 {
     struct scene s;
     REQUIRE(scene_set(&s));
     struct heap *heap = &s.bed->heap;
-    uint64_t page = heap_page_number(heap, s.large);
-    uint64_t *root = heap_node(heap->root);
-    uint64_t *middle = heap_node(root[page / HEAP_NODE_ENTRIES / HEAP_NODE_ENTRIES]);
-    uint64_t *leaf = heap_node(middle[page / HEAP_NODE_ENTRIES % HEAP_NODE_ENTRIES]);
-    uint64_t *entry = &leaf[page % HEAP_NODE_ENTRIES];
-    BREAK(&s, *entry, 0, "HEAP-I3");
-    BREAK(&s, *entry, ptr_to_vaddr(s.slab).v, "HEAP-I3");
-    BREAK(&s, leaf[HEAP_NODE_ENTRIES - 1], ptr_to_vaddr(s.slab).v, "HEAP-I3"); /* a page that nobody owns */
-    middle[page / HEAP_NODE_ENTRIES % HEAP_NODE_ENTRIES]++;                    /* and counted */
-    BREAK(&s, leaf[HEAP_NODE_ENTRIES - 1], ptr_to_vaddr(s.slab).v, "HEAP-I3: the table has");
-    middle[page / HEAP_NODE_ENTRIES % HEAP_NODE_ENTRIES]--;
-    BREAK(&s, middle[page / HEAP_NODE_ENTRIES % HEAP_NODE_ENTRIES],
-          middle[page / HEAP_NODE_ENTRIES % HEAP_NODE_ENTRIES] + 1, "HEAP-I3: leaf node");
-    BREAK(&s, root[page / HEAP_NODE_ENTRIES / HEAP_NODE_ENTRIES],
-          root[page / HEAP_NODE_ENTRIES / HEAP_NODE_ENTRIES] + 1, "HEAP-I3: middle node");
-    BREAK(&s, heap->root, heap->root + 1, "HEAP-I3: root node");
-    BREAK(&s, heap->root, 0, "HEAP-I3");
-    BREAK(&s, s.large_desc->base, s.large + PAGE_BYTES, "HEAP-I3");
-    BREAK(&s, s.large_desc->base, s.large + 1, "HEAP-I3");
+    struct heap_desc *tail = heap_find_page(heap, s.large + PAGE_BYTES);
+    EXPECT_EQ(heap_desc_kind(tail), HEAP_DESC_TAIL);
+    BREAK(&s, tail->base_and_kind, 0, "HEAP-I4");
+    BREAK(&s, tail->base_and_kind, s.slab->base_and_kind, "HEAP-I3");
+    BREAK(&s, tail->base_and_kind, ptr_to_vaddr(heap_desc_base(s.slab)).v + HEAP_DESC_TAIL, "HEAP-I3");
+    BREAK(&s, s.slab->base_and_kind, ptr_to_vaddr(s.large).v + HEAP_DESC_SLAB, "HEAP-I3");
+    BREAK(&s, s.slab->base_and_kind, s.slab->base_and_kind | HEAP_KIND_MASK, "HEAP-I3");
     BREAK(&s, s.large_desc->large.pages.v, 1UL << 40, "HEAP-I3");
+    BREAK(&s, s.large_desc->large.pages.v, 1, "HEAP-I3");
+    BREAK(&s, heap->root, heap->root + 2, "HEAP-I3");
+    BREAK(&s, heap->root, 0, "HEAP-I4");
+    uint64_t number = heap_page_number(heap, s.slab) / HEAP_LEAF_PAGES;
+    (void)number;
+    unsigned at = heap_page_number(heap, s.objects[39]) / HEAP_LEAF_PAGES % HEAP_RECENT_LEAVES;
+    BREAK(&s, heap->recent[at], heap->recent[at] + HEAP_LEAF_PAGES, "HEAP-I3: the recent leaf");
     scene_clear(&s);
 }
 
@@ -135,51 +137,54 @@ TEST(heap, check_sees_counters_that_are_not_the_sums)
     struct scene s;
     REQUIRE(scene_set(&s));
     struct heap *heap = &s.bed->heap;
-    EXPECT_EQ(heap_prefill(heap, 2UL * PAGE_BYTES), STATUS_OK);
     BREAK(&s, heap->classes[5].slabs, 7, "HEAP-I4");
-    BREAK(&s, heap->classes[5].frees, 1, "HEAP-I4");
+    BREAK(&s, heap->mixed[0].slabs, 9, "HEAP-I4");
+    BREAK(&s, heap->mixed[0].granules_used, 1, "HEAP-I4");
+    BREAK(&s, heap->mixed[0].frees, 1, "HEAP-I4");
+    BREAK(&s, heap->mixed[0].few[4], 9, "HEAP-I4");
     BREAK(&s, heap->large_blocks, 2, "HEAP-I4");
     BREAK(&s, heap->large_pages, 2, "HEAP-I4");
     BREAK(&s, heap->held_pages, 2, "HEAP-I4");
-    BREAK(&s, heap->node_count, 0, "nodes, counted as 0");
-    BREAK(&s, heap->pool_pages, 1, "HEAP-I4");
-    BREAK(&s, heap->pool_pages, 3, "HEAP-I4");
-    BREAK(&s, heap->pool->next, heap->pool, "HEAP-I4");
-    BREAK(&s, heap->desc_page_count, 0, "HEAP-I4");
-    BREAK(&s, heap->desc_pages->free_mask, heap->desc_pages->free_mask | 2, "has kind 1");
-    BREAK(&s, s.slab->kind, HEAP_DESC_UNUSED, "HEAP-I4");
-    BREAK(&s, s.slab->class_index, 200, "HEAP-I4");
+    BREAK(&s, heap->node_count, 9, "9");
+    BREAK(&s, heap->leaf_count, 0, "HEAP-I4");
+    BREAK(&s, heap->ready_pages, 1, "HEAP-I4");
+    BREAK(&s, heap->ready_pages, 3, "HEAP-I4");
+    BREAK(&s, heap->ready->next, heap->ready, "HEAP-I4");
     scene_clear(&s);
 }
 
-TEST(heap, a_slab_whose_mask_was_lost_is_taken_out_of_use_and_the_heap_goes_on)
+TEST(heap, a_slab_whose_mask_was_overwritten_is_taken_out_of_use_and_the_heap_goes_on)
 {
     struct scene s;
     REQUIRE(scene_set(&s));
     struct heap *heap = &s.bed->heap;
-    memset(s.slab->free_mask, 0, sizeof s.slab->free_mask);
-    EXPECT(heap_bed_check_says(s.bed, "HEAP-I1"));
-    uint8_t *next = heap_alloc(heap, 100);
-    EXPECT(next != NULL && heap_lookup(heap, next) != s.slab);
-    EXPECT(heap_bed_reported("by its count and none by its mask: taken out of use"));
-    EXPECT(heap_bed_check_says(s.bed, "HEAP-I4")); /* its free objects are lost, and check goes on saying so */
-    EXPECT_EQ(heap_free(heap, next), STATUS_OK);
-    EXPECT_EQ(heap_free(heap, s.object), STATUS_OK);
-    test_expect_reports(1);
+    EXPECT_EQ(heap_free(heap, s.objects[10]), STATUS_OK);
+    s.full_slab->free_mask[0] |= 1UL << 40;
+    s.slab->free_mask[0] = 1UL << 60;
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        uint8_t *next = heap_alloc(heap, OBJECT_BYTES);
+        EXPECT(next != NULL && heap_find(heap, next) != s.full_slab && heap_find(heap, next) != s.slab);
+        EXPECT((ptr_to_vaddr(next).v & (PAGE_BYTES - 1)) + OBJECT_BYTES <= PAGE_BYTES);
+    }
+    EXPECT(heap_bed_reported("of class 240 has 17 objects, yet its mask is "));
+    EXPECT_EQ(test_reports(), 2);
+    EXPECT_EQ(heap_free(heap, s.objects[11]), STATUS_OK);
+    EXPECT_EQ(heap_free(heap, s.block), STATUS_OK);
+    test_expect_reports(2);
 }
 
-TEST(heap, a_free_into_a_slab_whose_count_lies_is_refused)
+TEST(heap, a_mixed_slab_whose_hole_is_not_there_is_taken_out_of_use_and_the_heap_goes_on)
 {
     struct scene s;
     REQUIRE(scene_set(&s));
     struct heap *heap = &s.bed->heap;
-    uint16_t saved = s.slab->free;
-    s.slab->free = heap->classes[s.slab->class_index].objects;
-    struct heap_stats before = heap_stats(heap);
-    EXPECT_EQ(heap_free(heap, s.object), STATUS_CORRUPT);
-    EXPECT(heap_bed_reported("yet object 0 is in use: nothing done"));
-    EXPECT(heap_bed_same(heap_stats(heap), before));
+    s.mixed->mixed.free = 1UL << 63;
+    for (unsigned i = 0; i < 20; i++) {
+        uint8_t *next = i % 2 == 0 ? heap_alloc(heap, 600) : heap_alloc_aligned(heap, 300, 512);
+        EXPECT(next == NULL || heap_find(heap, next) != s.mixed);
+        EXPECT(next != NULL || i < 2);
+    }
+    EXPECT(heap_bed_reported("taken out of use"));
+    EXPECT_EQ(heap_free(heap, s.objects[11]), STATUS_OK);
     test_expect_reports(1);
-    s.slab->free = saved;
-    scene_clear(&s);
 }

@@ -1,4 +1,5 @@
 /* Wrong calls: reported with their values, and nothing changed. */
+#include "heap/heap_internal.h"
 #include "unit/heap_bed.h"
 
 /* Each of the four calls that take a block refuses it, says `why`, and leaves everything as it was. */
@@ -56,10 +57,10 @@ TEST(heap, a_double_free_is_reported_at_once_and_after_others)
     for (unsigned i = 1; i < 41; i++) {
         EXPECT_EQ(heap_free(&bed->heap, blocks[i]), STATUS_OK);
         if (i == 1) {
-            refused_by_all(bed, blocks[1], "of class 96 is not allocated (double free)");
+            refused_by_all(bed, blocks[1], "is not allocated (double free)");
         }
     }
-    refused_by_all(bed, blocks[1], "of class 96 is not allocated (double free)");
+    refused_by_all(bed, blocks[1], "is not allocated (double free)");
     EXPECT_EQ(heap_free(&bed->heap, blocks[0]), STATUS_OK);
     refused_by_all(bed, blocks[0], "double free");
     (void)heap_shrink(&bed->heap);
@@ -72,7 +73,7 @@ TEST(heap, a_double_free_of_a_large_block_is_reported)
 {
     struct heap_bed *bed = heap_bed_new(32);
     REQUIRE(bed != NULL);
-    void *large = heap_alloc(&bed->heap, 10000);
+    void *large = heap_alloc(&bed->heap, 20000);
     void *page = heap_alloc_aligned(&bed->heap, 10, PAGE_BYTES);
     EXPECT_EQ(heap_free(&bed->heap, large), STATUS_OK);
     refused_by_all(bed, large, "is not this heap's");
@@ -87,22 +88,46 @@ TEST(heap, an_address_inside_a_block_is_refused_with_its_block)
     struct heap_bed *bed = heap_bed_new(32);
     REQUIRE(bed != NULL);
     uint8_t *small = heap_alloc(&bed->heap, 300);
-    uint8_t *large = heap_alloc(&bed->heap, 10000);
+    uint8_t *large = heap_alloc(&bed->heap, 20000);
     REQUIRE(small != NULL && large != NULL);
     char base[64];
-    fmt_text(base, sizeof base, "inside the allocated block %p of class 320", (void *)small);
+    fmt_text(base, sizeof base, "inside the allocated block %p of 320 bytes", (void *)small);
     refused_by_all(bed, small + 1, base);
     refused_by_all(bed, small + 16, base);
     refused_by_all(bed, small + 319, base);
-    refused_by_all(bed, small + 330, "inside the free block");
-    refused_by_all(bed, small + 3840, "in the unused end");
-    refused_by_all(bed, small + PAGE_BYTES - 1, "of a slab of class 320, in no block");
-    fmt_text(base, sizeof base, "inside the large block %p of 12288 bytes", (void *)large);
+    refused_by_all(bed, small + 330, "of 3776 bytes is not allocated");
+    fmt_text(base, sizeof base, "inside the large block %p of 20480 bytes", (void *)large);
     refused_by_all(bed, large + 16, base);
     refused_by_all(bed, large + 8192, base);
-    test_expect_reports(32);
+    test_expect_reports(24);
     EXPECT_EQ(heap_free(&bed->heap, small), STATUS_OK);
     EXPECT_EQ(heap_free(&bed->heap, large), STATUS_OK);
+    heap_bed_end(bed);
+}
+
+TEST(heap, an_address_inside_a_slab_is_refused_with_its_object)
+{
+    struct heap_bed *bed = heap_bed_new(32);
+    REQUIRE(bed != NULL);
+    uint8_t *objects[40];
+    for (unsigned i = 0; i < ARRAY_LEN(objects); i++) {
+        REQUIRE((objects[i] = heap_alloc(&bed->heap, 240)) != NULL);
+    }
+    char base[64];
+    uint8_t *last = objects[39];
+    fmt_text(base, sizeof base, "inside the allocated block %p of class 240", (void *)last);
+    refused_by_all(bed, last + 1, base);
+    refused_by_all(bed, last + 16, base);
+    refused_by_all(bed, last + 239, base);
+    refused_by_all(bed, last + 240, "of class 240 is not allocated (double free)");
+    refused_by_all(bed, last + 250, "inside the free block");
+    uint8_t *page = vaddr_to_ptr(vaddr_page(ptr_to_vaddr(last)));
+    refused_by_all(bed, page + 4080, "in the unused end");
+    refused_by_all(bed, page + PAGE_BYTES - 1, "of a slab of class 240, in no block");
+    test_expect_reports(28);
+    for (unsigned i = 0; i < ARRAY_LEN(objects); i++) {
+        EXPECT_EQ(heap_free(&bed->heap, objects[i]), STATUS_OK);
+    }
     heap_bed_end(bed);
 }
 
@@ -116,7 +141,7 @@ TEST(heap, foreign_addresses_are_refused)
     uint64_t on_stack[2] = {0};
     refused_by_all(bed, on_stack, "is not this heap's");
     refused_by_all(bed, theirs, "is not this heap's");
-    refused_by_all(bed, bed->heap.desc_pages, "is not this heap's");
+    refused_by_all(bed, heap_find_page(&bed->heap, mine), "is not this heap's");
     refused_by_all(bed, vaddr_to_ptr(vaddr(bed->heap.root)), "is not this heap's");
     refused_by_all(bed, vaddr_to_ptr(vaddr(16)), "is not this heap's");
     refused_by_all(bed, vaddr_to_ptr(vaddr(UINT64_MAX - 15)), "is not this heap's");
@@ -148,11 +173,11 @@ TEST(heap, a_size_that_does_not_match_is_refused)
     struct heap_bed *bed = heap_bed_new(32);
     REQUIRE(bed != NULL);
     struct heap *heap = &bed->heap;
-    void *small = heap_alloc(heap, 200); /* of class 208, which no alignment but 16 gets */
-    void *large = heap_alloc(heap, 10000);
+    void *small = heap_alloc(heap, 200); /* four granules of 64 bytes */
+    void *large = heap_alloc(heap, 20000);
     void *page = heap_alloc(heap, 4000);
-    static const size_t bad_small[] = {0, 192, 209, 200 + (16UL << 32), SIZE_MAX};
-    static const size_t bad_large[] = {0, 8192, 12289, 100, SIZE_MAX};
+    static const size_t bad_small[] = {0, 192, 257, 200 + (16UL << 32), SIZE_MAX};
+    static const size_t bad_large[] = {0, 16384, 20481, 100, SIZE_MAX};
     for (unsigned i = 0; i < ARRAY_LEN(bad_small); i++) {
         size_refused(bed, small, bad_small[i]);
         size_refused(bed, large, bad_large[i]);
@@ -160,8 +185,8 @@ TEST(heap, a_size_that_does_not_match_is_refused)
     size_refused(bed, page, 2048);
     test_expect_reports(11);
     EXPECT_EQ(heap_free_sized(heap, small, 193), STATUS_OK);
-    EXPECT_EQ(heap_free_sized(heap, large, 12288), STATUS_OK);
-    EXPECT_EQ(heap_free_sized(heap, page, 2049), STATUS_OK);
+    EXPECT_EQ(heap_free_sized(heap, large, 16385), STATUS_OK);
+    EXPECT_EQ(heap_free_sized(heap, page, 4090), STATUS_OK);
     heap_bed_end(bed);
 }
 

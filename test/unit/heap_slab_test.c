@@ -2,69 +2,112 @@
 #include "heap/heap_internal.h"
 #include "unit/heap_bed.h"
 
-TEST(heap, one_empty_slab_a_class_is_kept_and_the_others_go_back_at_once)
+enum { OBJECTS_A_SLAB = PAGE_BYTES / HEAP_SLAB_MAX_BYTES };
+
+/* `count` objects of the greatest class; the first few of a size lie in mixed slabs. */
+static void alloc_objects(struct heap *heap, uint8_t **blocks, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        blocks[i] = heap_alloc(heap, HEAP_SLAB_MAX_BYTES);
+        REQUIRE(blocks[i] != NULL);
+    }
+}
+
+static uint64_t slabs_of(struct heap *heap, unsigned class)
+{
+    struct heap_class_stats stats;
+    EXPECT(heap_class_stats(heap, class, &stats));
+    return stats.slabs;
+}
+
+TEST(heap, empty_slabs_go_back_but_one_a_class_and_a_few_pages_kept_ready)
 {
     struct heap_bed *bed = heap_bed_new(64);
     REQUIRE(bed != NULL);
     struct heap *heap = &bed->heap;
-    void *blocks[8 * 4];
-    for (unsigned i = 0; i < ARRAY_LEN(blocks); i++) {
-        REQUIRE((blocks[i] = heap_alloc(heap, 512)) != NULL);
-    }
-    uint64_t out = bed->pages_out;
-    struct heap_class_stats stats;
-    unsigned class = heap_class_of(512);
-    EXPECT(heap_class_stats(heap, class, &stats));
-    EXPECT_EQ(stats.object_bytes, 512);
-    EXPECT_EQ(stats.slabs, 4);
-    EXPECT_EQ(stats.used, ARRAY_LEN(blocks));
-    EXPECT_EQ(stats.objects, ARRAY_LEN(blocks));
+    uint8_t *blocks[4 * OBJECTS_A_SLAB];
+    unsigned class = heap_class_of(HEAP_SLAB_MAX_BYTES);
+    alloc_objects(heap, blocks, ARRAY_LEN(blocks));
+    EXPECT_EQ(slabs_of(heap, class), 4);
     bed->forbids_gets = true;
     for (unsigned i = 0; i < ARRAY_LEN(blocks); i++) {
         EXPECT_EQ(heap_free(heap, blocks[i]), STATUS_OK);
         heap_bed_check(bed);
-        EXPECT(heap_class_stats(heap, class, &stats));
-        uint64_t empty = (i + 1) / 8;
-        EXPECT_EQ(stats.slabs, 4 - (empty > 0 ? empty - 1 : 0));
+        EXPECT(heap->ready_pages <= 2 + heap->held_pages / HEAP_READY_SHARE);
     }
-    EXPECT_EQ(bed->pages_out, out - 3);
+    EXPECT_EQ(slabs_of(heap, class), 1);
+    EXPECT(heap->ready_pages <= 2);
+    EXPECT_EQ(bed->pages_out, 1 + heap->ready_pages + heap->leaf_count + heap->node_count);
+    struct heap_class_stats stats;
     EXPECT(!heap_class_stats(heap, HEAP_CLASSES, &stats));
     heap_bed_end(bed);
 }
 
-TEST(heap, a_class_at_the_edge_of_a_slab_does_not_thrash)
+TEST(heap, the_first_objects_of_a_size_share_a_page_with_others)
 {
-    struct heap_bed *bed = heap_bed_new(16);
+    struct heap_bed *bed = heap_bed_new(64);
     REQUIRE(bed != NULL);
-    for (unsigned i = 0; i < 100; i++) {
-        void *block = heap_alloc(&bed->heap, 2048);
-        EXPECT_EQ(heap_free(&bed->heap, block), STATUS_OK);
+    struct heap *heap = &bed->heap;
+    uint8_t *blocks[HEAP_CLASSES];
+    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+        REQUIRE((blocks[i] = heap_alloc(heap, heap_class_bytes(i))) != NULL);
     }
-    EXPECT_EQ(bed->gets, 5); /* descriptors, slab, root, middle, leaf; once */
-    EXPECT_EQ(bed->puts, 0);
+    EXPECT_EQ(bed->pages_out, 1 + 1); /* a page, a leaf */
+    EXPECT_EQ(heap->mixed[0].slabs, 1);
+    heap_bed_check(bed);
+    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+        EXPECT_EQ(heap_free_sized(heap, blocks[i], heap_class_bytes(i)), STATUS_OK);
+    }
     heap_bed_end(bed);
 }
 
-TEST(heap, nearly_full_slabs_are_filled_before_emptier_ones)
+TEST(heap, a_class_without_room_borrows_from_one_that_is_little_larger)
 {
-    struct heap_bed *bed = heap_bed_new(16);
+    struct heap_bed *bed = heap_bed_new(64);
     REQUIRE(bed != NULL);
     struct heap *heap = &bed->heap;
-    uint8_t *blocks[16];
-    for (unsigned i = 0; i < 16; i++) {
-        REQUIRE((blocks[i] = heap_alloc(heap, 512)) != NULL);
+    uint8_t *blocks[2 * OBJECTS_A_SLAB + 4], *borrowed[4];
+    alloc_objects(heap, blocks, ARRAY_LEN(blocks)); /* 4 in a mixed slab, 2 slabs full */
+    for (unsigned i = 0; i < ARRAY_LEN(borrowed); i++) {
+        EXPECT_EQ(heap_free(heap, blocks[4 + i]), STATUS_OK); /* holes in the first */
     }
-    for (unsigned i = 0; i < 7; i++) {
-        EXPECT_EQ(heap_free(heap, blocks[i]), STATUS_OK); /* the first slab: one left */
+    uint64_t out = bed->pages_out;
+    heap->classes[heap_class_of(HEAP_SLAB_MAX_BYTES - HEAP_BORROW_BYTES)].rare_left = 0; /* as if often asked for */
+    for (unsigned i = 0; i < ARRAY_LEN(borrowed); i++) {
+        REQUIRE((borrowed[i] = heap_alloc(heap, HEAP_SLAB_MAX_BYTES - HEAP_BORROW_BYTES)) != NULL);
+        EXPECT_EQ(heap_usable_size(heap, borrowed[i]), HEAP_SLAB_MAX_BYTES);
+        heap_bed_check(bed);
     }
-    EXPECT_EQ(heap_free(heap, blocks[12]), STATUS_OK); /* the second: one missing */
-    EXPECT(heap_alloc(heap, 512) == blocks[12]);
-    EXPECT(heap_alloc(heap, 512) == blocks[0]);
-    EXPECT_EQ(heap_free(heap, blocks[0]), STATUS_OK);
-    for (unsigned i = 7; i < 16; i++) {
-        EXPECT_EQ(heap_free(heap, blocks[i]), STATUS_OK);
+    EXPECT_EQ(bed->pages_out, out);
+    void *aligned = heap_alloc_aligned(heap, 100, HEAP_SLAB_MAX_BYTES); /* what is borrowed must not break this */
+    EXPECT_EQ(ptr_to_vaddr(aligned).v % HEAP_SLAB_MAX_BYTES, 0);
+    EXPECT_EQ(heap_free_sized(heap, aligned, 100), STATUS_OK);
+    for (unsigned i = 0; i < ARRAY_LEN(borrowed); i++) {
+        EXPECT_EQ(heap_free_sized(heap, borrowed[i], HEAP_SLAB_MAX_BYTES - HEAP_BORROW_BYTES), STATUS_OK);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(blocks); i++) {
+        if (i < 4 || i >= 4 + ARRAY_LEN(borrowed)) {
+            EXPECT_EQ(heap_free(heap, blocks[i]), STATUS_OK);
+        }
     }
     heap_bed_end(bed);
+}
+
+TEST(heap, a_pair_at_the_edge_of_a_slab_does_not_thrash)
+{
+    static const size_t sizes[] = {16, 200, HEAP_SLAB_MAX_BYTES, 300, HEAP_SMALL_MAX_BYTES, 3000, PAGE_BYTES};
+    for (unsigned k = 0; k < ARRAY_LEN(sizes); k++) {
+        struct heap_bed *bed = heap_bed_new(32);
+        REQUIRE(bed != NULL);
+        for (unsigned i = 0; i < 100; i++) {
+            void *block = heap_alloc(&bed->heap, sizes[k]);
+            bed->forbids_gets = true;
+            EXPECT_EQ(heap_free(&bed->heap, block), STATUS_OK);
+        }
+        EXPECT_EQ(bed->puts, 0);
+        bed->forbids_gets = false;
+        heap_bed_end(bed);
+    }
 }
 
 TEST(heap, prefill_serves_single_pages_without_the_source_and_shrink_returns_it)
@@ -75,23 +118,23 @@ TEST(heap, prefill_serves_single_pages_without_the_source_and_shrink_returns_it)
     EXPECT_EQ(heap_prefill(heap, 10UL * PAGE_BYTES - 1), STATUS_OK);
     EXPECT_EQ(heap_prefill(heap, 3UL * PAGE_BYTES), STATUS_OK);
     EXPECT_EQ(heap_prefill(heap, 0), STATUS_OK);
-    EXPECT_EQ(bed->pages_out, 10);
-    EXPECT(bed->guards_fresh);
-    EXPECT_EQ(heap_stats(heap).held_bytes, 10 * PAGE_BYTES);
+    uint64_t metadata = heap->leaf_count + heap->node_count;
+    EXPECT_EQ(bed->pages_out, 10 + metadata);
+    EXPECT_EQ(heap_stats(heap).held_bytes, (10 + metadata) * PAGE_BYTES);
     heap_bed_check(bed);
     bed->forbids_gets = true;
     void *small = heap_alloc(heap, 30);
     void *page = heap_alloc(heap, PAGE_BYTES);
     void *aligned = heap_alloc_aligned(heap, 8, PAGE_BYTES);
     bed->forbids_gets = false;
-    EXPECT_EQ(bed->gets, 10);
-    EXPECT_EQ(heap->pool_pages, 10 - 4 - 3);
+    EXPECT_EQ(bed->gets, 10 + metadata);
+    EXPECT_EQ(heap->ready_pages, 10 - 3);
     void *two = heap_alloc(heap, 2 * PAGE_BYTES);
-    EXPECT_EQ(bed->gets, 11);
+    EXPECT_EQ(bed->gets, 10 + metadata + 1);
     heap_bed_check(bed);
     EXPECT_EQ(heap_prefill(heap, 1UL << 40), STATUS_NOMEM);
     EXPECT_EQ(heap_prefill(heap, 200UL * PAGE_BYTES), STATUS_NOMEM);
-    EXPECT_EQ(heap->pool_pages, 3);
+    EXPECT_EQ(heap->ready_pages, 7);
     EXPECT_EQ(heap_free(heap, small), STATUS_OK);
     EXPECT_EQ(heap_free(heap, page), STATUS_OK);
     EXPECT_EQ(heap_free(heap, aligned), STATUS_OK);
@@ -106,9 +149,9 @@ TEST(heap, shrink_gives_back_what_is_empty_and_leaves_what_is_used)
     struct heap *heap = &bed->heap;
     static void *blocks[260];
     for (unsigned i = 0; i < ARRAY_LEN(blocks); i++) {
-        REQUIRE((blocks[i] = heap_alloc(heap, 2048)) != NULL); /* 130 slabs: three pages of descriptors */
+        REQUIRE((blocks[i] = heap_alloc(heap, 2048)) != NULL); /* 130 pages, over a border between two nodes */
     }
-    EXPECT_EQ(heap->desc_page_count, 3);
+    EXPECT(heap->leaf_count >= 3 && heap->node_count >= 2);
     for (size_t i = ARRAY_LEN(blocks) - 1; i > 0; i--) {
         EXPECT_EQ(heap_free(heap, blocks[i]), STATUS_OK);
         EXPECT_EQ(heap_check(heap, NULL), STATUS_OK);
@@ -116,12 +159,18 @@ TEST(heap, shrink_gives_back_what_is_empty_and_leaves_what_is_used)
     heap_bed_fill(blocks[0], 2048, 9);
     (void)heap_shrink(heap);
     heap_bed_check(bed);
-    EXPECT_EQ(heap->desc_page_count, 1);
-    EXPECT_EQ(bed->pages_out, 1 + 1 + 3); /* the slab, its descriptors, three nodes */
-    EXPECT_EQ(heap_stats(heap).metadata_bytes, 4 * PAGE_BYTES);
+    EXPECT_EQ(bed->pages_out, 1 + 1); /* the slab, its leaf */
+    EXPECT_EQ(heap_stats(heap).metadata_bytes, PAGE_BYTES);
     EXPECT(heap_bed_filled(blocks[0], 2048, 9));
     EXPECT_EQ(heap_free(heap, blocks[0]), STATUS_OK);
     heap_bed_end(bed);
+}
+
+/* An address that nobody has: of no block and no slab. */
+static void expect_no_owner(struct heap *heap, const void *address)
+{
+    struct heap_block owner;
+    EXPECT(!heap_owner_of(heap, address, &owner));
 }
 
 TEST(heap, owner_of_tells_every_address_from_its_block)
@@ -130,26 +179,57 @@ TEST(heap, owner_of_tells_every_address_from_its_block)
     REQUIRE(bed != NULL);
     struct heap *heap = &bed->heap;
     struct heap_block owner;
-    EXPECT(!heap_owner_of(heap, bed->arena, &owner));
-    uint8_t *first = heap_alloc(heap, 300);
-    REQUIRE(first != NULL);
-    uint8_t *second = heap_alloc(heap, 300);
-    REQUIRE(second == first + 320);
+    expect_no_owner(heap, bed->arena);
+    uint8_t *first = heap_alloc(heap, 300), *second = heap_alloc(heap, 300);
+    REQUIRE(first != NULL && second == first + 320);
     EXPECT(heap_owner_of(heap, first + 319, &owner));
-    EXPECT(owner.base == first && owner.usable_bytes == 320 && owner.class_bytes == 320 && owner.allocated &&
-           !owner.large);
+    EXPECT(owner.base == first && owner.usable_bytes == 320 && owner.allocated && !owner.large);
     EXPECT(heap_owner_of(heap, second, &owner) && owner.base == second);
     EXPECT(heap_owner_of(heap, second + 320, &owner) && owner.base == second + 320 && !owner.allocated);
-    EXPECT(heap_owner_of(heap, first + PAGE_BYTES - 1, &owner)); /* 12 * 320 = 3840 */
-    EXPECT(owner.base == first + 3840 && owner.usable_bytes == 0 && !owner.allocated && owner.class_bytes == 320);
-    EXPECT(!heap_owner_of(heap, NULL, &owner));
-    EXPECT(!heap_owner_of(heap, heap, &owner));
-    EXPECT(!heap_owner_of(heap, vaddr_to_ptr(vaddr(UINT64_MAX)), &owner));
-    EXPECT(!heap_owner_of(heap, vaddr_to_ptr(vaddr(heap->source.span_base.v - 1)), &owner));
-    EXPECT(!heap_owner_of(heap, vaddr_to_ptr(vaddr(heap->source.span_base.v + 512 * GIB - 1)), &owner));
-    EXPECT(!heap_owner_of(heap, heap->desc_pages, &owner));
+    uint8_t *objects[40];
+    for (unsigned i = 0; i < ARRAY_LEN(objects); i++) {
+        REQUIRE((objects[i] = heap_alloc(heap, 240)) != NULL);
+    }
+    uint8_t *base = vaddr_to_ptr(vaddr_page(ptr_to_vaddr(objects[39]))); /* in a slab: 17 objects, 4080 bytes */
+    EXPECT(heap_owner_of(heap, objects[39] + 239, &owner));
+    EXPECT(owner.base == objects[39] && owner.usable_bytes == 240 && owner.class_bytes == 240 && owner.allocated);
+    EXPECT(heap_owner_of(heap, base + PAGE_BYTES - 1, &owner));
+    EXPECT(owner.base == base + 4080 && owner.usable_bytes == 0 && !owner.allocated && owner.class_bytes == 240);
+    expect_no_owner(heap, NULL);
+    expect_no_owner(heap, heap);
+    expect_no_owner(heap, vaddr_to_ptr(vaddr(UINT64_MAX)));
+    expect_no_owner(heap, vaddr_to_ptr(vaddr(heap->source.span_base.v - 1)));
+    expect_no_owner(heap, vaddr_to_ptr(vaddr(heap->source.span_base.v + 512 * GIB - 1)));
+    expect_no_owner(heap, vaddr_to_ptr(vaddr(heap->root)));
+    for (unsigned i = 0; i < ARRAY_LEN(objects); i++) {
+        EXPECT_EQ(heap_free(heap, objects[i]), STATUS_OK);
+    }
     EXPECT_EQ(heap_free(heap, first), STATUS_OK);
     EXPECT_EQ(heap_free(heap, second), STATUS_OK);
+    heap_bed_end(bed);
+}
+
+TEST(heap, a_large_block_takes_no_leaf_for_the_stretches_inside_of_it)
+{
+    struct heap_bed *bed = heap_bed_new(16);
+    REQUIRE(bed != NULL);
+    bed->is_fabricating = true;
+    struct heap *heap = &bed->heap;
+    uint8_t *block = heap_alloc(heap, 64 * MIB);
+    REQUIRE(block != NULL);
+    EXPECT(heap->leaf_count <= 2 && heap->node_count <= 2);
+    struct heap_block owner;
+    static const size_t inside[] = {0, PAGE_BYTES, 256 * KIB, MIB + 5, 64 * MIB - 1};
+    for (unsigned i = 0; i < ARRAY_LEN(inside); i++) {
+        EXPECT(heap_owner_of(heap, block + inside[i], &owner) && owner.base == block && owner.large);
+    }
+    EXPECT(!heap_owner_of(heap, block + 64 * MIB, &owner) && !heap_owner_of(heap, block - 1, &owner));
+    EXPECT_EQ(heap_free(heap, block + MIB), STATUS_MISUSE);
+    EXPECT(heap_bed_reported("inside the large block"));
+    test_expect_reports(1);
+    heap_bed_check(bed);
+    EXPECT_EQ(heap_free(heap, block), STATUS_OK);
+    expect_no_owner(heap, block + MIB);
     heap_bed_end(bed);
 }
 
@@ -160,14 +240,20 @@ TEST(heap, the_dump_shows_classes_and_large_blocks)
     static char text[2048];
     struct buffer_sink buffer;
     buffer_sink_init(&buffer, text, sizeof text);
-    void *small = heap_alloc(&bed->heap, 48);
-    void *large = heap_alloc(&bed->heap, 5000);
+    void *small[33];
+    for (unsigned i = 0; i < ARRAY_LEN(small); i++) {
+        small[i] = heap_alloc(&bed->heap, 48);
+    }
+    void *large = heap_alloc(&bed->heap, 20000);
     heap_dump(&bed->heap, &buffer.sink);
-    EXPECT(heap_bed_contains(text, "2 blocks, 8240 bytes used"));
-    EXPECT(heap_bed_contains(text, "    48        1       85        1         4096\n"));
-    EXPECT(heap_bed_contains(text, "2 pages, asked for 5000 bytes"));
+    EXPECT(heap_bed_contains(text, "34 blocks, 22320 bytes used")); /* 16 of them in granules of 64 bytes */
+    EXPECT(heap_bed_contains(text, "    48        1       85       17         4096\n"));
+    EXPECT(heap_bed_contains(text, "mixed 1 slabs of 1 pages, 16 blocks, 1024 bytes in granules of 64\n"));
+    EXPECT(heap_bed_contains(text, "5 pages, asked for 20000 bytes"));
     EXPECT_EQ(buffer.lost, 0);
-    EXPECT_EQ(heap_free(&bed->heap, small), STATUS_OK);
+    for (unsigned i = 0; i < ARRAY_LEN(small); i++) {
+        EXPECT_EQ(heap_free(&bed->heap, small[i]), STATUS_OK);
+    }
     EXPECT_EQ(heap_free(&bed->heap, large), STATUS_OK);
     heap_bed_end(bed);
 }

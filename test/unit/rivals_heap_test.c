@@ -4,7 +4,7 @@
  * back wrongly.
  */
 #include "rivals/heap/way.h"
-#include "unit/test.h"
+#include "unit/heap_pages.h"
 
 enum { SOURCE_PAGES = 6000, LIVE = 250, STEPS = 12000, SLOT_BYTES = 4 * PAGE_BYTES, SMALL_SLOT_BYTES = 1500 };
 
@@ -36,74 +36,13 @@ static const struct calls ways[] = {
 };
 enum { WAYS = sizeof ways / sizeof ways[0], WITH_TAGS = 3, WITH_HEADS_OR_MAP = 4 };
 
-/* ---- A source: the lowest pages that fit, but each third time others; each page knows where its grant begins ---- */
-
-static struct {
-    uint8_t *base;
-    uint16_t grants[SOURCE_PAGES]; /* 0: idle; else 1 + pages from the grant's first */
-    uint64_t out, gets;
-    uint64_t refuse_at; /* this many requests from now, one is refused; 0: none */
-} source;
-
-static uint8_t *page_at(size_t page) { return source.base + pages_to_bytes(npages(page)); }
-
-/* The first idle stretch at or behind `from`; SOURCE_PAGES: none. */
-static size_t find(size_t from, npages_t pages, unsigned align_log2)
-{
-    for (size_t first = from; first + pages.v <= SOURCE_PAGES; first++) {
-        size_t idle = 0;
-        while (idle < pages.v && source.grants[first + idle] == 0) {
-            idle++;
-        }
-        if (idle == pages.v && (ptr_to_vaddr(page_at(first)).v & ((1UL << align_log2) - 1)) == 0) {
-            return first;
-        }
-    }
-    return SOURCE_PAGES;
-}
-
-static void *source_get(void *ctx, npages_t pages, unsigned align_log2, bool guarded)
-{
-    (void)ctx;
-    (void)guarded;
-    source.gets++;
-    if (source.refuse_at > 0 && --source.refuse_at == 0) {
-        return NULL;
-    }
-    size_t first = find(source.gets % 3 == 0 ? source.gets * 131 % SOURCE_PAGES : 0, pages, align_log2);
-    first = first < SOURCE_PAGES ? first : find(0, pages, align_log2);
-    if (first == SOURCE_PAGES) {
-        return NULL;
-    }
-    for (size_t i = 0; i < pages.v; i++) {
-        source.grants[first + i] = (uint16_t)(1 + i);
-    }
-    source.out += pages.v;
-    return memset(page_at(first), 0xA5, pages_to_bytes(pages));
-}
-
-static void source_put(void *ctx, void *base, npages_t pages)
-{
-    (void)ctx;
-    const uint64_t first = bytes_to_pages_down(ptr_to_vaddr(base).v - ptr_to_vaddr(source.base).v).v;
-    bool is_one = first + pages.v <= SOURCE_PAGES && is_page_aligned(ptr_to_vaddr(base).v);
-    for (size_t i = 0; is_one && i < pages.v; i++) {
-        is_one = source.grants[first + i] == 1 + i;
-        source.grants[first + i] = 0;
-    }
-    EXPECT(is_one && (first + pages.v == SOURCE_PAGES || source.grants[first + pages.v] < 2));
-    source.out -= pages.v;
-    memset(base, 0xDD, pages_to_bytes(pages));
-}
-
 /* => the state; null: no memory. */
 static void *begin(const struct calls *way)
 {
-    uint8_t *state = test_pages(bytes_to_pages_up(HEAP_WAY_STATE_BYTES).v);
-    memset(&source, 0, sizeof source);
-    source.base = test_pages(SOURCE_PAGES);
-    if (state != NULL && source.base != NULL) {
-        way->start(state, (struct heap_source){NULL, source_get, source_put, vaddr(0)}, way->slot_bytes);
+    uint8_t *state = test_pages(bytes_to_pages_up(WAY_STATE_BYTES).v);
+    const struct heap_source source = heap_pages_begin(SOURCE_PAGES);
+    if (state != NULL && source.pages_get != NULL) {
+        way->start(state, source, way->slot_bytes);
         return state;
     }
     return NULL;
@@ -113,7 +52,7 @@ static bool is_empty(const struct calls *way, void *state)
 {
     const struct way *w = state;
     (void)way->shrink(state);
-    return EXPECT_EQ(source.out, 0) && EXPECT_EQ(w->held_pages, 0) && EXPECT_EQ(w->used_bytes, 0) &&
+    return EXPECT_EQ(heap_pages_out(), 0) && EXPECT_EQ(w->held_pages, 0) && EXPECT_EQ(w->used_bytes, 0) &&
            EXPECT_EQ(w->allocs, w->frees);
 }
 
@@ -214,7 +153,7 @@ static bool play(const struct calls *way, void *state)
         if (i % (STEPS / 8) == 0) { /* it goes on as well after a shrink */
             (void)way->shrink(state);
         }
-        if (!EXPECT_EQ(source.out, ((struct way *)state)->held_pages)) {
+        if (!EXPECT_EQ(heap_pages_out(), ((struct way *)state)->held_pages)) {
             return false;
         }
     }
@@ -248,7 +187,7 @@ static bool refuse_each(const struct calls *way, void *state)
     uint64_t refused = 1;
     for (uint64_t k = 1; refused != 0; k++) {
         unsigned count = 0;
-        source.refuse_at = k;
+        heap_pages_refuse_at(k);
         refused = 0;
         for (; count < 16 && refused == 0; count++) {
             const struct way before = *w;
@@ -257,7 +196,7 @@ static bool refuse_each(const struct calls *way, void *state)
                 count % 2 == 0 ? way->alloc(state, bytes) : way->alloc_aligned(state, bytes, bytes & -bytes);
             refused = blocks[count] == NULL;
             if (refused != 0 && (!EXPECT_EQ(w->used_bytes, before.used_bytes) || !EXPECT_EQ(w->allocs, before.allocs) ||
-                                 !EXPECT_EQ(w->held_pages, source.out))) {
+                                 !EXPECT_EQ(w->held_pages, heap_pages_out()))) {
                 return false;
             }
         }
@@ -266,7 +205,7 @@ static bool refuse_each(const struct calls *way, void *state)
                 return false;
             }
         }
-        source.refuse_at = 0;
+        heap_pages_refuse_at(0);
         if (!is_empty(way, state)) {
             return false;
         }
@@ -298,7 +237,7 @@ TEST_HOST(rivals_heap, what_lies_around_an_aligned_block_is_used_by_carving_and_
         for (unsigned k = 0; k < 300; k++) {
             REQUIRE(ways[i].alloc(state, 600) != NULL);
         }
-        held[i] = source.out;
+        held[i] = heap_pages_out();
     }
     const uint64_t asked = bytes_to_pages_up(50 * PAGE_BYTES + 300 * 600).v;
     EXPECT(held[0] < asked * 5 / 4); /* TLSF's idea carves */

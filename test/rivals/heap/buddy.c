@@ -62,7 +62,7 @@ struct buddy {
     struct chunk *chunks;
     struct large_page *large;
 };
-_Static_assert(sizeof(struct buddy) <= HEAP_WAY_STATE_BYTES, "a state");
+_Static_assert(sizeof(struct buddy) <= WAY_STATE_BYTES, "a state");
 
 static size_t order_bytes(unsigned order) { return 1UL << (order + LEAST_LOG2); }
 static struct chunk *chunk_of(const void *p) { return (struct chunk *)((uintptr_t)p & ~(CHUNK_BYTES - 1)); }

@@ -8,7 +8,7 @@
 
 #include "vmm/arena.h"
 
-enum { SPAN_GIB = 8, NODE_PAGES_MAX = 2048 };
+enum { SPAN_GIB = 8, NODE_PAGES_MAX = 16384 };
 
 static struct {
     struct arena arena;
@@ -75,7 +75,7 @@ struct heap_source host_pages_begin(void)
         fprintf(stderr, "bench: no addresses\n");
         exit(1);
     }
-    return (struct heap_source){NULL, pages_get, pages_put, now.base};
+    return (struct heap_source){.pages_get = pages_get, .pages_put = pages_put, .span_base = now.base};
 }
 
 bool host_pages_all_back(void) { return now.arena.ranges == 0; }

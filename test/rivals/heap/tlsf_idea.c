@@ -22,7 +22,7 @@ struct tlsf_idea {
     uint32_t steps[ROWS];  /* bit s: lists[r][s] is not empty */
     struct tags_block *lists[ROWS][STEPS];
 };
-_Static_assert(sizeof(struct tlsf_idea) <= HEAP_WAY_STATE_BYTES, "a state");
+_Static_assert(sizeof(struct tlsf_idea) <= WAY_STATE_BYTES, "a state");
 
 struct place {
     unsigned row, step;

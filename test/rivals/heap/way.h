@@ -1,10 +1,11 @@
 /*
  * Ways to make a heap out of pages, each in a file of its own with its theory at the top: small, correct, and as good
- * as the idea allows. Freestanding: heaps.h puts them beside the product on the host.
+ * as the idea allows. Freestanding: heaps.h puts them beside the product on the host, and the kernel can run on one
+ * (kernel/heap.c).
  *
  * Each serves the same calls under its own name, WAY_alloc and so on, over the product's page source:
  *
- *   start         an empty heap in `state` of at most HEAP_WAY_STATE_BYTES, its first member a struct way.
+ *   start         an empty heap in `state` of at most WAY_STATE_BYTES, its first member a struct way.
  *                 `slot_bytes`: the largest block that will be asked for, for those that must know
  *   alloc         `bytes` > 0, aligned to HEAP_ALIGN_BYTES. => null: memory is short, or the idea has no such block;
  *                 nothing changed
@@ -48,7 +49,7 @@ HEAP_WAY(single_pages);
 HEAP_WAY(one_size);
 
 enum {
-    HEAP_WAY_STATE_BYTES = 16 * 1024, /* larger than any state */
+    WAY_STATE_BYTES = 16 * 1024, /* larger than any state */
     WAY_PAGE_LOG2 = __builtin_ctz(PAGE_BYTES),
 };
 

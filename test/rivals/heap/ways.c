@@ -7,7 +7,7 @@
 #include "rivals/heap/way.h"
 
 static struct {
-    _Alignas(64) uint8_t bytes[HEAP_WAY_STATE_BYTES];
+    _Alignas(64) uint8_t bytes[WAY_STATE_BYTES];
     uint64_t reports;
 } state;
 

@@ -1,0 +1,81 @@
+/* How the heap is filled: sums over its slabs and counters. */
+#include "heap/guard_internal.h"
+#include "heap/heap_internal.h"
+
+static unsigned bits_set(uint64_t mask)
+{
+    unsigned bits = 0;
+    for (; mask != 0; mask &= mask - 1) {
+        bits++;
+    }
+    return bits;
+}
+
+static unsigned free_in(const struct heap_desc *slab)
+{
+    unsigned free = 0;
+    for (unsigned word = 0; word < slab->class->words; word++) {
+        free += bits_set(slab->free_mask[word]);
+    }
+    return free;
+}
+
+/* Objects that are free in the slabs of a class. O(slabs with room). */
+static uint64_t class_free(const struct heap *heap, const struct heap_class *class)
+{
+    uint64_t free = 0;
+    for (const struct heap_desc *slab = class->list; slab != NULL; slab = slab->next) {
+        free += free_in(slab);
+    }
+    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+        const struct heap_desc *slab = heap->classes[i].current;
+        free += slab != NULL && slab->class == class ? free_in(slab) : 0;
+    }
+    return free;
+}
+
+struct heap_stats heap_stats(const struct heap *heap)
+{
+    struct heap_stats stats = {
+        .used_bytes = pages_to_bytes(npages(heap->large_pages)),
+        .held_bytes = pages_to_bytes(npages(heap->held_pages)),
+        .metadata_bytes = pages_to_bytes(npages(heap->leaf_count + heap->node_count)),
+        .blocks = heap->large_blocks,
+        .allocs = heap->large_allocs,
+        .misuses = heap->misuses,
+    };
+    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+        const struct heap_class *class = &heap->classes[i];
+        uint64_t used = class->slabs * class->objects - class_free(heap, class);
+        stats.used_bytes += used * class->object_bytes;
+        stats.blocks += used;
+        stats.allocs += class->allocs;
+    }
+    for (unsigned i = 0; i < HEAP_MIXED_KINDS; i++) {
+        const struct heap_mixed *mixed = &heap->mixed[i];
+        stats.used_bytes += mixed->granules_used << mixed->granule_log2;
+        stats.blocks += mixed->allocs - mixed->frees;
+        stats.allocs += mixed->allocs;
+    }
+    heap_caches_add_stats(heap, &stats);
+    stats.frees = stats.allocs - stats.blocks;
+    if (heap->guard != NULL) {
+        heap_guard_correct_stats(heap, &stats);
+    }
+    return stats;
+}
+
+bool heap_class_stats(const struct heap *heap, unsigned index, struct heap_class_stats *out)
+{
+    if (index >= HEAP_CLASSES) {
+        return false;
+    }
+    const struct heap_class *class = &heap->classes[index];
+    *out = (struct heap_class_stats){
+        .object_bytes = class->object_bytes,
+        .slabs = class->slabs,
+        .objects = class->slabs * class->objects,
+        .used = class->slabs * class->objects - class_free(heap, class),
+    };
+    return true;
+}

@@ -1,0 +1,128 @@
+/* The heap beneath guard mode (heap.c): each request to who serves it, each block back to whose it is. */
+#include "heap/raw.h"
+
+#include "heap/heap_internal.h"
+
+/* Report a size above HEAP_ABSURD_BYTES. => true: it is one. */
+static bool is_absurd(struct heap *heap, const char *call, size_t bytes)
+{
+    if (bytes <= HEAP_ABSURD_BYTES) {
+        return false;
+    }
+    (void)HEAP_MISUSE(heap, "%s: %zu bytes, more than 2^47: an overflow of the caller's?", call, bytes);
+    return true;
+}
+
+void *heap_raw_alloc(struct heap *heap, size_t bytes)
+{
+    if (bytes == 0 || is_absurd(heap, "heap_alloc", bytes)) {
+        return NULL;
+    }
+    if (bytes <= HEAP_SLAB_MAX_BYTES) {
+        return heap_slab_alloc(heap, &heap->classes[heap_class_of(bytes)]);
+    }
+    struct heap_mixed *mixed = heap_mixed_for(heap, bytes);
+    return mixed != NULL ? heap_mixed_alloc(heap, mixed, bytes)
+                         : heap_large_alloc(heap, bytes, HEAP_PAGE_ALIGN_LOG2, HEAP_LARGE_PLAIN);
+}
+
+void *heap_raw_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes)
+{
+    if (bytes == 0 || is_absurd(heap, "heap_alloc_aligned", bytes)) {
+        return NULL;
+    }
+    if (align_bytes >= PAGE_BYTES) {
+        return heap_large_alloc(heap, bytes, (unsigned)__builtin_ctzl(align_bytes), HEAP_LARGE_ALIGNED);
+    }
+    if (align_bytes <= HEAP_ALIGN_BYTES || bytes > HEAP_MIXED_MAX_BYTES) {
+        return heap_raw_alloc(heap, bytes);
+    }
+    if (bytes <= HEAP_SLAB_MAX_BYTES && align_bytes <= HEAP_SLAB_MAX_BYTES) {
+        void *object = heap_slab_alloc_aligned(heap, bytes, align_bytes);
+        if (object != NULL) {
+            return object;
+        }
+    }
+    struct heap_mixed *mixed = heap_mixed_for(heap, bytes);
+    return mixed != NULL ? heap_mixed_alloc_aligned(heap, mixed, bytes, align_bytes) : heap_raw_alloc(heap, bytes);
+}
+
+void *heap_raw_alloc_pages(struct heap *heap, size_t bytes, unsigned align_log2)
+{
+    return heap_large_alloc(heap, bytes, align_log2, HEAP_LARGE_ALIGNED | HEAP_LARGE_GUARDED);
+}
+
+/* Frees it, whatever it is. => false: it is not the start of a block in use. */
+static bool free_any(struct heap *heap, struct heap_desc *desc, const void *block)
+{
+    switch (heap_desc_kind(desc)) {
+    case HEAP_DESC_SLAB:
+        return heap_slab_free(heap, desc, block);
+    case HEAP_DESC_MIXED:
+        return heap_mixed_free(heap, desc, block);
+    case HEAP_DESC_LARGE:
+        if (heap_desc_base(desc) != block) {
+            return false;
+        }
+        heap_large_free(heap, desc);
+        return true;
+    default:
+        return false;
+    }
+}
+
+enum status heap_raw_free(struct heap *heap, void *block)
+{
+    heap_remember(heap, heap_page_number(heap, block));
+    return free_any(heap, heap_find(heap, block), block) ? STATUS_OK : heap_refuse(heap, "heap_free", block);
+}
+
+bool heap_takes_pages(struct heap *heap, size_t bytes)
+{
+    return bytes > HEAP_SLAB_MAX_BYTES && heap_mixed_for(heap, bytes) == NULL;
+}
+
+/* Could an object of this size have been given for the request? With some alignment, or borrowed. */
+static bool object_matches(size_t object_bytes, size_t bytes)
+{
+    for (size_t align = HEAP_ALIGN_BYTES; object_bytes % align == 0; align *= 2) {
+        size_t rounded = (bytes + align - 1) & ~(align - 1);
+        if (rounded <= object_bytes && object_bytes - rounded <= HEAP_BORROW_BYTES) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Could the block have been asked for with this size? */
+static bool size_matches(struct heap *heap, const struct heap_desc *desc, const void *block, size_t bytes)
+{
+    size_t usable = heap_usable_at(desc, block);
+    if (bytes == 0 || bytes > usable) {
+        return false;
+    }
+    switch (heap_desc_kind(desc)) {
+    case HEAP_DESC_LARGE:
+        return bytes == desc->large.asked_bytes ||
+               (bytes_to_pages_up(bytes).v == bytes_to_pages_up(desc->large.asked_bytes).v &&
+                (desc->large.is_aligned || heap_takes_pages(heap, bytes)));
+    case HEAP_DESC_MIXED:
+        return usable - bytes < 1UL << desc->owner->granule_log2;
+    default:
+        return object_matches(usable, bytes);
+    }
+}
+
+enum status heap_raw_free_sized(struct heap *heap, void *block, size_t bytes)
+{
+    struct heap_desc *desc = heap_start_of(heap, block);
+    if (desc == NULL) {
+        return heap_refuse(heap, "heap_free_sized", block);
+    }
+    if (!size_matches(heap, desc, block, bytes)) {
+        return HEAP_MISUSE(
+            heap, "heap_free_sized: the block %p of %zu usable bytes was not asked for as %zu: size does not match",
+            block, heap_usable_at(desc, block), bytes);
+    }
+    return free_any(heap, desc, block) ? STATUS_OK : heap_refuse(heap, "heap_free_sized", block);
+}

@@ -1,0 +1,398 @@
+/*
+ * From a page to its descriptor (heap.c, section 4): a tree of nodes that leads to leaves of HEAP_LEAF_PAGES
+ * descriptors, no higher than what it holds lies apart.
+ *
+ * A word that leads to a node or leaf is its address with twice the number of non-null entries (leaf: linked pages) in
+ * the low bits, so that what is empty is known without a look at it. A stretch that lies inside one large block has no
+ * leaf: its word is the address of the block's descriptor, and odd.
+ */
+#include "heap/tree.h"
+
+#include "lib/string.h"
+
+
+/* The words on the way to a leaf, from the root's on. */
+struct path {
+    uint64_t *words[HEAP_LEVELS_MAX + 1];
+    unsigned last; /* words[last] is the leaf's */
+};
+
+struct heap_desc heap_no_leaf[HEAP_LEAF_PAGES];
+
+static bool is_empty(uint64_t word) { return page_offset_bytes(word) == 0; }
+
+/* Which entry of a node whose entries are `level` nodes above the leaves. */
+static unsigned entry_of(uint64_t number, unsigned level)
+{
+    return (unsigned)(number >> (HEAP_NODE_ENTRIES_LOG2 * level)) % HEAP_NODE_ENTRIES;
+}
+
+static bool is_below_root(const struct heap *heap, uint64_t number)
+{
+    return heap->root != 0 && (number - heap->origin) >> (HEAP_NODE_ENTRIES_LOG2 * heap->height) == 0;
+}
+
+struct heap_desc *heap_find_slowly(const struct heap *heap, uint64_t page)
+{
+    uint64_t number = page / HEAP_LEAF_PAGES;
+    if (page >= HEAP_SPAN_BYTES / PAGE_BYTES || !is_below_root(heap, number)) {
+        return heap_no_leaf;
+    }
+    uint64_t word = heap->root;
+    for (unsigned level = heap->height; level > 0 && word != 0; level--) {
+        word = node_of(word)[entry_of(number, level - 1)];
+    }
+    if (word == 0) {
+        return heap_no_leaf;
+    }
+    return (word & HEAP_INSIDE) != 0 ? vaddr_to_ptr(vaddr(word - HEAP_INSIDE)) : &leaf_of(word)[page % HEAP_LEAF_PAGES];
+}
+
+static void forget_at(struct heap *heap, unsigned at)
+{
+    heap->recent[at] = heap_no_leaf;
+    heap->recent_words[at].number = UINT64_MAX;
+}
+
+static void forget(struct heap *heap, uint64_t number)
+{
+    unsigned at = number % HEAP_RECENT_LEAVES;
+    if (heap->recent_words[at].number == number) {
+        forget_at(heap, at);
+    }
+}
+
+void heap_forget_all(struct heap *heap)
+{
+    for (unsigned i = 0; i < HEAP_RECENT_LEAVES; i++) {
+        forget_at(heap, i);
+    }
+}
+
+/* As far as there is something. => it leads to the leaf's word. */
+static bool path_to(struct heap *heap, uint64_t number, struct path *path)
+{
+    path->last = 0;
+    path->words[0] = &heap->root;
+    if (!is_below_root(heap, number)) {
+        return false;
+    }
+    while (path->last < heap->height) {
+        uint64_t word = *path->words[path->last];
+        if (word == 0) {
+            return false;
+        }
+        path->words[path->last + 1] = &node_of(word)[entry_of(number, heap->height - path->last - 1)];
+        path->last++;
+    }
+    return true;
+}
+
+static void remember(struct heap *heap, uint64_t number, uint64_t *word)
+{
+    unsigned at = number % HEAP_RECENT_LEAVES;
+    heap->recent[at] = leaf_of(*word);
+    heap->recent_words[at].number = number;
+    heap->recent_words[at].word = word;
+}
+
+void heap_remember(struct heap *heap, uint64_t page)
+{
+    struct path path;
+    uint64_t number = page / HEAP_LEAF_PAGES;
+    if (page < HEAP_SPAN_BYTES / PAGE_BYTES && path_to(heap, number, &path)) {
+        uint64_t *word = path.words[path.last];
+        if (*word != 0 && (*word & HEAP_INSIDE) == 0) {
+            remember(heap, number, word);
+        }
+    }
+}
+
+/* The word of a leaf among the recent ones, or null. */
+static uint64_t *recent_word(const struct heap *heap, uint64_t number)
+{
+    unsigned at = number % HEAP_RECENT_LEAVES;
+    return heap->recent_words[at].number == number ? heap->recent_words[at].word : NULL;
+}
+
+/* The word of the page's leaf if that is at hand and this is the only page. Mostly it is. */
+static inline uint64_t *word_of_one(const struct heap *heap, uint64_t page, npages_t pages)
+{
+    return pages.v == 1 ? recent_word(heap, page / HEAP_LEAF_PAGES) : NULL;
+}
+
+/* A page for a node or leaf: of those put by, or from the source. Contents are arbitrary. */
+static void *new_page(struct heap *heap, uint64_t *count)
+{
+    void *page = heap->put_by;
+    if (page != NULL) {
+        heap->put_by = *(void **)page;
+    } else {
+        page = heap_source_get(heap, npages(1), HEAP_PAGE_ALIGN_LOG2, true);
+    }
+    *count += page != NULL;
+    return page;
+}
+
+static uint64_t new_node(struct heap *heap)
+{
+    void *node = new_page(heap, &heap->node_count);
+    return node == NULL ? 0 : ptr_to_vaddr(memset(node, 0, PAGE_BYTES)).v;
+}
+
+/* Of a descriptor that is not linked no more is known than that: the rest is written with it. */
+static uint64_t new_leaf(struct heap *heap)
+{
+    struct heap_desc *leaf = new_page(heap, &heap->leaf_count);
+    for (unsigned i = 0; leaf != NULL && i < HEAP_LEAF_PAGES; i++) {
+        leaf[i].base_and_kind = 0;
+    }
+    return ptr_to_vaddr(leaf).v;
+}
+
+/* An entry of the word above, if there is one, has become non-null or null. */
+static void count_above(struct path *path, unsigned at, int entries)
+{
+    if (at > 0) {
+        *path->words[at - 1] += (uint64_t)((int64_t)entries * HEAP_COUNT_ONE);
+    }
+}
+
+/* More levels until the leaf is below the root. => false: memory is short. */
+static bool grow_to(struct heap *heap, uint64_t number)
+{
+    if (heap->root == 0) {
+        heap->height = 0;
+        heap->origin = number;
+        return true;
+    }
+    while (!is_below_root(heap, number)) {
+        uint64_t node = new_node(heap);
+        if (node == 0) {
+            return false;
+        }
+        node_of(node)[entry_of(heap->origin, heap->height)] = heap->root;
+        heap->root = node + HEAP_COUNT_ONE;
+        heap->height++;
+        heap->origin &= ~0UL << (HEAP_NODE_ENTRIES_LOG2 * heap->height);
+        heap_forget_all(heap);
+    }
+    return true;
+}
+
+/* Nodes down to the leaf's word, and the leaf if it is wanted. => false: memory is short. */
+static bool ensure(struct heap *heap, uint64_t number, bool with_leaf)
+{
+    struct path path;
+    if (!grow_to(heap, number)) {
+        return false;
+    }
+    while (heap->height != 0 && !path_to(heap, number, &path)) {
+        uint64_t node = new_node(heap);
+        if (node == 0) {
+            return false;
+        }
+        *path.words[path.last] = node;
+        count_above(&path, path.last, 1);
+    }
+    if (heap->height == 0) {
+        path = (struct path){.words = {&heap->root}};
+    }
+    if (!with_leaf || *path.words[path.last] != 0) {
+        return true;
+    }
+    uint64_t leaf = new_leaf(heap);
+    if (leaf == 0) {
+        return false;
+    }
+    *path.words[path.last] = leaf;
+    count_above(&path, path.last, 1);
+    return true;
+}
+
+/* What is empty on the way to the leaf goes back to the source. */
+static void trim(struct heap *heap, uint64_t number)
+{
+    struct path path;
+    bool is_whole = path_to(heap, number, &path);
+    for (unsigned at = path.last + 1; at-- > 0;) {
+        uint64_t word = *path.words[at];
+        if (word != 0 && !is_empty(word)) {
+            return;
+        }
+        if (word != 0) {
+            bool is_leaf = is_whole && at == heap->height;
+            *path.words[at] = 0;
+            count_above(&path, at, -1);
+            (*(is_leaf ? &heap->leaf_count : &heap->node_count))--;
+            if (is_leaf) {
+                forget(heap, number);
+            }
+            heap_source_put(heap, node_of(word), npages(1));
+        }
+    }
+}
+
+void heap_tree_lower(struct heap *heap)
+{
+    while (heap->height > 0 && page_offset_bytes(heap->root) == HEAP_COUNT_ONE) {
+        uint64_t *node = node_of(heap->root);
+        unsigned only = 0;
+        while (node[only] == 0) {
+            only++;
+        }
+        if ((node[only] & HEAP_INSIDE) != 0) {
+            return;
+        }
+        heap->height--;
+        heap->origin += (uint64_t)only << (HEAP_NODE_ENTRIES_LOG2 * heap->height);
+        heap->root = node[only];
+        heap->node_count--;
+        heap_forget_all(heap);
+        heap_source_put(heap, node, npages(1));
+    }
+}
+
+/* Does the block [first, end) hold all of this stretch and begin before it? */
+static bool lies_inside(uint64_t number, uint64_t first, uint64_t end)
+{
+    return number * HEAP_LEAF_PAGES > first && (number + 1) * HEAP_LEAF_PAGES <= end;
+}
+
+void heap_tree_uncover(struct heap *heap, const void *base, npages_t pages)
+{
+    uint64_t first = heap_page_number(heap, base), end = first + pages.v;
+    for (uint64_t number = first / HEAP_LEAF_PAGES; number * HEAP_LEAF_PAGES < end; number++) {
+        trim(heap, number);
+    }
+    heap_tree_lower(heap);
+}
+
+bool heap_tree_cover(struct heap *heap, const void *base, npages_t pages)
+{
+    uint64_t first = heap_page_number(heap, base), end = first + pages.v;
+    if (LIKELY(word_of_one(heap, first, pages) != NULL)) {
+        return true;
+    }
+    for (uint64_t number = first / HEAP_LEAF_PAGES; number * HEAP_LEAF_PAGES < end; number++) {
+        if (!ensure(heap, number, !lies_inside(number, first, end))) {
+            heap_tree_uncover(heap, base, pages);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The word of the leaf or of the stretch inside a block, which there is. */
+static uint64_t *word_of(struct heap *heap, uint64_t number, struct path *path)
+{
+    uint64_t *word = recent_word(heap, number);
+    if (word != NULL) {
+        return word;
+    }
+    (void)path_to(heap, number, path);
+    word = path->words[path->last];
+    if (*word != 0 && (*word & HEAP_INSIDE) == 0) {
+        remember(heap, number, word);
+    }
+    return word;
+}
+
+/* Pages [page, end) belong to the block that begins at `base` with the descriptor `head`; null: it is the first one's.
+ * => head. */
+static struct heap_desc *link_pages(struct heap *heap, const void *base, struct heap_desc *head, uint64_t page,
+                                    uint64_t end)
+{
+    uint64_t first = page;
+    while (page < end) {
+        struct path path;
+        uint64_t *word = word_of(heap, page / HEAP_LEAF_PAGES, &path);
+        if (*word == 0) {
+            ASSERT(lies_inside(page / HEAP_LEAF_PAGES, first, end));
+            *word = ptr_to_vaddr(head).v + HEAP_INSIDE;
+            count_above(&path, path.last, 1);
+            page += HEAP_LEAF_PAGES;
+            continue;
+        }
+        struct heap_desc *leaf = leaf_of(*word);
+        head = head == NULL ? &leaf[page % HEAP_LEAF_PAGES] : head;
+        do {
+            ASSERT(leaf[page % HEAP_LEAF_PAGES].base_and_kind == 0);
+            leaf[page % HEAP_LEAF_PAGES].base_and_kind = ptr_to_vaddr(base).v + HEAP_DESC_TAIL;
+            *word += HEAP_COUNT_ONE;
+            page++;
+        } while (page < end && page % HEAP_LEAF_PAGES != 0);
+    }
+    return head;
+}
+
+struct heap_desc *heap_tree_link(struct heap *heap, void *base, npages_t pages, enum heap_desc_kind kind)
+{
+    uint64_t first = heap_page_number(heap, base);
+    uint64_t *only = word_of_one(heap, first, pages);
+    struct heap_desc *head;
+    if (LIKELY(only != NULL)) {
+        head = &leaf_of(*only)[first % HEAP_LEAF_PAGES];
+        *only += HEAP_COUNT_ONE;
+    } else {
+        head = link_pages(heap, base, NULL, first, first + pages.v);
+    }
+    *head = (struct heap_desc){.base_and_kind = ptr_to_vaddr(base).v + kind};
+    return head;
+}
+
+void heap_tree_extend(struct heap *heap, struct heap_desc *head, npages_t old, npages_t pages)
+{
+    uint64_t first = heap_page_number(heap, heap_desc_base(head));
+    (void)link_pages(heap, heap_desc_base(head), head, first + old.v, first + pages.v);
+}
+
+void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages)
+{
+    uint64_t page = heap_page_number(heap, base), end = page + pages.v;
+    uint64_t *only = word_of_one(heap, page, pages);
+    if (LIKELY(only != NULL) && page_offset_bytes(*only) > HEAP_COUNT_ONE) {
+        leaf_of(*only)[page % HEAP_LEAF_PAGES].base_and_kind = 0;
+        *only -= HEAP_COUNT_ONE;
+        return;
+    }
+    while (page < end) {
+        struct path path;
+        uint64_t number = page / HEAP_LEAF_PAGES;
+        uint64_t *word = word_of(heap, number, &path);
+        if ((*word & HEAP_INSIDE) != 0) {
+            *word = 0;
+            count_above(&path, path.last, -1);
+            page = (number + 1) * HEAP_LEAF_PAGES;
+        } else {
+            struct heap_desc *leaf = leaf_of(*word);
+            do {
+                leaf[page % HEAP_LEAF_PAGES].base_and_kind = 0;
+                *word -= HEAP_COUNT_ONE;
+                page++;
+            } while (page < end && page % HEAP_LEAF_PAGES != 0);
+        }
+        if (*word == 0 || is_empty(*word)) {
+            trim(heap, number);
+        }
+    }
+}
+
+bool heap_tree_split_at(struct heap *heap, struct heap_desc *head, npages_t pages)
+{
+    uint64_t end = heap_page_number(heap, heap_desc_base(head)) + pages.v, number = end / HEAP_LEAF_PAGES;
+    struct path path;
+    uint64_t *word = word_of(heap, number, &path);
+    if (end % HEAP_LEAF_PAGES == 0 || (*word & HEAP_INSIDE) == 0) {
+        return true;
+    }
+    uint64_t leaf = new_leaf(heap);
+    if (leaf == 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < HEAP_LEAF_PAGES; i++) {
+        leaf_of(leaf)[i].base_and_kind = ptr_to_vaddr(heap_desc_base(head)).v + HEAP_DESC_TAIL;
+    }
+    *word = leaf + (uint64_t)HEAP_LEAF_PAGES * HEAP_COUNT_ONE;
+    return true;
+}
