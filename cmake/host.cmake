@@ -55,8 +55,10 @@ foreach(tool mapcheck mb2check)
 endforeach()
 
 # libFuzzer programs (Clang only; preset host-fuzz, scripts/fuzz).
+set(heap_game test/fuzz/heap_fuzz_caches.c test/fuzz/heap_fuzz_model.c test/fuzz/heap_fuzz_pages.c)
+list(TRANSFORM heap_game PREPEND ${CMAKE_SOURCE_DIR}/)
 if(CAIRN_FUZZ)
-    foreach(name mb2 memmap early acpi pmm)
+    foreach(name mb2 memmap early acpi pmm heap)
         add_executable(${name}_fuzz ${CMAKE_SOURCE_DIR}/test/fuzz/${name}_fuzz.c)
         target_link_libraries(${name}_fuzz PRIVATE cairn_boot cairn_lib)
         target_compile_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
@@ -73,6 +75,13 @@ if(CAIRN_FUZZ)
     set_source_files_properties(${pmm_game} PROPERTIES COMPILE_OPTIONS -fno-sanitize=fuzzer,fuzzer-no-link)
     target_sources(pmm_fuzz PRIVATE ${pmm_game})
     target_link_libraries(pmm_fuzz PRIVATE cairn_pmm)
+    target_sources(heap_fuzz PRIVATE ${heap_game})
+    set(heap_checks src/heap/cache_check.c src/heap/guard_check.c src/heap/heap_check.c src/heap/tree_walk.c
+        test/fuzz/heap_fuzz.c)
+    list(TRANSFORM heap_checks PREPEND ${CMAKE_SOURCE_DIR}/)
+    set_source_files_properties(${heap_game} ${heap_checks} PROPERTIES
+        COMPILE_OPTIONS -fno-sanitize=fuzzer,fuzzer-no-link)
+    target_link_libraries(heap_fuzz PRIVATE cairn_heap)
 endif()
 
 # Benchmarks (preset host-bench, scripts/bench): what is measured is compiled as for the kernel, string functions too.
@@ -151,6 +160,13 @@ if(CAIRN_BENCH)
 endif()
 
 enable_testing()
+# The corpus that is kept of the heap, played once by any compiler. No part of the library comes with it.
+add_executable(heap_replay ${CMAKE_SOURCE_DIR}/test/fuzz/replay.c ${CMAKE_SOURCE_DIR}/test/fuzz/heap_fuzz.c
+    ${heap_game})
+target_link_libraries(heap_replay PRIVATE cairn_heap cairn_lib)
+file(GLOB heap_corpus CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/fuzz/corpus/heap/*)
+add_test(NAME fuzz.heap_corpus COMMAND heap_replay ${heap_corpus})
+set_tests_properties(fuzz.heap_corpus PROPERTIES LABELS host)
 # Each unit test is a CTest test of its own name, found by running the built program once.
 add_custom_command(TARGET unit_tests POST_BUILD
     COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:unit_tests> -DOUT=${CMAKE_BINARY_DIR}/unit_tests.cmake
