@@ -4,6 +4,7 @@ find_program(NASM nasm REQUIRED)
 
 target_compile_options(cairn_options INTERFACE
     -ffreestanding -fpie -mcmodel=small -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none
+    -falign-functions=1 -falign-loops=1 $<$<C_COMPILER_ID:GNU>:-falign-jumps=1>
     -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-optimize-sibling-calls
     -ffunction-sections -fdata-sections -include ${CMAKE_SOURCE_DIR}/src/arch/x86_64/hidden.h)
 target_compile_definitions(cairn_options INTERFACE ARCH_INLINE_HEADER="arch/x86_64/inline.h")
@@ -88,7 +89,7 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
     if(name MATCHES "^src/kernel/(cmd|exercise|json|line|monitor|options|fault_place|fault_why|fault_walk)"
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|reclaim|selftest|serial|stacks|symbols)"
-        OR name MATCHES "^src/pmm/(hotplug|metadata|pressure|regions_start|stats|trace)\\.c$"
+        OR name MATCHES "^src/pmm/(hotplug|metadata|regions_start|stats|trace)\\.c$"
         OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages_resize|lend|move|promote|space)\\.c$"
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
         OR name MATCHES "^src/aspace/(adopt|aspace|gifts|low|object|pool|share|stack)\\.c$"
