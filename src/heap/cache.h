@@ -108,8 +108,8 @@ void *heap_cache_alloc(struct heap_cache *cache);
  * has gone then.
  */
 enum status heap_cache_free(struct heap_cache *cache, void *object);
-/* `count` objects or none. => OK; NOMEM: nothing changed, and nothing was written, but by a
- * cache whose objects are all guarded; MISUSE: the cache was destroyed. */
+/* `count` objects or none. => OK; NOMEM: nothing changed, nothing was written into `objects` but nulls; MISUSE: the
+ * cache was destroyed. */
 enum status heap_cache_alloc_bulk(struct heap_cache *cache, size_t count, void *objects[]);
 /* All or none, null not among them. => OK; MISUSE: as heap_cache_free for one of them, or one is there twice. Broken
  * red zones: MISUSE, and all have gone. */

@@ -60,6 +60,7 @@ enum status heap_cache_alloc_bulk(struct heap_cache *cache, size_t count, void *
         objects[i] = heap_cache_alloc_at(cache, GUARD_SITE());
         if (objects[i] == NULL) { /* a slab was taken out of use, or nothing left for a guarded one */
             (void)!heap_cache_free_bulk(cache, i, objects);
+            memset(objects, 0, i * sizeof objects[0]);
             return STATUS_NOMEM;
         }
     }

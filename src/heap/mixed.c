@@ -160,8 +160,7 @@ HEAP_RARE static struct heap_desc *open_slab(struct heap *heap, struct heap_mixe
 }
 
 /* A hole that is not there: something overwrote the descriptor. The slab is taken out of use; what it holds stays. */
-HEAP_RARE static void isolate(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at,
-                                                    unsigned n)
+HEAP_RARE static void isolate(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at, unsigned n)
 {
     report(REPORT_CORRUPT,
            "heap: mixed slab %p has a hole of %u granules, yet of %u at %u not all are free (%#lx): taken out of use",
@@ -208,35 +207,48 @@ static inline struct heap_desc *best_fit(const struct heap_mixed *mixed, unsigne
     return bins == 0 ? NULL : mixed->bins[n - 1 + (unsigned)__builtin_ctzl(bins)];
 }
 
-/* From slabs of the other kind, if that costs no more than a third. */
-static struct heap_desc *best_fit_elsewhere(struct heap *heap, struct heap_mixed **mixed, size_t bytes)
+/*
+ * Where `n` granules go in its hole; GRANULES: there is no room for them. What comes to slabs of four pages from the
+ * other kind is small, and small blocks lie within one page.
+ */
+static unsigned place_within_page(const struct heap_mixed *mixed, const struct heap_desc *slab, unsigned n)
 {
-    struct heap_mixed *other = &heap->mixed[*mixed == &heap->mixed[0]];
+    unsigned page = GRANULES / mixed->pages, at = slab->mixed.hole_at, end = at + slab->mixed.hole;
+    if (at % page + n > page) {
+        at += page - at % page;
+    }
+    return at + n <= end ? at : GRANULES;
+}
+
+/* In a slab of the other kind, if that costs no more than a third. => null: not there. */
+static void *alloc_elsewhere(struct heap *heap, struct heap_mixed *mixed, size_t bytes)
+{
+    struct heap_mixed *other = &heap->mixed[mixed == &heap->mixed[0]];
     if (bytes < 3UL << other->granule_log2) {
         return NULL;
     }
-    unsigned n = granules_of(other, bytes), page_granules = GRANULES / other->pages;
-    struct heap_desc *slab = best_fit(other, n);
-    if (slab == NULL || slab->mixed.hole_at % page_granules + n > page_granules) {
-        return NULL; /* what comes to slabs of four pages from here is small, and small blocks lie within one page */
+    unsigned n = granules_of(other, bytes), at = GRANULES;
+    struct heap_desc *slab = NULL;
+    for (unsigned hole = n; at == GRANULES && hole < 2 * n; hole += n - 1) { /* in the second there is for certain */
+        slab = best_fit(other, hole);
+        at = slab != NULL ? place_within_page(other, slab, n) : GRANULES;
     }
-    *mixed = other;
-    return slab;
+    return at < GRANULES ? place(other, slab, at, n) : NULL;
 }
 
 /* No slab of this kind has room, or one that was asked is corrupt: then the next is. */
 HEAP_RARE static void *alloc_slowly(struct heap *heap, struct heap_mixed *mixed, size_t bytes)
 {
+    unsigned n = granules_of(mixed, bytes);
     for (;;) {
-        struct heap_mixed *from = mixed;
-        struct heap_desc *slab = best_fit(mixed, granules_of(mixed, bytes));
-        slab = slab != NULL ? slab : best_fit_elsewhere(heap, &from, bytes);
-        slab = slab != NULL ? slab : open_slab(heap, mixed);
-        if (slab == NULL) {
-            return NULL;
+        struct heap_desc *slab = best_fit(mixed, n);
+        void *block = slab == NULL ? alloc_elsewhere(heap, mixed, bytes) : NULL;
+        if (block != NULL) {
+            return block;
         }
-        void *block = place(from, slab, slab->mixed.hole_at, granules_of(from, bytes));
-        if (LIKELY(block != NULL)) {
+        slab = slab != NULL ? slab : open_slab(heap, mixed);
+        block = slab != NULL ? place(mixed, slab, slab->mixed.hole_at, n) : NULL;
+        if (slab == NULL || LIKELY(block != NULL)) {
             return block;
         }
     }

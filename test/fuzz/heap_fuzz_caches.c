@@ -170,7 +170,7 @@ static void reserve(struct model *m, unsigned which)
     enum status s = heap_cache_reserve(cache, wanted);
     const struct heap_cache_stats now = heap_cache_stats(cache);
     if (s == STATUS_OK) {
-        MUST(now.reserve == wanted && now.objects - now.used >= wanted);
+        MUST(now.reserve == wanted && now.objects - (now.used - now.guarded) >= wanted);
     } else {
         MUST(s == STATUS_NOMEM && pages.refusals > refusals && now.reserve == before.reserve);
         MUST(now.objects == before.objects && now.used == before.used); /* pages may be held ready now */
