@@ -40,7 +40,7 @@ void history_start(struct model *m)
     h->used = 1;
     h->sweep_at = SWEEP_AT_LEAST;
     h->naming = calloc(m->ram.v + MODEL_DEVICE_LISTS, sizeof *h->naming);
-    h->typed = calloc(MODEL_DEVICE_LISTS, sizeof *h->typed);
+    h->typed = calloc(m->ram.v + MODEL_DEVICE_LISTS, sizeof *h->typed);
     h->table = calloc(m->ram.v, sizeof *h->table);
     m->history = h;
 }
@@ -60,10 +60,7 @@ void history_end(struct model *m)
 
 static void count_types(struct model *m, const struct model_record *rec, uint32_t more)
 {
-    const uint64_t list = history_list(m, pte_pfn((pte_t){rec->value}));
-    if (list >= m->ram.v) {
-        m->history->typed[list - m->ram.v][history_type_bits(rec->value)] += more;
-    }
+    m->history->typed[history_list(m, pte_pfn((pte_t){rec->value}))][history_type_bits(rec->value)] += more;
 }
 
 static void link_by_frame(struct model *m, record_t r)

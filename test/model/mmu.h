@@ -51,7 +51,7 @@ struct model_history {
     record_t ended_first, ended_last;
     uint32_t ended_count, sweep_at;
     record_t *naming;           /* by frame, then MODEL_DEVICE_LISTS for frames outside RAM, */
-    uint32_t (*typed)[MODEL_TYPE_BITS]; /* and in each of these so many with PCD:PWT */
+    uint32_t (*typed)[MODEL_TYPE_BITS]; /* and in each list so many with PCD:PWT */
     struct model_table **table; /* by frame */
     uint64_t globals, global_ended; /* present entries with G now; when one went last */
     /* Ever: a present entry with bit 7; a leaf with bits for a cache type. */

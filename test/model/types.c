@@ -49,10 +49,24 @@ static bool pat_counts(const struct model *m)
     return memcmp(m->variant.pat, &m->variant.pat[MODEL_TYPE_BITS], MODEL_TYPE_BITS) != 0;
 }
 
+/* Has this list of leaves other bits for types than `bits`? The PAT bit counts unless it is mirrored. */
+static bool has_other_types(const struct model *m, uint64_t list, unsigned bits)
+{
+    const uint32_t *typed = m->history->typed[list];
+    bool other = false;
+    for (unsigned i = 0; i < MODEL_TYPE_BITS; i++) {
+        other = other || (i != bits && typed[i] > 0);
+    }
+    return other || pat_counts(m);
+}
+
 /* The types of all leaves in the list of `frame` that share frames with `all`; those by the bits `known` left out. */
 static unsigned types_in_list(struct model *m, pfn_t frame, struct frames all, unsigned known)
 {
     unsigned types = 0;
+    if (!has_other_types(m, history_list(m, frame), known)) {
+        return 0;
+    }
     for (record_t r = history_naming(m, frame); r != 0; r = record_at(m, r)->frame_next) {
         const struct model_record *rec = record_at(m, r);
         if (history_type_bits(rec->value) == known) {
@@ -68,17 +82,6 @@ static unsigned types_in_list(struct model *m, pfn_t frame, struct frames all, u
     return types;
 }
 
-/* Has this list of leaves outside RAM other bits for types than `bits`? The PAT bit counts unless it is mirrored. */
-static bool has_other_types(const struct model *m, uint64_t list, unsigned bits)
-{
-    const uint32_t *typed = m->history->typed[list];
-    bool other = false;
-    for (unsigned i = 0; i < MODEL_TYPE_BITS; i++) {
-        other = other || (i != bits && typed[i] > 0);
-    }
-    return other || pat_counts(m);
-}
-
 /* Those of smaller leaves within, and of larger ones around. `bits`: for the type, of the leaf in question. */
 static unsigned types_of(struct model *m, struct frames all, unsigned bits)
 {
@@ -89,8 +92,7 @@ static unsigned types_of(struct model *m, struct frames all, unsigned bits)
         types |= types_in_list(m, pfn(frame), all, known);
     }
     for (uint64_t at = all.first / chunk; at * chunk < all.end; at++) {
-        const uint64_t list = history_list(m, pfn(at * chunk));
-        if (list >= m->ram.v && has_other_types(m, list - m->ram.v, bits)) {
+        if (history_list(m, pfn(at * chunk)) >= m->ram.v) {
             types |= types_in_list(m, pfn(at * chunk), all, known);
         }
     }
