@@ -89,7 +89,7 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
     if(name MATCHES "^src/kernel/(cmd|exercise|json|line|monitor|options|fault_place|fault_why|fault_walk)"
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|reclaim|selftest|serial|stacks|symbols)"
-        OR name MATCHES "^src/pmm/(hotplug|metadata|regions_start|stats|trace)\\.c$"
+        OR name MATCHES "^src/pmm/(hotplug|metadata|pmm|regions_start|stats|trace)\\.c$"
         OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages_resize|lend|move|promote|space)\\.c$"
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
         OR name MATCHES "^src/aspace/(adopt|aspace|gifts|low|object|pool|share|stack)\\.c$"

@@ -113,6 +113,9 @@ static inline void account_pay(struct pmm *pmm, uint64_t *account, uint64_t n)
 /* The emergency reserve is filled up from `spare`. */
 static inline void emergency_top_up(struct pmm *pmm)
 {
+    if (__builtin_expect(pmm->emergency == pmm->emergency_wanted, 1)) {
+        return;
+    }
     uint64_t lack = pmm->emergency_wanted - pmm->emergency;
     uint64_t part = lack < pmm->spare ? lack : pmm->spare;
     pmm->emergency += part;

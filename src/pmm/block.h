@@ -19,6 +19,13 @@ static inline unsigned part_limit(const struct pmm *pmm, const struct pmm_block 
     return b == &pmm->low ? (unsigned)frames_below_1m() : PMM_BLOCK_FRAMES;
 }
 
+/* block_find, short where the block was found before. */
+static inline struct pmm_block *block_find_again(struct pmm *pmm, uint64_t block)
+{
+    bool is_known = block - pmm->known_first < pmm->known_count && pmm->blocks[block].mode != PMM_BLOCK_NEVER;
+    return is_known && block != 0 ? &pmm->blocks[block] : block_find(pmm, block_start(block));
+}
+
 /* The end of the part (a block, or its frames below 1 MiB) that `frame` is in, at most `end`. */
 static inline uint64_t part_end(uint64_t frame, uint64_t end)
 {
@@ -152,8 +159,26 @@ void block_unstack(struct pmm *pmm, struct pmm_block *b);
 void block_place(struct pmm *pmm, struct pmm_block *b); /* block_restack of one that lies nowhere */
 /* The same of one that was just opened, and is nobody's run. */
 void block_place_opened(struct pmm *pmm, struct pmm_block *b);
-/* The same of one that was handed out whole, its mark 0. */
-void block_place_whole(struct pmm *pmm, struct pmm_block *b);
+/* What begins right above a block that is wholly free now is no run's continuation. No run leaves its region. */
+void above_becomes_head(struct pmm *pmm, const struct pmm_block *b);
+/* block_place of one of r that was handed out whole, its mark 0. */
+static inline void block_place_whole(struct pmm *pmm, struct pmm_region *r, struct pmm_block *b)
+{
+    if (b->next != RUN_OF_ONE_BLOCK) {
+        above_becomes_head(pmm, b);
+    }
+    uint32_t self = (uint32_t)(b - pmm->blocks), next = r->whole;
+    b->stack = STACK_WHOLE;
+    b->next = next;
+    b->prev = PMM_NO_BLOCK;
+    r->whole = self;
+    pmm->whole_blocks++;
+    if (next != PMM_NO_BLOCK) {
+        pmm->blocks[next].prev = self;
+    } else if ((r->listed >> PMM_SUPPLY_WHOLE & 1) == 0) {
+        supply_join(pmm, b->region, PMM_SUPPLY_WHOLE);
+    }
+}
 /* It lies on none, and some of it is free, but not all: to the stack where it belongs. */
 static inline void stack_push_partly(struct pmm *pmm, struct pmm_block *b)
 {

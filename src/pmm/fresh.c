@@ -7,11 +7,9 @@
 #include "pmm/hints.h"
 #include "pmm/open.h"
 
-static inline uint64_t bits_from(uint64_t bit) { return bit < PMM_REGION_BITS ? ~0ULL << bit : 0; }
-
 uint64_t whole_bits_of(const struct pmm_region *r, uint64_t first, uint64_t end)
 {
-    return r->blocks > PMM_REGION_BITS ? 0 : bits_from(first - r->base) & ~bits_from(end - r->base);
+    return !has_few_blocks(r) ? 0 : bits_from(first - r->base) & ~bits_from(end - r->base);
 }
 
 void fresh_whole_add(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t blocks)
@@ -19,21 +17,12 @@ void fresh_whole_add(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint
     if (blocks > 0) {
         r->fresh_whole += (uint32_t)blocks;
         r->fresh_whole_from = 0;
-        if (r->blocks > PMM_REGION_BITS) {
+        if (!has_few_blocks(r)) {
             r->plain = r->plain_end = 0; /* there may be more of them now */
         }
         r->whole_bits |= whole_bits_of(r, first, first + blocks);
         supply_update(pmm, r, PMM_SUPPLY_FRESH_WHOLE, true);
     }
-}
-
-void fresh_whole_remove(struct pmm *pmm, struct pmm_region *r, uint64_t block)
-{
-    if (r->blocks <= PMM_REGION_BITS) {
-        r->whole_bits &= ~(1ULL << (block - r->base));
-    }
-    r->fresh_whole--;
-    supply_update(pmm, r, PMM_SUPPLY_FRESH_WHOLE, r->fresh_whole > 0);
 }
 
 static bool has_whole_block(struct frame_run run) /* most runs that have none are short */
@@ -46,7 +35,7 @@ static bool has_whole_block(struct frame_run run) /* most runs that have none ar
 /* The hint's run holds a block of r that is whole: so are all those beside it, up to the next hold. */
 void plain_learn(const struct pmm *pmm, struct pmm_region *r, struct pmm_list_hint hint)
 {
-    if (r->blocks <= PMM_REGION_BITS) {
+    if (has_few_blocks(r)) {
         return; /* each has a bit */
     }
     struct frame_run run = pmm->runs[hint.run];
@@ -106,7 +95,7 @@ __attribute__((noinline)) static uint64_t search(const struct pmm *pmm, struct p
 
 uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r)
 {
-    if (r->blocks > PMM_REGION_BITS) {
+    if (!has_few_blocks(r)) {
         uint64_t block = extent_bottom(pmm, r);
         if (block == r->plain_end && block + 1 == region_end(r) && r->gaps != PMM_NO_BLOCK) {
             block = r->gaps - pmm->blocks[r->gaps].gap_blocks; /* what ends the plain ones is no whole one */

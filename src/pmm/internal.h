@@ -212,7 +212,6 @@ uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r);
 uint64_t whole_bits_of(const struct pmm_region *r, uint64_t first, uint64_t end);
 /* Blocks [first, first + blocks) are never used and can be used wholly, as it was not so before. */
 void fresh_whole_add(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t blocks);
-void fresh_whole_remove(struct pmm *pmm, struct pmm_region *r, uint64_t block); /* it is no such block any more */
 uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_block); /* such, by the lists alone */
 /* Lowest never-used block of r with a usable frame, in the last extent, else in a gap; FRAME_NONE: there is none. */
 uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r);

@@ -6,11 +6,12 @@
 #define CAIRN_PMM_OPEN_H
 
 #include "pmm/account.h"
+#include "pmm/never.h"
 
 /* Is this never-used block of r surely whole? A hold may go, but none comes: what was known once stays so. */
 static inline bool surely_whole(const struct pmm_region *r, uint64_t block)
 {
-    return r->blocks <= PMM_REGION_BITS ? (r->whole_bits >> (block - r->base) & 1) != 0
+    return has_few_blocks(r) ? (r->whole_bits >> (block - r->base) & 1) != 0
                                         : block - r->plain < r->plain_end - r->plain;
 }
 
@@ -18,10 +19,51 @@ static inline bool surely_whole(const struct pmm_region *r, uint64_t block)
 static inline uint64_t extent_bottom(const struct pmm *pmm, const struct pmm_region *r)
 {
     uint64_t block = r->watermark;
-    if (block == region_end(r) && r->gaps != PMM_NO_BLOCK) {
+    if (block != region_end(r)) {
+        return block;
+    }
+    if (has_few_blocks(r)) {
+        return r->never != 0 ? r->base + (unsigned)__builtin_ctzll(r->never) : block;
+    }
+    if (r->gaps != PMM_NO_BLOCK) {
         block = r->gaps - pmm->blocks[r->gaps].gap_blocks;
     }
     return block;
+}
+
+/* supply_leave, where that the region is on this list is known. */
+__attribute__((always_inline)) static inline void supply_leave_inline(struct pmm *pmm, struct pmm_region *r,
+                                                                      enum pmm_supply kind)
+{
+    uint16_t next = r->links[kind].next, prev = r->links[kind].prev;
+    r->listed &= (uint8_t)~(1U << kind);
+    if (next != PMM_NO_REGION) {
+        pmm->regions[next].links[kind].prev = prev;
+    }
+    if (prev != PMM_NO_REGION) {
+        pmm->regions[prev].links[kind].next = next;
+        return;
+    }
+    pmm->supply[kind][r->zone][r->node] = next;
+    if (next == PMM_NO_REGION) {
+        pmm->nodes_with[r->zone] &= ~(1ULL << (kind * 8 + r->node));
+    }
+}
+
+/* supply_join. */
+__attribute__((always_inline)) static inline void supply_join_inline(struct pmm *pmm, uint16_t slot,
+                                                                     struct pmm_region *r, enum pmm_supply kind)
+{
+    uint16_t *head = &pmm->supply[kind][r->zone][r->node], next = *head;
+    r->listed |= (uint8_t)(1U << kind);
+    r->links[kind] = (struct pmm_link){next, PMM_NO_REGION};
+    *head = slot;
+    pmm->news = UINT16_MAX; /* what a better place can give now is served before what a current block still has */
+    if (next != PMM_NO_REGION) {
+        pmm->regions[next].links[kind].prev = slot;
+    } else {
+        pmm->nodes_with[r->zone] |= 1ULL << (kind * 8 + r->node);
+    }
 }
 
 /* Frames of never-used blocks of r are free in an opened block from now on. */
@@ -30,7 +72,21 @@ static inline void untouched_sub(struct pmm *pmm, struct pmm_region *r, uint64_t
     ASSERT(r->untouched >= frames && pmm->untouched >= frames);
     r->untouched -= frames;
     pmm->untouched -= frames;
-    supply_update(pmm, r, PMM_SUPPLY_FRESH, r->untouched > 0);
+    if (r->untouched == 0 && (r->listed >> PMM_SUPPLY_FRESH & 1) != 0) {
+        supply_leave_inline(pmm, r, PMM_SUPPLY_FRESH);
+    }
+}
+
+/* This never-used block, which is whole, is no such block any more. */
+static inline void fresh_whole_remove(struct pmm *pmm, struct pmm_region *r, uint64_t block)
+{
+    if (has_few_blocks(r)) {
+        r->whole_bits &= ~block_bit(r, block);
+    }
+    r->fresh_whole--;
+    if (r->fresh_whole == 0) {
+        supply_leave_inline(pmm, r, PMM_SUPPLY_FRESH_WHOLE);
+    }
 }
 
 /* What stands in the descriptor of a block just opened, all 512 frames free. */
@@ -56,6 +112,13 @@ static inline void block_begin(const struct pmm *pmm, const struct pmm_region *r
 /* Its descriptor is backed; it is open now. */
 static inline void extent_take(struct pmm *pmm, struct pmm_region *r, uint64_t block)
 {
+    if (has_few_blocks(r)) {
+        r->never &= ~block_bit(r, block);
+        r->watermark = block < r->watermark ? r->watermark : (uint32_t)block + 1;
+        bool has_some = r->never << (-(r->watermark - r->base) % PMM_REGION_BITS) != 0; /* below: gap_bits */
+        r->gaps = has_some ? r->base : PMM_NO_BLOCK;
+        return;
+    }
     if (block == r->watermark) {
         r->watermark++;
         return;
@@ -73,7 +136,10 @@ static inline void extent_take(struct pmm *pmm, struct pmm_region *r, uint64_t b
 static inline bool shares_pages(const struct pmm *pmm, const struct pmm_region *r, uint64_t block)
 {
     enum { PAGE_BLOCKS = PAGE_BYTES / (PMM_BLOCK_FRAMES * sizeof(uint16_t)) };
-    return block % PAGE_BLOCKS != 0 && block > r->base && block == extent_bottom(pmm, r);
+    if (block % PAGE_BLOCKS == 0 || block <= r->base) {
+        return false;
+    }
+    return has_few_blocks(r) ? (r->never & block_bit(r, block - 1)) == 0 : block == extent_bottom(pmm, r);
 }
 
 /* As open_cost. */
@@ -85,14 +151,30 @@ static inline uint64_t cost_now(const struct pmm *pmm, const struct pmm_region *
 /* The hint's run, with no hold of it below the hint's, has a block of r that is whole: those beside it are plain. */
 void plain_learn(const struct pmm *pmm, struct pmm_region *r, struct pmm_list_hint hint);
 
-/*
- * One frame of the next never-used block of r, the first place for such a request: that block is opened. => TAKEN; else
- * it is not so simple, nothing has changed, and this is what opening the lowest block of r costs (cost_now).
- */
-#define TAKEN UINT64_MAX
-uint64_t open_and_take_one(struct pmm *pmm, struct pmm_region *r, unsigned flags, unsigned home, uint64_t *frame,
-                           unsigned code);
+/* Who gives it back will look for it. */
+static inline void know_opened(struct pmm *pmm, const struct pmm_region *r, const struct pmm_block *b, uint64_t block)
+{
+    if (block - pmm->known_first < pmm->known_count) {
+        return;
+    }
+    bool is_alone = has_gaps(r);
+    pmm->known_first = is_alone ? block : r->base + (r->base == 0);
+    pmm->known_count = is_alone ? 1 : r->watermark - pmm->known_first;
+    pmm->known_region = b->region;
+}
+
 /* A block of r that is surely whole, and costs nothing: it lies on no stack yet. */
-struct pmm_block *open_plain(struct pmm *pmm, struct pmm_region *r, uint64_t block);
+static inline struct pmm_block *open_plain(struct pmm *pmm, struct pmm_region *r, uint64_t block)
+{
+    ASSERT(pmm->claim_first == pmm->claim_end && !pmm->broken);
+    struct pmm_block *b = &pmm->blocks[block];
+    block_begin(pmm, r, b, 0);
+    trace(pmm, PMM_EVENT_OPEN_BLOCK, block_start(block), PMM_BLOCK_FRAMES);
+    fresh_whole_remove(pmm, r, block);
+    extent_take(pmm, r, block);
+    untouched_sub(pmm, r, PMM_BLOCK_FRAMES);
+    know_opened(pmm, r, b, block);
+    return b;
+}
 
 #endif

@@ -4,6 +4,7 @@
  * themselves, so that their frames can be found when memory is short.
  */
 #include "pmm/owner.h"
+#include "pmm/whole.h"
 
 /* ---- Lists ---- */
 
@@ -29,20 +30,22 @@ static void partly_changed(struct pmm *pmm, struct pmm_owner *o, bool listed)
     }
 }
 
-static inline void owned_partly_change(struct pmm *pmm, const struct pmm_block *b, int by)
+static inline void owned_partly_less(struct pmm *pmm, const struct pmm_block *b)
 {
     unsigned zone = pmm->regions[b->region].zone;
-    pmm->owned_partly[zone] += (uint32_t)by;
-    pmm->owned_zones = (pmm->owned_zones & ~(1U << zone)) | (pmm->owned_partly[zone] > 0 ? 1U << zone : 0);
+    pmm->owned_partly[zone]--;
+    pmm->owned_zones &= ~((pmm->owned_partly[zone] == 0 ? 1U : 0U) << zone);
 }
 
-void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack)
+__attribute__((always_inline)) static inline void list_add(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b,
+                                                           unsigned stack)
 {
-    struct pmm_owner *o = owner_find(pmm, b->owner);
     uint32_t *head = stack == STACK_OWNER_PARTLY ? &o->partly : &o->full;
     b->stack = (uint8_t)(stack & 0xFU);
     if (stack == STACK_OWNER_PARTLY) {
-        owned_partly_change(pmm, b, 1);
+        unsigned zone = pmm->regions[b->region].zone;
+        pmm->owned_partly[zone]++;
+        pmm->owned_zones |= 1U << zone;
     }
     b->next = *head;
     b->prev = PMM_NO_BLOCK;
@@ -54,12 +57,17 @@ void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack)
     }
 }
 
+void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack)
+{
+    list_add(pmm, owner_find(pmm, b->owner), b, stack);
+}
+
 __attribute__((always_inline)) static inline void list_remove(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b)
 {
     unsigned stack = b->stack;
     b->stack = STACK_NONE;
     if (stack == STACK_OWNER_PARTLY) {
-        owned_partly_change(pmm, b, -1);
+        owned_partly_less(pmm, b);
     }
     if (b->next != PMM_NO_BLOCK) {
         pmm->blocks[b->next].prev = b->prev;
@@ -137,10 +145,10 @@ bool owners_may_have_more(const struct pmm *pmm)
 }
 
 /* Back to where it belongs after a frame less: with others of its owner, or, if all of it is free, to nobody. */
-static void restack(struct pmm *pmm, struct pmm_block *b)
+static inline void restack(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b)
 {
-    if (b->stack == STACK_NONE && b->free > 0 && b->free != b->usable) {
-        owner_list_add(pmm, b, STACK_OWNER_PARTLY);
+    if (b->stack == STACK_NONE && b->owner != 0 && b->free > 0 && b->free != b->usable) {
+        list_add(pmm, o, b, STACK_OWNER_PARTLY);
     } else if (b->free == 0 || b->stack != STACK_OWNER_PARTLY) {
         block_restack(pmm, b);
     }
@@ -153,7 +161,7 @@ enum status owner_take(struct pmm *pmm, struct pmm_owner *o, unsigned flags, uin
     do {
         struct pmm_block *b = o->partly != PMM_NO_BLOCK ? &pmm->blocks[o->partly] : NULL;
         if (b == NULL) {
-            b = take_whole_block(pmm, flags, &s, &last);
+            b = take_whole(pmm, flags, &s, &last);
             if (b == NULL) {
                 break;
             }
@@ -170,7 +178,7 @@ enum status owner_take(struct pmm *pmm, struct pmm_owner *o, unsigned flags, uin
             o->drawn++;
             account_pay(pmm, account, 1);
             pmm->allocated++;
-            restack(pmm, b);
+            restack(pmm, o, b);
             return STATUS_OK;
         }
     } while (owner_may_take(pmm, o, flags));

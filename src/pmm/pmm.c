@@ -39,7 +39,8 @@
  *    and the backing says whether it is there. Allocating and freeing by turns at any count moves nothing: a current
  *    block lies on no stack.
  *
- * 5. Metadata. Opening a block backs up to two pages, each with up to `table_levels` tables. The frames come from open
+ * 5. Metadata. Block 0, with its two descriptors, is opened at the start (docs/design/0025-openings-in-one-go.md).
+ *    Opening a block backs up to two pages, each with up to `table_levels` tables. The frames come from open
  *    kernel blocks, else from the new block itself, else from any open block. For a user block a kernel block is
  *    opened first, if need be: so user blocks stay whole. The last never-used block that could be a run does not pay
  *    for itself: it is opened as a claim is (run.c). At the start all pages and tables that will ever be needed
@@ -248,6 +249,21 @@ static enum status adopt(struct pmm *pmm)
     return STATUS_OK;
 }
 
+/*
+ * Block 0 has two descriptors, and frames on both sides of a border: to open it takes twice as long as any other block.
+ * So that no call has to, it is opened here, where it or what is open pays for that: memory below 1 MiB does not.
+ */
+static enum status open_block_0(struct pmm *pmm)
+{
+    struct pmm_region *r = region_at(pmm, 0);
+    if (r->base != 0 || r->left_out || block_is_open(pmm, r, 0)) {
+        return STATUS_OK;
+    }
+    uint64_t there = pmm_free_frames(pmm) + pmm->earmarked - pmm->untouched;
+    bool pays = there + usable_count(pmm, frames_below_1m(), block_start(1)) >= open_cost(pmm, 0).v;
+    return pays ? block_open(pmm, r, 0, PMM_KERNEL) : STATUS_OK;
+}
+
 static void say_what_is_left_out(const struct pmm *pmm)
 {
     size_t regions = 0;
@@ -369,6 +385,7 @@ enum status pmm_init(struct pmm *pmm, const struct pmm_config *config)
     s = adopt(pmm);
     if (s == STATUS_OK) {
         say_what_is_left_out(pmm);
+        s = open_block_0(pmm);
     }
     return s;
 }

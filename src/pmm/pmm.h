@@ -188,14 +188,16 @@ size_t pmm_count_descriptors(const struct frame_run *runs, size_t run_count);
 
 /*
  * Bring up `pmm` (any contents before) over config's runs. Blocks with HOLD_USED or HOLD_METADATA frames are opened
- * now; their pages must be backed already (missing() == 0; zeros), all else is left untouched: the cost is O(runs +
- * holds + blocks opened), never O(RAM). A region that holds no more frames than its metadata would take is left out,
+ * now; their pages must be backed already (missing() == 0; zeros). So is block 0, if it has RAM; pages that it lacks
+ * are backed, with frames of it from 1 MiB on. All else is left untouched: the cost is O(runs + holds + blocks
+ * opened), never O(RAM). A region that holds no more frames than its metadata would take is left out,
  * its frames counted as reserved; frames the states array cannot reach must not be in the runs.
  * Besides the run and hold lists: `states` and `blocks` lie at page boundaries, share no page, and nobody else puts
  * pages or tables between the first and the last page of either (tables shared at the ends are fine). The hold list is
  * edited: what concerns open blocks may leave it at any time.
  * => OK; INVALID when the lists or arrays are not as said (nothing usable in *pmm); LIMIT: more descriptors than
- *    region_capacity or PMM_REGIONS_MAX; NOMEM: what is free would not pay for the metadata.
+ *    region_capacity or PMM_REGIONS_MAX; NOMEM: what is free would not pay for the metadata; CORRUPT: the
+ *    backing failed.
  */
 enum status pmm_init(struct pmm *pmm, const struct pmm_config *config);
 

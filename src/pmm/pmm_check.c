@@ -4,6 +4,7 @@
  */
 #include "lib/string.h"
 #include "pmm/check.h"
+#include "pmm/never.h"
 
 __attribute__((format(printf, 2, 3))) void wrong(struct check *c, const char *format, ...)
 {
@@ -64,13 +65,26 @@ static void check_stacks(struct check *c, const struct pmm_region *r, const stru
     }
 }
 
+/* PMM-I8: of few blocks each has a bit that says whether its descriptor is one of a block never used. */
+static bool never_bits_are_right(const struct pmm *pmm, const struct pmm_region *r)
+{
+    uint64_t never = 0;
+    for (uint64_t block = r->base; block < region_end(r); block++) {
+        bool is_open = block < r->watermark
+                       && pmm->backing.missing(pmm->backing.ctx, descriptor_page(pmm, block)).v == 0
+                       && pmm->blocks[block].mode != PMM_BLOCK_NEVER;
+        never |= is_open ? 0 : block_bit(r, block);
+    }
+    return never == r->never && has_gaps(r) == (gap_bits(r) != 0);
+}
+
 /* PMM-I8: the gaps are exactly the never-used blocks below the watermark. */
 static void check_extents(struct check *c, const struct pmm_region *r, const struct census *census)
 {
     const struct pmm *pmm = c->pmm;
     size_t index = (size_t)(r - pmm->regions);
     uint64_t in_gaps = 0;
-    for (uint32_t d = r->gaps; d != PMM_NO_BLOCK; d = pmm->blocks[d].gap_next) {
+    for (uint32_t d = r->gaps; !has_few_blocks(r) && d != PMM_NO_BLOCK; d = pmm->blocks[d].gap_next) {
         bool sound = d > r->base && d < r->watermark && block_is_open(pmm, r, d);
         uint64_t gap = sound ? pmm->blocks[d].gap_blocks : 0;
         sound = sound && gap > 0 && gap <= d - r->base && in_gaps + gap <= r->blocks;
@@ -80,6 +94,9 @@ static void check_extents(struct check *c, const struct pmm_region *r, const str
             return;
         }
         in_gaps += gap;
+    }
+    for (uint64_t bits = has_few_blocks(r) ? gap_bits(r) : 0; bits != 0; bits &= bits - 1) {
+        in_gaps++;
     }
     if (in_gaps != census->never || census->opened + census->never != (uint64_t)r->watermark - r->base) {
         wrong(c, "PMM-I8: region %zu: %lu opened and %lu never used below the watermark, gaps say %lu", index,
@@ -140,6 +157,10 @@ static void check_region(struct check *c, const struct pmm_region *r)
     struct census census = {.free = 0};
     if (r->watermark < r->base || r->watermark > region_end(r)) {
         wrong(c, "PMM-I8: region %zu: watermark %#x outside its blocks", index, r->watermark);
+        return;
+    }
+    if (has_few_blocks(r) && !never_bits_are_right(pmm, r)) {
+        wrong(c, "PMM-I8: region %zu: the bits of its blocks never used are not right: %#lx", index, r->never);
         return;
     }
     uint64_t untouched_before = c->untouched;

@@ -2,6 +2,7 @@
  * Everything in text, for the fire: no locks, no allocation, every list bounded.
  */
 #include "pmm/block.h"
+#include "pmm/never.h"
 
 static void dump_block(const struct pmm *pmm, const struct pmm_block *b, struct sink *out)
 {
@@ -36,7 +37,10 @@ static void dump_region(const struct pmm *pmm, const struct pmm_region *r, struc
     }
     dump_stack(pmm, r, "idle with holes", 0, r->holed, out);
     dump_stack(pmm, r, "idle and whole", 0, r->whole, out);
-    uint64_t left = r->blocks;
+    if (has_few_blocks(r) && has_gaps(r)) {
+        sink_printf(out, "    never used, a bit each: %#lx\n", r->never);
+    }
+    uint64_t left = has_few_blocks(r) ? 0 : r->blocks;
     for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && d < r->watermark && left > 0; d = pmm->blocks[d].gap_next, left--) {
         sink_printf(out, "    gap of %u blocks below %#x\n", pmm->blocks[d].gap_blocks, d);
     }

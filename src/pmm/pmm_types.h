@@ -72,7 +72,7 @@ struct pmm_list_hint {
 struct pmm_region {
     uint32_t base, blocks; /* blocks [base, base + blocks) */
     uint32_t watermark;    /* blocks from here on were never used: the last extent */
-    uint32_t gaps;         /* first block of the list of those with a gap below */
+    uint32_t gaps;         /* first block of the list of those with a gap below; of few blocks: the base, if any has */
     uint32_t absent;       /* frames that are not RAM; at most 1022 a run */
     uint32_t stacks[PMM_CLASSES][PMM_STACKS]; /* [class][i]: blocks with i * 64 + 1 .. i * 64 + 64 free frames */
     uint32_t holed, whole; /* stacks of blocks with nothing in use: fewer than 512 frames usable, and all 512 */
@@ -85,9 +85,14 @@ struct pmm_region {
     uint8_t left_out;      /* 1: costs more than it holds, nothing is ever handed out */
     uint8_t zone, node;    /* enum pmm_zone of its blocks (16M also for block 0) */
     uint8_t joined;        /* 1: users see it and the one before as one region */
+    uint8_t is_one_run;    /* 1: all its RAM is one run, and nothing was held at the start */
     uint64_t free;         /* frames, physically free, not cached */
     uint64_t untouched;    /* the part of `free` in blocks never used */
-    struct pmm_list_hint fresh, fresh_whole_at, in_gap; /* the last extent's begin, its first whole block; a gap */
+    struct pmm_list_hint fresh, in_gap; /* the last extent's begin, a gap */
+    union {
+        uint64_t never;        /* where there are 64 blocks at most, a bit each: it was never used */
+        struct pmm_list_hint fresh_whole_at; /* of more: the first whole block of the last extent */
+    };
     union {
         uint64_t whole_bits;   /* where there are 64 blocks at most, a bit each: it is one of `fresh_whole` */
         struct {

@@ -7,7 +7,8 @@
  *
  * Everything from the watermark on was never used. A gap below it was skipped (by a claim, or since nothing in it was
  * usable); the opened block D right above each gap says how long it is and links to the next such D. So any number of
- * extents costs no memory, and the usual region has none.
+ * extents costs no memory, and the usual region has none. A region of up to 64 blocks has a bit a block instead: in
+ * its middle a gap is not searched for.
  */
 #include "pmm/hints.h"
 #include "pmm/open.h"
@@ -45,6 +46,9 @@ bool block_is_open(const struct pmm *pmm, const struct pmm_region *r, uint64_t b
     if (block >= r->watermark) {
         return false;
     }
+    if (has_few_blocks(r)) {
+        return (r->never & block_bit(r, block)) == 0;
+    }
     if (r->gaps == PMM_NO_BLOCK) {
         return true;
     }
@@ -78,7 +82,7 @@ static void remember(struct pmm *pmm, uint64_t block)
     uint16_t region = pmm->blocks[block].region;
     const struct pmm_region *r = &pmm->regions[region];
     uint64_t first = r->base + (r->base == 0 && block != 0), end = r->watermark; /* block 0 is always looked for */
-    if (r->gaps != PMM_NO_BLOCK) {
+    if (has_gaps(r)) {
         uint64_t page_blocks = PAGE_BYTES / PMM_BLOCK_BYTES, page_first = block - block % page_blocks;
         first = page_first > first ? page_first : first;
         end = page_first + page_blocks < end ? page_first + page_blocks : end;
@@ -88,26 +92,37 @@ static void remember(struct pmm *pmm, uint64_t block)
     pmm->known_region = region;
 }
 
-/* Out of line: it is rare. */
-__attribute__((noinline)) static void trust_around(const struct pmm *pmm, struct pmm_cpu *cpu, uint64_t block)
+/* All blocks of the region of this open one from *first on, before *end, are open: what is quickly known. */
+static void open_around(const struct pmm *pmm, const struct pmm_region *r, uint64_t block, uint64_t *from,
+                        uint64_t *stop)
 {
     enum { GAPS_MAX = 2 }; /* looked at; with more of them the block stands alone */
-    const struct pmm_block *b = &pmm->blocks[block];
-    if (block == 0 || (b->lane ^ cpu->lane) > LANE_CLASS || pmm->has_closed) {
-        return; /* frames below 1 MiB are another descriptor's, and go past the magazines */
-    }
-    const struct pmm_region *r = &pmm->regions[b->region];
     uint64_t first = r->base + (r->base == 0), end = r->watermark;
+    if (has_few_blocks(r)) {
+        uint64_t at = block - r->base, below = r->never & ~bits_from(at), above = r->never & bits_from(at);
+        *from = below != 0 ? r->base + (uint64_t)PMM_REGION_BITS - (unsigned)__builtin_clzll(below) : first;
+        *stop = above != 0 ? r->base + (unsigned)__builtin_ctzll(above) : end;
+        return;
+    }
     uint32_t d = r->gaps;
     for (unsigned i = 0; i < GAPS_MAX && d != PMM_NO_BLOCK; i++, d = pmm->blocks[d].gap_next) {
         uint64_t below = d - pmm->blocks[d].gap_blocks;
         first = d <= block && d > first ? d : first;
         end = d > block && below < end ? below : end;
     }
-    if (d != PMM_NO_BLOCK) {
-        first = block;
-        end = block + 1;
+    *from = d != PMM_NO_BLOCK ? block : first;
+    *stop = d != PMM_NO_BLOCK ? block + 1 : end;
+}
+
+/* Out of line: it is rare. */
+__attribute__((noinline)) static void trust_around(const struct pmm *pmm, struct pmm_cpu *cpu, uint64_t block)
+{
+    const struct pmm_block *b = &pmm->blocks[block];
+    if (block == 0 || (b->lane ^ cpu->lane) > LANE_CLASS || pmm->has_closed) {
+        return; /* frames below 1 MiB are another descriptor's, and go past the magazines */
     }
+    uint64_t first, end;
+    open_around(pmm, &pmm->regions[b->region], block, &first, &end);
     cpu->drawn_first = block_start(first);
     __atomic_store_n(&cpu->drawn_count, block_start(end - first), __ATOMIC_RELAXED);
 }
@@ -148,35 +163,10 @@ struct pmm_block *block_find(struct pmm *pmm, uint64_t frame)
 
 void supply_join(struct pmm *pmm, uint16_t slot, enum pmm_supply kind)
 {
-    struct pmm_region *r = &pmm->regions[slot];
-    uint16_t *head = &pmm->supply[kind][r->zone][r->node], next = *head;
-    r->listed |= (uint8_t)(1U << kind);
-    r->links[kind] = (struct pmm_link){next, PMM_NO_REGION};
-    *head = slot;
-    pmm->news = UINT16_MAX; /* what a better place can give now is served before what a current block still has */
-    if (next != PMM_NO_REGION) {
-        pmm->regions[next].links[kind].prev = slot;
-    } else {
-        pmm->nodes_with[r->zone] |= 1ULL << (kind * 8 + r->node);
-    }
+    supply_join_inline(pmm, slot, &pmm->regions[slot], kind);
 }
 
-void supply_leave(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind)
-{
-    uint16_t next = r->links[kind].next, prev = r->links[kind].prev;
-    r->listed &= (uint8_t)~(1U << kind);
-    if (next != PMM_NO_REGION) {
-        pmm->regions[next].links[kind].prev = prev;
-    }
-    if (prev != PMM_NO_REGION) {
-        pmm->regions[prev].links[kind].next = next;
-        return;
-    }
-    pmm->supply[kind][r->zone][r->node] = next;
-    if (next == PMM_NO_REGION) {
-        pmm->nodes_with[r->zone] &= ~(1ULL << (kind * 8 + r->node));
-    }
-}
+void supply_leave(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind) { supply_leave_inline(pmm, r, kind); }
 
 /* ---- Extents of blocks never used ---- */
 
@@ -210,6 +200,10 @@ __attribute__((noinline, cold)) static uint64_t fresh_by_lists(const struct pmm 
 {
     uint64_t end = region_end(r);
     uint64_t block = r->watermark < end ? first_usable(pmm, r->watermark, end, &r->fresh) : FRAME_NONE;
+    for (uint64_t bits = has_few_blocks(r) ? gap_bits(r) : 0; bits != 0 && block == FRAME_NONE; bits &= bits - 1) {
+        uint64_t at = r->base + (unsigned)__builtin_ctzll(bits);
+        block = first_usable(pmm, at, at + 1, &r->in_gap);
+    }
     for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && block == FRAME_NONE; d = pmm->blocks[d].gap_next) {
         block = first_usable(pmm, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
     }
@@ -280,7 +274,7 @@ uint64_t unopened_next(const struct pmm *pmm, uint64_t from)
             from = block_start(region_end(r));
         } else if (block >= r->watermark) {
             return from;
-        } else if (r->gaps == PMM_NO_BLOCK) {
+        } else if (!has_gaps(r)) {
             from = block_start(r->watermark);
         } else if (block_is_open(pmm, r, block)) {
             from = block_start(block + 1);

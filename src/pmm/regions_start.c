@@ -3,7 +3,7 @@
  * together. Users see the pieces that a border of zones or nodes cuts as one region (`joined`, `shown`).
  */
 #include "lib/string.h"
-#include "pmm/internal.h"
+#include "pmm/never.h"
 
 /* Descriptors that whole blocks [first, end) take: one, and one more for each border of a zone inside. */
 static size_t count_pieces(uint64_t first, uint64_t end)
@@ -64,7 +64,8 @@ void region_init(struct pmm_region *r, uint64_t base, uint64_t blocks, unsigned 
     *r = (struct pmm_region){.base = (uint32_t)base, .blocks = (uint32_t)blocks, .watermark = (uint32_t)base,
                              .gaps = PMM_NO_BLOCK, .holed = PMM_NO_BLOCK, .whole = PMM_NO_BLOCK,
                              .stacks = {[0 ... PMM_CLASSES - 1] = {[0 ... PMM_STACKS - 1] = PMM_NO_BLOCK}},
-                             .zone = (uint8_t)zone_of_block(base), .node = (uint8_t)node};
+                             .zone = (uint8_t)zone_of_block(base), .node = (uint8_t)node,
+                             .never = blocks <= PMM_REGION_BITS ? ~0ULL >> (PMM_REGION_BITS - blocks) : 0};
 }
 
 void regions_renumber(struct pmm *pmm)
@@ -133,8 +134,13 @@ enum status make_regions(struct pmm *pmm)
     struct stretch part = {0};
     for (struct pmm_region *r = pmm->regions; s == STATUS_OK && r < pmm->regions + pmm->region_count; r++) {
         uint64_t first_frame = block_start(r->base), end_frame = block_start(region_end(r));
-        r->fresh = r->fresh_whole_at = r->in_gap = stretch_hint(&part);
+        r->fresh = r->in_gap = stretch_hint(&part);
+        if (!has_few_blocks(r)) {
+            r->fresh_whole_at = r->fresh;
+        }
+        unsigned stretches = 0;
         while (stretch_next(pmm, &part, end_frame)) {
+            stretches++;
             r->untouched += part.stop - part.first;
             uint64_t whole = whole_blocks(&part);
             r->fresh_whole += (uint32_t)whole;
@@ -142,6 +148,7 @@ enum status make_regions(struct pmm *pmm)
         }
         uint64_t other = end_frame - first_frame - r->untouched; /* held, or absent */
         r->absent = other == 0 ? 0 : (uint32_t)(end_frame - first_frame - ram_count(pmm, first_frame, end_frame));
+        r->is_one_run = stretches == 1 && other == r->absent;
         pmm->untouched += r->untouched;
         count_free(pmm, r, (int64_t)r->untouched);
     }

@@ -4,6 +4,7 @@
  */
 #include "pmm/fast.h"
 #include "pmm/run.h"
+#include "pmm/whole.h"
 
 enum { FLAGS_RUN = PMM_USER | PMM_BELOW_1M | PMM_BELOW_16M | PMM_BELOW_4G | PMM_EMERGENCY | PMM_NO_RECLAIM };
 
@@ -76,8 +77,10 @@ static bool try_zone(struct pmm *pmm, enum pmm_zone zone, unsigned node, const s
     return false;
 }
 
-static bool try_quickly(struct pmm *pmm, unsigned flags, const struct run_wish *wish, uint64_t *first)
+/* Opened blocks; `any_block`: those below 16 MiB come after whole ones above, which the caller tries next. */
+static bool try_quickly(struct pmm *pmm, unsigned flags, const struct run_wish *wish, bool any_block, uint64_t *first)
 {
+    enum pmm_zone lowest = any_block && has_whole_above_16m(pmm, flags, wish->frames) ? PMM_ZONE_4G : PMM_ZONE_16M;
     unsigned class = flags & PMM_USER, home = home_node(pmm);
     struct pmm_block *b = pmm->current[home][class];
     bool may = zone_leaves(pmm, (enum pmm_zone)pmm->regions[b->region].zone, flags, wish->frames);
@@ -85,7 +88,7 @@ static bool try_quickly(struct pmm *pmm, unsigned flags, const struct run_wish *
         return true;
     }
     for (unsigned i = 0; i < pmm->node_count; i++) {
-        for (enum pmm_zone zone = PMM_ZONE_HIGH; zone >= PMM_ZONE_16M; zone--) {
+        for (enum pmm_zone zone = PMM_ZONE_HIGH; zone >= lowest; zone--) {
             if (zone_leaves(pmm, zone, flags, wish->frames)
                 && try_zone(pmm, zone, pmm->node_order[home][i], wish, class, first)) {
                 return true;
@@ -160,10 +163,10 @@ static enum status try_everything(struct pmm *pmm, unsigned flags, const struct 
 static enum status run_in_block(struct pmm *pmm, unsigned flags, const struct run_wish *wish, bool hard,
                                 uint64_t *first)
 {
-    if (zone_limit(flags) > PMM_ZONE_1M && try_quickly(pmm, flags, wish, first)) {
+    bool any_block = zone_limit(flags) > PMM_ZONE_1M && wish->align <= PMM_BLOCK_FRAMES && wish->end == FRAME_NONE;
+    if (zone_limit(flags) > PMM_ZONE_1M && try_quickly(pmm, flags, wish, any_block, first)) {
         return STATUS_OK;
     }
-    bool any_block = zone_limit(flags) > PMM_ZONE_1M && wish->align <= PMM_BLOCK_FRAMES && wish->end == FRAME_NONE;
     enum status s = STATUS_OK;
     uint64_t last = FRAME_NONE;
     struct pmm_block *b = any_block ? take_whole_block(pmm, flags, &s, &last) : NULL;
@@ -182,15 +185,6 @@ static enum status run_in_block(struct pmm *pmm, unsigned flags, const struct ru
 
 /* ---- Whole blocks ---- */
 
-static inline void hand_out_whole(struct pmm *pmm, struct pmm_block *b, enum pmm_mode mode)
-{
-    count_free_in(pmm, b, -(int64_t)b->free);
-    b->free = b->top = 0;
-    carved_set(b, 0);
-    b->mode = (uint8_t)mode & 0xFU;
-    b->next = PMM_NO_BLOCK;
-}
-
 /* The only block there is, never used, is a run. */
 static enum status last_block(struct pmm *pmm, uint64_t block, unsigned class, uint64_t *first)
 {
@@ -204,11 +198,13 @@ static enum status last_block(struct pmm *pmm, uint64_t block, unsigned class, u
     return s;
 }
 
-static inline enum status one_block(struct pmm *pmm, unsigned flags, uint64_t *first)
+/* `is_usual`: most calls come here, and it is worth having all of it inline. */
+__attribute__((always_inline)) static inline enum status one_block(struct pmm *pmm, unsigned flags, bool is_usual,
+                                                                   uint64_t *first)
 {
     enum status s;
     uint64_t last;
-    struct pmm_block *b = take_whole_block(pmm, flags, &s, &last);
+    struct pmm_block *b = is_usual ? take_whole(pmm, flags, &s, &last) : take_whole_block(pmm, flags, &s, &last);
     if (b == NULL) {
         return last != FRAME_NONE ? last_block(pmm, last, flags & PMM_USER, first) : s == STATUS_OK ? STATUS_NOMEM : s;
     }
@@ -279,7 +275,7 @@ static enum status any_block(struct pmm *pmm, unsigned flags, pfn_t *first)
     lock_take(&pmm->lock);
     if (account_for(pmm, flags, PMM_BLOCK_FRAMES) != NULL) {
         pmm->spare -= PMM_BLOCK_FRAMES; /* first: what opens blocks must see it gone */
-        s = one_block(pmm, flags, &taken);
+        s = one_block(pmm, flags, true, &taken);
         if (s == STATUS_OK) {
             *first = pfn(taken);
             pmm->allocated += PMM_BLOCK_FRAMES;
@@ -305,7 +301,7 @@ static enum status try_run(struct pmm *pmm, unsigned flags, const struct run_wis
         return run_in_block(pmm, flags, wish, hard, first);
     }
     bool any_block = wish->frames == PMM_BLOCK_FRAMES && wish->align <= PMM_BLOCK_FRAMES && wish->end == FRAME_NONE;
-    return any_block ? one_block(pmm, flags, first) : many_blocks(pmm, flags, wish, first);
+    return any_block ? one_block(pmm, flags, false, first) : many_blocks(pmm, flags, wish, first);
 }
 
 static enum status alloc_run_locked(struct pmm *pmm, unsigned flags, const struct run_wish *wish, uint64_t *first)
@@ -350,9 +346,6 @@ __attribute__((noinline)) static enum status alloc_run(struct pmm *pmm, unsigned
                                                        npages_t boundary, pfn_t limit, pfn_t *first,
                                                        const void *caller)
 {
-    if (is_any_block(flags, n, align, boundary, limit) && any_block(pmm, flags, first) == STATUS_OK) {
-        return STATUS_OK;
-    }
     enum status s = check_flags(pmm, "pmm_alloc_run", flags, FLAGS_RUN, caller);
     if (s != STATUS_OK || flags >> PMM_OWNER_SHIFT != 0) {
         return s != STATUS_OK ? s
@@ -380,11 +373,23 @@ __attribute__((noinline)) static enum status alloc_run(struct pmm *pmm, unsigned
     return s;
 }
 
+/* The same of what is_any_block says. */
+__attribute__((noinline)) static enum status alloc_block(struct pmm *pmm, unsigned flags, pfn_t *first,
+                                                         const void *caller)
+{
+    const npages_t n = npages(PMM_BLOCK_FRAMES);
+    return any_block(pmm, flags, first) == STATUS_OK
+               ? STATUS_OK
+               : alloc_run(pmm, flags, n, n, npages(0), PMM_NO_LIMIT, first, caller);
+}
+
 /* The way through the cache saves no register: all else is called, last. */
 CACHE_LINE_ALIGNED enum status pmm_alloc_run(struct pmm *pmm, unsigned flags, npages_t n, npages_t align,
                                              npages_t boundary, pfn_t limit, pfn_t *first)
 {
-    return is_any_block(flags, n, align, boundary, limit) && cached_block(pmm, flags, first)
-               ? STATUS_OK
-               : alloc_run(pmm, flags, n, align, boundary, limit, first, __builtin_return_address(0));
+    if (!is_any_block(flags, n, align, boundary, limit)) {
+        return alloc_run(pmm, flags, n, align, boundary, limit, first, __builtin_return_address(0));
+    }
+    return cached_block(pmm, flags, first) ? STATUS_OK
+                                           : alloc_block(pmm, flags, first, __builtin_return_address(0));
 }

@@ -32,14 +32,17 @@ static uint64_t look(struct pmm *pmm, uint64_t first, uint64_t end, const char *
     return end;
 }
 
-void block_make_whole(struct pmm *pmm, struct pmm_block *b)
+static inline void make_whole(struct pmm *pmm, struct pmm_block *b)
 {
     b->mode = PMM_BLOCK_OPEN; /* carved and top are 0 */
     b->free = PMM_BLOCK_FRAMES;
-    count_free_in(pmm, b, PMM_BLOCK_FRAMES);
+    struct pmm_region *r = &pmm->regions[b->region];
+    count_free(pmm, r, PMM_BLOCK_FRAMES);
     pmm->spare += PMM_BLOCK_FRAMES;
-    block_place_whole(pmm, b);
+    block_place_whole(pmm, r, b);
 }
+
+void block_make_whole(struct pmm *pmm, struct pmm_block *b) { make_whole(pmm, b); }
 
 static void count_pushed(struct pmm *pmm, struct pmm_block *b, uint64_t pushed)
 {
@@ -81,11 +84,11 @@ static inline void freed(struct pmm *pmm, uint64_t first, uint64_t frames)
 /* A block that was handed out whole, alone or in a longer run. false: it was not. */
 static bool free_block(struct pmm *pmm, uint64_t first)
 {
-    struct pmm_block *b = block_find(pmm, first);
+    struct pmm_block *b = block_find_again(pmm, block_of(first));
     if (b == NULL || !block_is_run(b)) {
         return false;
     }
-    block_make_whole(pmm, b);
+    make_whole(pmm, b);
     pmm->freed += PMM_BLOCK_FRAMES;
     freed(pmm, first, PMM_BLOCK_FRAMES);
     return true;
@@ -143,10 +146,6 @@ __attribute__((noinline)) static enum status free_run(struct pmm *pmm, pfn_t fir
     }
     const char *why;
     lock_take(&pmm->lock);
-    if (n.v == PMM_BLOCK_FRAMES && index_in_block(first.v) == 0 && free_block(pmm, first.v)) {
-        lock_drop(&pmm->lock);
-        return STATUS_OK;
-    }
     uint64_t wrong = look(pmm, first.v, end, &why);
     if (wrong == end) {
         do_free(pmm, first.v, end);
@@ -158,12 +157,22 @@ __attribute__((noinline)) static enum status free_run(struct pmm *pmm, pfn_t fir
     return STATUS_OK;
 }
 
+/* The same of one block. */
+__attribute__((noinline)) static enum status free_run_of_one(struct pmm *pmm, pfn_t first, const void *caller)
+{
+    lock_take(&pmm->lock);
+    bool is_done = free_block(pmm, first.v);
+    lock_drop(&pmm->lock);
+    return is_done ? STATUS_OK : free_run(pmm, first, npages(PMM_BLOCK_FRAMES), caller);
+}
+
 /* As pmm_alloc_run: the way into the cache saves no register. */
 CACHE_LINE_ALIGNED enum status pmm_free_run(struct pmm *pmm, pfn_t first, npages_t n)
 {
-    const bool is_block = n.v == PMM_BLOCK_FRAMES && index_in_block(first.v) == 0;
-    return is_block && cache_block(pmm, first.v) ? STATUS_OK
-                                                 : free_run(pmm, first, n, __builtin_return_address(0));
+    if (n.v != PMM_BLOCK_FRAMES || index_in_block(first.v) != 0) {
+        return free_run(pmm, first, n, __builtin_return_address(0));
+    }
+    return cache_block(pmm, first.v) ? STATUS_OK : free_run_of_one(pmm, first, __builtin_return_address(0));
 }
 
 enum status pmm_split_run(struct pmm *pmm, pfn_t first, npages_t n)

@@ -6,6 +6,7 @@
  * from another restacks it. So a pair of alloc and free never moves a block to and fro.
  */
 #include "pmm/block.h"
+#include "pmm/never.h"
 
 #define ALWAYS_INLINE __attribute__((always_inline)) static inline /* what they share is computed once */
 
@@ -76,17 +77,16 @@ ALWAYS_INLINE void stack_push(struct pmm *pmm, struct pmm_block *b, unsigned sta
     }
 }
 
-/* What begins right above a block that is wholly free now is no run's continuation. No run leaves its region. */
-static void above_becomes_head(struct pmm *pmm, const struct pmm_block *b)
+void above_becomes_head(struct pmm *pmm, const struct pmm_block *b)
 {
     uint64_t above = (uint64_t)(b - pmm->blocks) + 1;
     const struct pmm_region *r = &pmm->regions[b->region];
     if (above >= r->watermark) {
         return;
     }
-    if (r->gaps != PMM_NO_BLOCK && above % (PAGE_BYTES / PMM_BLOCK_BYTES) == 0
-        && pmm->backing.missing(pmm->backing.ctx, &pmm->blocks[above]).v != 0) {
-        return; /* its descriptor is not there */
+    bool is_lone = has_gaps(r) && (has_few_blocks(r) || above % (PAGE_BYTES / PMM_BLOCK_BYTES) == 0);
+    if (is_lone && !block_is_open(pmm, r, above)) {
+        return; /* its descriptor may not be there */
     }
     if (pmm->blocks[above].mode == PMM_BLOCK_RUN_PART) {
         pmm->blocks[above].mode = PMM_BLOCK_RUN_HEAD;
@@ -102,14 +102,6 @@ ALWAYS_INLINE void start_anew(struct pmm *pmm, struct pmm_block *b)
         carved_set(b, 0);
     }
     above_becomes_head(pmm, b);
-}
-
-void block_place_whole(struct pmm *pmm, struct pmm_block *b)
-{
-    if (b->next != RUN_OF_ONE_BLOCK) {
-        above_becomes_head(pmm, b);
-    }
-    stack_push(pmm, b, STACK_WHOLE);
 }
 
 /* A block that is nobody's own, from or to where others than partly free ones lie, or none. */

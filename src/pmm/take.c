@@ -1,9 +1,10 @@
 /*
  * Which block serves a request (see pmm.c, sections 3 and 6).
  */
-#include "pmm/open.h"
+#include "pmm/open_one.h"
 #include "pmm/place.h"
 #include "pmm/take.h"
+#include "pmm/whole.h"
 
 #define ALWAYS_INLINE __attribute__((always_inline)) static inline
 
@@ -65,8 +66,7 @@ __attribute__((noinline)) static struct pmm_block *find_current(struct pmm *pmm,
     return bit == 0 ? NULL : current_of_bit(pmm, bit);
 }
 
-/* A current block that is wholly free, and current no more: the last that a request for whole blocks takes. */
-__attribute__((noinline)) static struct pmm_block *take_whole_current(struct pmm *pmm, unsigned zones, unsigned home)
+struct pmm_block *take_whole_current(struct pmm *pmm, unsigned zones, unsigned home)
 {
     unsigned bit = first_current(pmm, zones, pmm->currents, home, PMM_BLOCK_FRAMES);
     return bit == 0 ? NULL : current_take_whole(pmm, bit);
@@ -137,15 +137,8 @@ static bool is_last_whole(struct pmm *pmm, unsigned zones, const struct pmm_regi
     return (places & (places - 1)) == 0 && cost > (payer != NULL ? payer->free : 0U);
 }
 
-#define KINDS_WHOLE (KIND(PMM_SUPPLY_WHOLE) | KIND(PMM_SUPPLY_FRESH_WHOLE))
-
-/*
- * As take_whole_block, where the first place has never-used ones, and this one of r is the next: it costs more than
- * nothing, or is not known well enough.
- */
-__attribute__((noinline)) static struct pmm_block *open_whole(struct pmm *pmm, struct pmm_region *r, uint64_t block,
-                                                              uint64_t cost, unsigned zones, unsigned home,
-                                                              enum status *s, uint64_t *last)
+struct pmm_block *open_whole(struct pmm *pmm, struct pmm_region *r, uint64_t block, uint64_t cost, unsigned zones,
+                             unsigned home, enum status *s, uint64_t *last)
 {
     uint64_t kinds = KINDS_WHOLE & pmm->kinds_given;
     for (;;) {
@@ -181,21 +174,7 @@ __attribute__((noinline)) static struct pmm_block *open_whole(struct pmm *pmm, s
 
 struct pmm_block *take_whole_block(struct pmm *pmm, unsigned flags, enum status *s, uint64_t *last)
 {
-    unsigned zones = zones_serving(pmm, flags, PMM_BLOCK_FRAMES), home = home_node(pmm);
-    struct place place = place_find(pmm, zones, home, KINDS_WHOLE & pmm->kinds_given, NO_PLACE);
-    *s = STATUS_OK;
-    *last = FRAME_NONE;
-    if (place.zone == PMM_ZONE_1M) {
-        return take_whole_current(pmm, zones, home);
-    }
-    struct pmm_region *r = place_region(pmm, place);
-    if (place.kind == PMM_SUPPLY_WHOLE) {
-        return stack_pop(pmm, r, PMM_SUPPLY_WHOLE);
-    }
-    uint64_t block = fresh_whole_block(pmm, r), cost = block == FRAME_NONE ? 0 : cost_now(pmm, r, block);
-    return block != FRAME_NONE && cost == 0 && surely_whole(r, block)
-               ? open_plain(pmm, r, block)
-               : open_whole(pmm, r, block, cost, zones, home, s, last);
+    return take_whole(pmm, flags, s, last);
 }
 
 enum status open_below_1m(struct pmm *pmm)
@@ -308,8 +287,8 @@ ALWAYS_INLINE struct pmm_block *choose(struct pmm *pmm, unsigned zones, unsigned
         return settle_first(pmm, place, flags, n, home);
     }
     uint64_t cost = FRAME_NONE;
-    if (place.zone != PMM_ZONE_1M && n == 1) {
-        cost = open_and_take_one(pmm, place_region(pmm, place), flags, home, frame, code);
+    if (place.zone != PMM_ZONE_1M && taken != NULL) {
+        cost = open_and_take(pmm, place_region(pmm, place), flags, home, frame, code);
         *taken = cost == TAKEN;
         if (cost == TAKEN) {
             return NULL;
@@ -357,13 +336,8 @@ enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsig
     *got = 0;
     while (zone_limit(flags) > PMM_ZONE_1M) {
         unsigned home, zones;
-        bool taken = false;
         struct pmm_block *b = current_for(pmm, flags, &home, &zones);
-        b = b != NULL ? b : choose(pmm, zones, flags, n, home, frames, code, &taken);
-        if (taken) {
-            *got = 1;
-            return STATUS_OK;
-        }
+        b = b != NULL ? b : choose(pmm, zones, flags, n, home, frames, code, NULL);
         if (b == NULL) {
             break;
         }

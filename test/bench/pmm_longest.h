@@ -15,7 +15,8 @@ enum kind {
     ALLOC, ALLOC_REFUSED, FREE, RETAIN, RELEASE, RETAIN_IN_RUN, RELEASE_IN_RUN, PAIR_2M, REFUSED_2M, REFILL, FLUSH,
     OPENING,                         /* + pages and tables that were backed: it opened blocks */
     BACKED_MAX = 16,
-    KINDS = OPENING + BACKED_MAX + 1,
+    OPENING_PAIR_2M = OPENING + BACKED_MAX + 1, /* that backed nothing: longer by blocks, not by instructions */
+    KINDS,
 };
 
 struct longest;

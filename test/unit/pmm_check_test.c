@@ -149,15 +149,29 @@ TEST(pmm, check_names_PMM_I8_when_extents_and_opened_blocks_are_not_all_blocks)
 {
     struct pmm_bed *bed = machine();
     REQUIRE(bed != NULL);
-    REQUIRE(bed->blocks[B + 8].gap_blocks == 4 && bed->pmm.regions[0].watermark == B + 9);
-    BREAK(bed->blocks[B + 8].gap_blocks, 3, "PMM-I8");
-    BREAK(bed->blocks[B + 8].gap_blocks, 5, "PMM-I8");
-    BREAK(bed->blocks[B + 8].gap_next, B + 8, "PMM-I8");
+    struct pmm_region *r = &bed->pmm.regions[0];
+    REQUIRE(r->never == 0xBC && r->watermark == B + 9); /* the region begins at B + 2 */
+    BREAK(r->never, 0xB8, "PMM-I8");
+    BREAK(r->never, 0xBD, "PMM-I8");
+    BREAK(r->never, 0x3C, "PMM-I8");
     BREAK(bed->pmm.regions[0].watermark, B + 8, "PMM-I8");
     BREAK(bed->pmm.regions[0].watermark, B + 100, "PMM-I8");
     BREAK(bed->blocks[B + 9].mode, PMM_BLOCK_OPEN, "PMM-I8");
     BREAK(bed->blocks[B + 3].mode, PMM_BLOCK_NEVER, "PMM-I8");
     BREAK(bed->blocks[B + 2].region, 1, "PMM-I8");
+}
+
+TEST(pmm, check_names_PMM_I8_when_the_gaps_of_many_blocks_are_not_those_never_used)
+{
+    struct pmm_bed *bed = bed_new(NULL, B, B + 100, 0);
+    REQUIRE(bed != NULL);
+    bed_run(bed, F, 100 * PMM_BLOCK_FRAMES);
+    REQUIRE(bed_starts(bed) && pmm_claim(&bed->pmm, pfn(F + 8 * PMM_BLOCK_FRAMES), npages(1)) == STATUS_OK);
+    struct pmm_block *d = &bed->blocks[B + 8];
+    REQUIRE(d->gap_blocks > 4 && bed->pmm.regions[0].watermark == B + 9 && bed_sound(bed));
+    BREAK(d->gap_blocks, d->gap_blocks - 1, "PMM-I8");
+    BREAK(d->gap_blocks, d->gap_blocks + 1, "PMM-I8");
+    BREAK(d->gap_next, B + 8, "PMM-I8");
 }
 
 TEST(pmm, check_names_PMM_I9_when_a_magazine_holds_what_is_not_cached)

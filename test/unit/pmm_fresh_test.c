@@ -144,6 +144,60 @@ TEST(pmm_fresh, a_large_region_remembers_which_blocks_are_whole_and_the_validato
     bed_sound(m.bed);
 }
 
+/* ---- Block 0 ---- */
+
+enum { LOW = 256 }; /* frames below 1 MiB */
+
+TEST(pmm_fresh, block_0_is_open_from_the_start_and_what_lies_from_1_mib_on_pays_for_it)
+{
+    struct pmm_bed *bed = bed_new(NULL, 0, 8, 0);
+    REQUIRE(bed != NULL);
+    bed_run(bed, 0, 4 * PMM_BLOCK_FRAMES);
+    REQUIRE(bed_starts(bed));
+    uint64_t paid = pmm_stats(&bed->pmm).metadata.v;
+    EXPECT(paid >= 2);
+    EXPECT_EQ(paid, bed->frames_taken);
+    EXPECT_EQ(pmm_stats(&bed->pmm).zones[PMM_ZONE_1M].free.v, LOW - 1);
+    for (uint64_t at = 1; at < 2 * PMM_BLOCK_FRAMES; at++) {
+        enum pmm_state expected = at >= LOW && at < LOW + paid ? PMM_STATE_METADATA
+                                  : at < PMM_BLOCK_FRAMES      ? PMM_STATE_FREE
+                                                               : PMM_STATE_UNTOUCHED;
+        EXPECT_EQ(pmm_query(&bed->pmm, pfn(at)).state, expected);
+    }
+    uint64_t backs = bed->backs;
+    pfn_t frame;
+    EXPECT_EQ(pmm_alloc(&bed->pmm, PMM_BELOW_1M, &frame), STATUS_OK);
+    EXPECT(frame.v < LOW);
+    EXPECT_EQ(pmm_alloc(&bed->pmm, PMM_BELOW_16M, &frame), STATUS_OK);
+    EXPECT(frame.v >= LOW + paid && frame.v < PMM_BLOCK_FRAMES);
+    EXPECT_EQ(bed->backs, backs);
+}
+
+TEST(pmm_fresh, block_0_stays_as_it_is_where_memory_below_1_mib_had_to_pay)
+{
+    struct pmm_bed *bed = bed_new(NULL, 0, B + 4, 0);
+    REQUIRE(bed != NULL);
+    bed_run(bed, 1, LOW - 1);
+    bed_run(bed, (uint64_t)B * PMM_BLOCK_FRAMES, 2 * PMM_BLOCK_FRAMES);
+    REQUIRE(bed_starts(bed));
+    EXPECT_EQ(pmm_stats(&bed->pmm).metadata.v, 0);
+    EXPECT_EQ(pmm_query(&bed->pmm, pfn(1)).state, PMM_STATE_UNTOUCHED);
+    pfn_t frame;
+    REQUIRE(pmm_alloc(&bed->pmm, PMM_KERNEL, &frame) == STATUS_OK);
+    EXPECT_EQ(pmm_alloc(&bed->pmm, PMM_BELOW_1M, &frame), STATUS_OK);
+    EXPECT_EQ(pmm_stats(&bed->pmm).zones[PMM_ZONE_1M].free.v, LOW - 2);
+}
+
+TEST(pmm_fresh, a_backing_that_fails_at_the_start_is_said)
+{
+    struct pmm_bed *bed = bed_new(NULL, 0, 8, 0);
+    REQUIRE(bed != NULL);
+    bed_run(bed, 0, 4 * PMM_BLOCK_FRAMES);
+    bed->fail_at = 1;
+    EXPECT_EQ(bed_start(bed), STATUS_CORRUPT);
+    test_expect_reports(1);
+}
+
 /* Where one run ends inside a block and nothing else is there, the block is opened in one go. */
 TEST(pmm_fresh, one_frame_after_the_other_all_of_short_regions_are_had)
 {

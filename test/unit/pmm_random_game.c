@@ -132,8 +132,8 @@ bool play_begin(struct play *p, struct bed_arena *arena, struct play_tally *tall
     }
     start_badly(p);
     bool poor = model_is_poor(p->model);
-    p->bed->fail_at = fail_at;
     enum status s = bed_start(p->bed);
+    p->bed->fail_at = fail_at == 0 ? 0 : p->bed->backs + fail_at;
     tally_start(p, s, poor ? MAY(STATUS_OK) | MAY(STATUS_NOMEM) : MAY(STATUS_OK));
     if (poor || s != STATUS_OK) {
         /* A stricter rule, or no memory at all: tested by name. */
