@@ -1,5 +1,6 @@
 # The heap: the part of sources.cmake that is its own.
 set(CAIRN_HEAP_SOURCES
+    src/heap/buffer.c
     src/heap/cache.c
     src/heap/cache_check.c
     src/heap/cache_guard.c
@@ -27,7 +28,7 @@ set(CAIRN_HEAP_SOURCES
     src/heap/tree_walk.c)
 
 # Of those what seldom runs, and is compiled small in the kernel and where it is measured.
-set(CAIRN_HEAP_SMALL "^src/heap/(cache_|guard|heap_stats|large|owner|pages|raw|realloc|resize|slab|tree)")
+set(CAIRN_HEAP_SMALL "^src/heap/(buffer|cache_|guard|heap_stats|large|owner|pages|raw|realloc|resize|slab|tree)")
 
 # Its unit tests: on the host, and in the debug kernel.
 set(CAIRN_HEAP_TEST_SOURCES
@@ -35,6 +36,7 @@ set(CAIRN_HEAP_TEST_SOURCES
     test/unit/heap_alloc_test.c
     test/unit/heap_attack_test.c
     test/unit/heap_bed.c
+    test/unit/heap_buffer_test.c
     test/unit/heap_cache_check_test.c
     test/unit/heap_cache_guard_more_test.c
     test/unit/heap_cache_guard_test.c

@@ -184,6 +184,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/exercise_vmm.c
     src/kernel/program.c
     src/kernel/provoke.c
+    src/kernel/provoke_heap.c
     src/kernel/provoke_user.c
     src/kernel/selftest.c)
 
@@ -193,7 +194,6 @@ set(CAIRN_TEST_SOURCES
     test/unit/heap_common_test.c
     test/unit/heap_pages.c
     test/unit/vmm_bed.c
-    test/unit/vmm_foreign_test.c
     test/unit/vmm_random_test.c
     test/unit/runner.c)
 
@@ -288,6 +288,7 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURC
     test/unit/vmm_clone_test.c
     test/unit/vmm_copies_test.c
     test/unit/vmm_fault_page_test.c
+    test/unit/vmm_foreign_test.c
     test/unit/vmm_cost_test.c
     test/unit/vmm_kpages_resize_test.c
     test/unit/vmm_kpages_test.c

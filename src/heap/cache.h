@@ -69,7 +69,7 @@ struct heap_cache {
     struct heap *heap;
     struct heap_desc *list, *last; /* slabs with room, but the current one: full ones of late at the end */
     struct heap_desc *current;     /* the slab of `word`; null: none, the word is no_room */
-    uint64_t slabs, reserve, constructed;
+    uint64_t slabs, most_slabs, reserve, constructed;
     uint64_t guarded, guarded_allocs; /* guarded objects: in use, ever */
     uint16_t objects, words, pages; /* a slab */
     uint16_t colours, next_colour;
@@ -83,7 +83,8 @@ struct heap_cache_stats {
     struct heap_cache_type type;
     size_t stride_bytes;
     unsigned slab_objects, slab_pages, colours;
-    uint64_t slabs, held_bytes;
+    uint64_t slabs, most_slabs; /* now; at most at a time */
+    uint64_t held_bytes;
     uint64_t objects, used, high_water; /* objects: room in the slabs held */
     uint64_t guarded;                   /* of the used ones those that are in no slab */
     uint64_t reserve, allocs, constructed;

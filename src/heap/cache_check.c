@@ -119,7 +119,8 @@ enum status heap_cache_check(const struct heap_cache *cache, struct sink *out)
     const struct heap_visitor visitor = {.leaf = check_leaf, .ctx = &c};
     heap_tree_walk(cache->heap, &visitor);
     check_list(&c);
-    if (c.slabs != cache->slabs || c.used != cache->used || cache->used + cache->guarded > cache->high_water ||
+    if (c.slabs != cache->slabs || cache->slabs > cache->most_slabs || c.used != cache->used ||
+        cache->used + cache->guarded > cache->high_water ||
         cache->ample != (heap_cache_may_guard(cache) ? 0 : heap_cache_ample(cache))) {
         wrong(&c, "HEAP-I7: the cache '%s' counts %lu slabs, %lu used, at most %lu, %lu without the reserve of %lu; "
                   "its slabs are %lu, used in them %lu",

@@ -96,6 +96,7 @@ bool heap_cache_open_slab(struct heap_cache *cache)
         slab->free_mask[word] = whole_word(cache, word);
     }
     cache->slabs++;
+    heap_note_most(&cache->most_slabs, cache->slabs);
     heap_cache_count_ample(cache);
     list_push(cache, slab);
     return true;

@@ -10,6 +10,7 @@ struct heap_cache_stats heap_cache_stats(const struct heap_cache *cache)
         .slab_pages = cache->pages,
         .colours = cache->colours,
         .slabs = cache->slabs,
+        .most_slabs = cache->most_slabs,
         .held_bytes = pages_to_bytes(npages(cache->slabs * cache->pages)),
         .objects = cache->slabs * cache->objects,
         .used = cache->used + cache->guarded,

@@ -40,9 +40,10 @@
  * table in free. Full: two passes over a block's memory, and memory for zones and quarantine.
  *
  * 8. Objects of caches are guarded blocks with the cache in their record, in no slab of the cache's: the fast way of
- * heap_cache_free does not know them. They are constructed each time, since poison takes the place of what a
- * constructor left. Guard mode can be on for caches alone: heap_alloc and heap_free then do not look at it, since a
- * guarded object begins where no block does; where one does, as whole pages, heap_free looks.
+ * heap_cache_free does not know them. They are aligned as their type is, no more, so that at a page's edge the byte
+ * behind is in the next page. They are constructed each time, since poison takes the place of what a constructor left.
+ * Guard mode can be on for caches alone: heap_alloc and heap_free then do not look at it, since a guarded object begins
+ * where no block does; where one does, as whole pages, heap_free looks.
  *
  * 9. Rejected. Headers in front of blocks (see 3). A mark of sampling in the address: a page's edge is any address. A
  * second set of slabs for guarded blocks: all of it again, and the heap beneath would run without its own user.
@@ -147,7 +148,6 @@ static void *unguarded(struct heap *heap, size_t bytes, size_t align_bytes)
 static void *make_or_drain(struct heap *heap, size_t bytes, size_t align_bytes, const struct heap_cache *cache,
                            const void *site)
 {
-    align_bytes = align_bytes > HEAP_ALIGN_BYTES ? align_bytes : HEAP_ALIGN_BYTES;
     void *block = make(heap, bytes, align_bytes, cache, site);
     if (block == NULL && heap->guard->oldest != NULL) {
         guard_quarantine_drain(heap);
@@ -166,7 +166,8 @@ __attribute__((noinline)) static void *alloc_guarded(struct heap *heap, size_t b
     if (bytes == 0 || bytes > HEAP_ABSURD_BYTES) {
         return unguarded(heap, bytes, align_bytes);
     }
-    void *block = make_or_drain(heap, bytes, align_bytes, NULL, site);
+    void *block = make_or_drain(heap, bytes, align_bytes > HEAP_ALIGN_BYTES ? align_bytes : HEAP_ALIGN_BYTES, NULL,
+                                site);
     return block == NULL && heap->guard->config.sample_every > 1 ? unguarded(heap, bytes, align_bytes) : block;
 }
 

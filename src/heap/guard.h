@@ -76,6 +76,7 @@ struct heap_guard_block {
     size_t bytes; /* as asked for */
     const void *alloc_site, *free_site; /* return addresses of the public calls; free_site is null in use */
     enum heap_guard_state state;
+    const char *cache_name; /* of the object cache whose it is; null: none's, or that was destroyed */
 };
 
 /* The guarded block at, or beside, this address: its red zones and the page before and behind count too. Reads nothing

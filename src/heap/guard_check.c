@@ -122,8 +122,12 @@ bool heap_guard_find(const struct heap *heap, const void *address, struct heap_g
         /* At the same place the one in use, or the youngest, comes first. */
         if (distance <= margin && distance < best) {
             best = distance;
-            *out = (struct heap_guard_block){r->block, r->bytes, r->alloc_site, r->free_site,
-                                             (enum heap_guard_state)r->state};
+            *out = (struct heap_guard_block){.base = r->block,
+                                             .bytes = r->bytes,
+                                             .alloc_site = r->alloc_site,
+                                             .free_site = r->free_site,
+                                             .state = (enum heap_guard_state)r->state,
+                                             .cache_name = r->cache == NULL ? NULL : r->cache->type.name};
         }
     }
     return best != UINT64_MAX;

@@ -58,14 +58,18 @@ struct heap_source {
 struct heap_stats {
     uint64_t used_bytes;     /* the sum of usable sizes in use; what callers asked for is not kept */
     uint64_t held_bytes;     /* pages held from the source, metadata included */
+    uint64_t most_held_bytes; /* at a time */
     uint64_t metadata_bytes; /* descriptors and nodes, part of held */
+    uint64_t ready_bytes;    /* pages without any block, for the next request; part of held */
     uint64_t blocks;         /* in use, small and large */
     uint64_t allocs, frees, misuses;
 };
 
-struct heap_class_stats {
-    size_t object_bytes;
-    uint64_t slabs, objects, used; /* objects: room in the slabs held */
+struct heap_class_stats { /* of a size class, or of mixed slabs of one kind */
+    size_t object_bytes;           /* mixed: of a granule */
+    unsigned slab_pages;
+    uint64_t slabs, most_slabs;    /* now; at most at a time */
+    uint64_t objects, used;        /* objects: room in the slabs held; mixed: granules */
 };
 
 struct heap_block { /* what is known of an address */
@@ -133,8 +137,9 @@ npages_t heap_shrink(struct heap *heap);
 
 /* O(slabs with room). */
 struct heap_stats heap_stats(const struct heap *heap);
-/* false past the last class. */
+/* false past the last class, the last kind of mixed slabs. */
 bool heap_class_stats(const struct heap *heap, unsigned index, struct heap_class_stats *out);
+bool heap_mixed_stats(const struct heap *heap, unsigned index, struct heap_class_stats *out);
 /* Compare all independent views (HEAP-I1..I4); says what is wrong to `out` (may be null). => OK; CORRUPT. O(pages). */
 enum status heap_check(const struct heap *heap, struct sink *out);
 /* Totals, classes, large blocks; no locks, no allocation. */

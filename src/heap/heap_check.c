@@ -305,6 +305,21 @@ static void check_bins(struct check *c, unsigned index)
     }
 }
 
+static void check_high_water(struct check *c)
+{
+    const struct heap *heap = c->heap;
+    bool is_below = heap->most_held_pages < heap->held_pages;
+    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+        is_below |= heap->classes[i].most_slabs < heap->classes[i].slabs;
+    }
+    for (unsigned i = 0; i < HEAP_MIXED_KINDS; i++) {
+        is_below |= heap->mixed[i].most_slabs < heap->mixed[i].slabs;
+    }
+    if (is_below) {
+        wrong(c, "HEAP-I4: more is held than was ever held at most");
+    }
+}
+
 static void check_counters(struct check *c)
 {
     const struct heap *heap = c->heap;
@@ -342,6 +357,7 @@ enum status heap_check(const struct heap *heap, struct sink *out)
     }
     check_recent(&c);
     check_counters(&c);
+    check_high_water(&c);
     c.wrong += heap_caches_check(heap, out) != STATUS_OK;
     enum status guarded = heap->guard != NULL ? heap_guard_check(heap, out) : STATUS_OK;
     return c.wrong == 0 ? guarded : STATUS_CORRUPT;

@@ -118,6 +118,12 @@ struct heap_visitor {
 };
 void heap_tree_walk(const struct heap *heap, const struct heap_visitor *visitor);
 
+/* A high-water mark. */
+static inline void heap_note_most(uint64_t *most, uint64_t now)
+{
+    *most = now > *most ? now : *most;
+}
+
 /* ---- Pages (section 5), pages.c ---- */
 
 /* Pages and a descriptor with kind and base, the rest zero. Null: memory is short, nothing changed. */

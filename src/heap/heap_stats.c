@@ -39,7 +39,9 @@ struct heap_stats heap_stats(const struct heap *heap)
     struct heap_stats stats = {
         .used_bytes = pages_to_bytes(npages(heap->large_pages)),
         .held_bytes = pages_to_bytes(npages(heap->held_pages)),
+        .most_held_bytes = pages_to_bytes(npages(heap->most_held_pages)),
         .metadata_bytes = pages_to_bytes(npages(heap->leaf_count + heap->node_count)),
+        .ready_bytes = pages_to_bytes(npages(heap->ready_pages)),
         .blocks = heap->large_blocks,
         .allocs = heap->large_allocs,
         .misuses = heap->misuses,
@@ -73,9 +75,28 @@ bool heap_class_stats(const struct heap *heap, unsigned index, struct heap_class
     const struct heap_class *class = &heap->classes[index];
     *out = (struct heap_class_stats){
         .object_bytes = class->object_bytes,
+        .slab_pages = class->pages,
         .slabs = class->slabs,
+        .most_slabs = class->most_slabs,
         .objects = class->slabs * class->objects,
         .used = class->slabs * class->objects - class_free(heap, class),
+    };
+    return true;
+}
+
+bool heap_mixed_stats(const struct heap *heap, unsigned index, struct heap_class_stats *out)
+{
+    if (index >= HEAP_MIXED_KINDS) {
+        return false;
+    }
+    const struct heap_mixed *mixed = &heap->mixed[index];
+    *out = (struct heap_class_stats){
+        .object_bytes = 1UL << mixed->granule_log2,
+        .slab_pages = mixed->pages,
+        .slabs = mixed->slabs,
+        .most_slabs = mixed->most_slabs,
+        .objects = mixed->slabs * HEAP_WORD_BITS,
+        .used = mixed->granules_used,
     };
     return true;
 }

@@ -80,7 +80,7 @@ struct heap_class {
     struct heap_desc *list;    /* slabs with room, but the current ones: those that had none for the longest time */
     struct heap_desc *last;    /* of the list */
     struct heap_desc *current; /* the slab of `word`, of this class or a larger one; null: none, the word is empty */
-    uint64_t slabs;
+    uint64_t slabs, most_slabs; /* now; at most at a time */
     uint16_t object_bytes;
     uint16_t objects; /* a slab */
     uint16_t words;   /* of the mask that are used */
@@ -93,7 +93,7 @@ struct heap_mixed {
     uint64_t nonempty;                      /* bit i: bins[i] is not empty */
     struct heap_desc *bins[HEAP_WORD_BITS]; /* [i]: those whose greatest hole is of i + 1 granules */
     unsigned granule_log2, pages;
-    uint64_t slabs, granules_used, allocs, frees;
+    uint64_t slabs, most_slabs, granules_used, allocs, frees;
     uint32_t few[HEAP_FEW_GRANULES + 1]; /* [n]: blocks of n granules in use; [0] means nothing */
 };
 
@@ -120,7 +120,7 @@ struct heap {
     uint64_t ready_pages;
     uint64_t prefilled_pages; /* so many of them stay until they are used */
 
-    uint64_t held_pages; /* from the source, everything included */
+    uint64_t held_pages, most_held_pages; /* from the source, everything included: now; at most at a time */
     uint64_t leaf_count, node_count;
     uint64_t large_blocks, large_pages, large_allocs;
     uint64_t misuses;

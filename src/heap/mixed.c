@@ -155,6 +155,7 @@ HEAP_RARE static struct heap_desc *open_slab(struct heap *heap, struct heap_mixe
     slab->mixed.free = UINT64_MAX;
     slab->owner = mixed;
     mixed->slabs++;
+    heap_note_most(&mixed->most_slabs, mixed->slabs);
     bin_enter(mixed, slab, (struct hole){0, GRANULES});
     return slab;
 }

@@ -73,9 +73,13 @@ enum status heap_refuse(struct heap *heap, const char *call, const void *block)
         return HEAP_MISUSE(heap, "%s: %p is in the unused end %p of a slab of class %zu, in no block", call, block,
                            found.base, found.class_bytes);
     }
-    char size[32]; /* of an object its class, else its own */
-    fmt_text(size, sizeof size, found.class_bytes != 0 ? "class %zu" : "%zu bytes",
-             found.class_bytes != 0 ? found.class_bytes : found.usable_bytes);
+    char size[64]; /* of an object its class and cache, else its own */
+    if (found.cache_name != NULL) {
+        fmt_text(size, sizeof size, "class %zu of the cache '%s'", found.class_bytes, found.cache_name);
+    } else {
+        fmt_text(size, sizeof size, found.class_bytes != 0 ? "class %zu" : "%zu bytes",
+                 found.class_bytes != 0 ? found.class_bytes : found.usable_bytes);
+    }
     if (!found.allocated && (found.base == block || found.class_bytes == 0)) {
         return HEAP_MISUSE(heap, "%s: the block %p of %s is not allocated (double free)", call, block, size);
     }

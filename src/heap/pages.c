@@ -24,6 +24,7 @@ void *heap_source_get(struct heap *heap, npages_t pages, unsigned align_log2, bo
         return NULL;
     }
     heap->held_pages += pages.v;
+    heap_note_most(&heap->most_held_pages, heap->held_pages);
     return base;
 }
 

@@ -17,6 +17,7 @@ static void set_pages(struct heap *heap, struct heap_desc *large, npages_t pages
     large->large.pages = pages;
     heap->large_pages += more;
     heap->held_pages += more;
+    heap_note_most(&heap->most_held_pages, heap->held_pages);
 }
 
 static bool is_in_span(const struct heap *heap, const void *base, npages_t pages)

@@ -153,6 +153,7 @@ HEAP_RARE static bool open_slab(struct heap *heap, struct heap_class *class)
         slab->free_mask[word] = whole_word(class, word);
     }
     class->slabs++;
+    heap_note_most(&class->most_slabs, class->slabs);
     slab->base_and_kind |= HEAP_DESC_ACTIVE;
     return use(class, slab, class);
 }

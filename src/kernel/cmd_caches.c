@@ -4,12 +4,12 @@
 #include "kernel/json.h"
 #include "lib/string.h"
 
-enum { PICTURES_MAX = 8, MIXED_KINDS_MAX = 2 };
+enum { PICTURES_MAX = 8 };
 
 /* One line: a class, all mixed slabs of one kind, or a cache. */
 struct row {
     const char *name;
-    uint64_t piece_bytes, slabs, pieces, used, held_bytes;
+    uint64_t piece_bytes, slabs, pieces, used, held_bytes, most_held_bytes;
 };
 
 static uint64_t waste_of(const struct row *row)
@@ -17,47 +17,30 @@ static uint64_t waste_of(const struct row *row)
     return row->held_bytes - row->used * row->piece_bytes;
 }
 
-static bool class_row(unsigned index, struct row *row)
+static struct row row_of(const char *name, const struct heap_class_stats *c)
 {
-    struct heap_class_stats c;
-    if (!heap_class_stats(&machine.heap, index, &c)) {
-        return false;
-    }
-    *row = (struct row){"class", c.object_bytes, c.slabs, c.objects, c.used, pages_to_bytes(npages(c.slabs))};
-    return true;
+    return (struct row){
+        .name = name,
+        .piece_bytes = c->object_bytes,
+        .slabs = c->slabs,
+        .pieces = c->objects,
+        .used = c->used,
+        .held_bytes = pages_to_bytes(npages(c->slabs * c->slab_pages)),
+        .most_held_bytes = pages_to_bytes(npages(c->most_slabs * c->slab_pages)),
+    };
 }
 
 static struct row cache_row(const struct heap_cache_stats *s)
 {
-    return (struct row){s->type.name, s->stride_bytes, s->slabs, s->objects, s->used - s->guarded, s->held_bytes};
-}
-
-static unsigned bits_set(uint64_t mask)
-{
-    unsigned bits = 0;
-    for (; mask != 0; mask &= mask - 1) {
-        bits++;
-    }
-    return bits;
-}
-
-/* Mixed slabs by the size of their pieces. */
-static void add_mixed(void *ctx, const struct heap_slab_view *slab)
-{
-    struct row *rows = ctx;
-    if (!slab->is_mixed) {
-        return;
-    }
-    unsigned i = 0;
-    while (i + 1 < MIXED_KINDS_MAX && rows[i].slabs != 0 && rows[i].piece_bytes != slab->piece_bytes) {
-        i++;
-    }
-    rows[i].name = "mixed";
-    rows[i].piece_bytes = slab->piece_bytes;
-    rows[i].slabs++;
-    rows[i].pieces += slab->pieces;
-    rows[i].used += slab->pieces - bits_set(slab->free_mask[0]);
-    rows[i].held_bytes += pages_to_bytes(slab->pages);
+    return (struct row){
+        .name = s->type.name,
+        .piece_bytes = s->stride_bytes,
+        .slabs = s->slabs,
+        .pieces = s->objects,
+        .used = s->used - s->guarded,
+        .held_bytes = s->held_bytes,
+        .most_held_bytes = pages_to_bytes(npages(s->most_slabs * s->slab_pages)),
+    };
 }
 
 /* ---- The table ---- */
@@ -69,32 +52,35 @@ static void row_json(struct json *j, const struct row *row)
     json_number(j, "objects", row->pieces);
     json_number(j, "used", row->used);
     json_number(j, "held", row->held_bytes);
+    json_number(j, "most_held", row->most_held_bytes);
     json_number(j, "waste", waste_of(row));
 }
 
-static void caches_json(const struct row *mixed)
+typedef bool stats_of(const struct heap *heap, unsigned index, struct heap_class_stats *out);
+
+static void rows_json(struct json *j, const char *name, stats_of *stats)
 {
-    struct row row;
+    struct heap_class_stats c;
+    json_list(j, name);
+    for (unsigned i = 0; stats(&machine.heap, i, &c); i++) {
+        struct row row = row_of(name, &c);
+        json_object(j, NULL);
+        row_json(j, &row);
+        json_close(j);
+    }
+    json_close(j);
+}
+
+static void caches_json(void)
+{
     struct json j = json_begin(console);
-    json_list(&j, "classes");
-    for (unsigned i = 0; class_row(i, &row); i++) {
-        json_object(&j, NULL);
-        row_json(&j, &row);
-        json_close(&j);
-    }
-    json_close(&j);
-    json_list(&j, "mixed");
-    for (unsigned i = 0; i < MIXED_KINDS_MAX && mixed[i].slabs != 0; i++) {
-        json_object(&j, NULL);
-        row_json(&j, &mixed[i]);
-        json_close(&j);
-    }
-    json_close(&j);
+    rows_json(&j, "classes", heap_class_stats);
+    rows_json(&j, "mixed", heap_mixed_stats);
     json_list(&j, "caches");
     const struct heap_cache *cache = NULL;
     while ((cache = heap_cache_next(&machine.heap, cache)) != NULL) {
         struct heap_cache_stats s = heap_cache_stats(cache);
-        row = cache_row(&s);
+        struct row row = cache_row(&s);
         json_object(&j, NULL);
         json_text(&j, "name", s.type.name);
         row_json(&j, &row);
@@ -111,29 +97,33 @@ static void caches_json(const struct row *mixed)
 
 static void row_print(const struct row *row)
 {
-    print("  %-16s %8lu %8lu %10lu %10lu %12lu %12lu", row->name, row->piece_bytes, row->slabs, row->pieces, row->used,
-          row->held_bytes, waste_of(row));
+    print("  %-16s %8lu %8lu %10lu %10lu %12lu %12lu %12lu", row->name, row->piece_bytes, row->slabs, row->pieces,
+          row->used, row->held_bytes, waste_of(row), row->most_held_bytes);
 }
 
-static void caches_print(const struct row *mixed)
+/* Those that hold slabs, or did. */
+static void rows_print(const char *name, stats_of *stats)
 {
-    struct row row;
-    print("  %-16s %8s %8s %10s %10s %12s %12s %10s\n", "", "bytes", "slabs", "objects", "used", "held", "waste",
-          "most used");
-    for (unsigned i = 0; class_row(i, &row); i++) {
-        if (row.slabs != 0) {
+    struct heap_class_stats c;
+    for (unsigned i = 0; stats(&machine.heap, i, &c); i++) {
+        if (c.most_slabs != 0) {
+            struct row row = row_of(name, &c);
             row_print(&row);
             print("\n");
         }
     }
-    for (unsigned i = 0; i < MIXED_KINDS_MAX && mixed[i].slabs != 0; i++) {
-        row_print(&mixed[i]);
-        print("\n");
-    }
+}
+
+static void caches_print(void)
+{
+    print("  %-16s %8s %8s %10s %10s %12s %12s %12s %10s\n", "", "bytes", "slabs", "objects", "used", "held", "waste",
+          "most held", "most used");
+    rows_print("class", heap_class_stats);
+    rows_print("mixed", heap_mixed_stats);
     const struct heap_cache *cache = NULL;
     while ((cache = heap_cache_next(&machine.heap, cache)) != NULL) {
         struct heap_cache_stats s = heap_cache_stats(cache);
-        row = cache_row(&s);
+        struct row row = cache_row(&s);
         row_print(&row);
         print(" %10lu\n", s.high_water);
     }
@@ -199,12 +189,10 @@ static bool run_caches(const struct command_line *line)
     if (line->argc == 2) {
         return pictures_of(line->argv[1]);
     }
-    struct row mixed[MIXED_KINDS_MAX] = {0};
-    heap_visit_slabs(&machine.heap, add_mixed, mixed);
     if (line->json) {
-        caches_json(mixed);
+        caches_json();
     } else {
-        caches_print(mixed);
+        caches_print();
     }
     return true;
 }

@@ -8,6 +8,7 @@
 #include "kernel/cmd.h"
 #include "kernel/cmd_ranges.h"
 #include "kernel/current.h"
+#include "kernel/heap_debug.h"
 #include "kernel/json.h"
 #include "lib/macros.h"
 #include "lib/string.h"
@@ -96,7 +97,9 @@ static struct heap_cache *cache_of(bool has_mappings)
         {HEAP_CACHE_TYPE("spaces", struct aspace), .flags = HEAP_CACHE_ZERO},
     };
     struct heap_cache *cache = &caches[has_mappings];
-    if (cache->heap == NULL && heap_cache_create(&machine.heap, cache, &types[has_mappings]) != STATUS_OK) {
+    struct heap_cache_type type = types[has_mappings];
+    type.flags |= heap_debug_cache_flags(type.name);
+    if (cache->heap == NULL && heap_cache_create(&machine.heap, cache, &type) != STATUS_OK) {
         panic("no cache for spaces");
     }
     return cache;

@@ -8,13 +8,21 @@
 
 /* ---- heap ---- */
 
+static uint64_t heap_waste(const struct heap_stats *s)
+{
+    return s->held_bytes - s->metadata_bytes - s->used_bytes;
+}
+
 static void heap_json(const struct heap_stats *s)
 {
     struct heap_class_stats c;
     struct json j = json_begin(console);
     json_number(&j, "used", s->used_bytes);
     json_number(&j, "held", s->held_bytes);
+    json_number(&j, "most_held", s->most_held_bytes);
     json_number(&j, "metadata", s->metadata_bytes);
+    json_number(&j, "waste", heap_waste(s));
+    json_number(&j, "ready", s->ready_bytes);
     json_number(&j, "blocks", s->blocks);
     json_number(&j, "allocs", s->allocs);
     json_number(&j, "frees", s->frees);
@@ -24,6 +32,7 @@ static void heap_json(const struct heap_stats *s)
         json_object(&j, NULL);
         json_number(&j, "bytes", c.object_bytes);
         json_number(&j, "slabs", c.slabs);
+        json_number(&j, "most_slabs", c.most_slabs);
         json_number(&j, "objects", c.objects);
         json_number(&j, "used", c.used);
         json_close(&j);
@@ -51,16 +60,18 @@ static bool run_heap(const struct command_line *line)
         heap_json(&s);
         return true;
     }
-    char used[CMD_SIZE_TEXT], held[CMD_SIZE_TEXT], metadata[CMD_SIZE_TEXT];
+    char used[CMD_SIZE_TEXT], held[CMD_SIZE_TEXT], metadata[CMD_SIZE_TEXT], most[CMD_SIZE_TEXT];
     print("  used %s (%lu bytes, %lu blocks), held %s (%lu bytes), of it metadata %s\n", cmd_size(used, s.used_bytes),
           s.used_bytes, s.blocks, cmd_size(held, s.held_bytes), s.held_bytes, cmd_size(metadata, s.metadata_bytes));
+    print("  waste %lu bytes, %lu of them in pages held ready; held at most %s\n", heap_waste(&s), s.ready_bytes,
+          cmd_size(most, s.most_held_bytes));
     print("  %lu allocations, %lu frees, %lu misuses refused\n", s.allocs, s.frees, s.misuses);
-    print("  %8s %8s %10s %10s %10s %12s\n", "class", "slabs", "objects", "used", "free", "free bytes");
+    print("  %8s %8s %10s %10s %10s %12s %8s\n", "class", "slabs", "objects", "used", "free", "free bytes", "at most");
     struct heap_class_stats c;
     for (unsigned i = 0; heap_class_stats(&machine.heap, i, &c); i++) {
-        if (c.slabs > 0) {
-            print("  %8lu %8lu %10lu %10lu %10lu %12lu\n", c.object_bytes, c.slabs, c.objects, c.used,
-                  c.objects - c.used, (c.objects - c.used) * c.object_bytes);
+        if (c.most_slabs > 0) {
+            print("  %8lu %8lu %10lu %10lu %10lu %12lu %8lu\n", c.object_bytes, c.slabs, c.objects, c.used,
+                  c.objects - c.used, (c.objects - c.used) * c.object_bytes, c.most_slabs);
         }
     }
     return true;

@@ -55,6 +55,9 @@ static void heap_part(vaddr_t va)
     if (!block.large) {
         print(", class of %lu", block.class_bytes);
     }
+    if (block.cache_name != NULL) {
+        print(", of the cache '%s'", block.cache_name);
+    }
     print("\n");
 }
 

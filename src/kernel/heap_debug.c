@@ -1,12 +1,14 @@
 /* Guard mode of the kernel's heap: how it is set up, and what people are told from its records. */
 #include "kernel/heap_debug.h"
 
+#include "heap/cache.h"
 #include "heap/guard.h"
 #include "kernel/console.h"
 #include "kernel/heap_source.h"
 #include "kernel/json.h"
 #include "kernel/machine.h"
 #include "kernel/symbols.h"
+#include "lib/glob.h"
 
 enum { SITE_TEXT = 64, QUARANTINE_COUNT = 1024, EDGE_QUARANTINE_COUNT = 128 };
 #define QUARANTINE_BYTES MIB
@@ -36,6 +38,7 @@ void heap_debug_start(void)
         .seed = machine.first_tick,
         .quarantine_bytes = QUARANTINE_BYTES,
         .quarantine_count = o->heap_sample == 0 ? QUARANTINE_COUNT : EDGE_QUARANTINE_COUNT,
+        .only_caches = o->heap_caches[0] != '\0',
         .has_guard_pages = true,
         .pages_protect = heap_source_protect,
         .site_text = site_text,
@@ -43,11 +46,19 @@ void heap_debug_start(void)
     if (heap_guard_start(&machine.heap, &guard, &config) != STATUS_OK) {
         panic("the heap's guard mode does not start");
     }
-    if (o->heap_sample > 1) {
+    const char *at_edge = o->heap_sample == 1 ? " at a page's edge" : "";
+    if (config.only_caches) {
+        log_at(LOG_INFO, "heap: guard mode for objects of the caches '%s'%s", o->heap_caches, at_edge);
+    } else if (o->heap_sample > 1) {
         log_at(LOG_INFO, "heap: guard mode for one block of %lu", o->heap_sample);
     } else {
-        log_at(LOG_INFO, "heap: guard mode%s", o->heap_sample == 1 ? ", each block at a page's edge" : "");
+        log_at(LOG_INFO, "heap: guard mode%s%s", o->heap_sample == 1 ? ", each block" : "", at_edge);
     }
+}
+
+unsigned heap_debug_cache_flags(const char *name)
+{
+    return machine.heap.guard != NULL && glob_match(machine.options.heap_caches, name) ? HEAP_CACHE_GUARD : 0;
 }
 
 bool heap_debug_tell(vaddr_t va, const char *prefix)
@@ -60,6 +71,9 @@ bool heap_debug_tell(vaddr_t va, const char *prefix)
     }
     uint64_t base = ptr_to_vaddr(b.base).v, end = base + b.bytes;
     print("%s%s guarded block of %lu bytes at %#lx, ", prefix, states[b.state], b.bytes, base);
+    if (b.cache_name != NULL) {
+        print("of the cache '%s', ", b.cache_name);
+    }
     if (va.v < base) {
         print("%lu bytes before it\n", base - va.v);
     } else if (va.v >= end) {
@@ -110,7 +124,9 @@ bool heap_debug_leaks(bool as_json)
         json_end(&j);
     } else {
         print("  %10lu %12lu  in all%s\n", guard.live_blocks, guard.live_bytes,
-              guard.config.sample_every > 1 ? ", of the samples alone" : "");
+              guard.config.only_caches        ? ", of these caches alone"
+              : guard.config.sample_every > 1 ? ", of the samples alone"
+                                              : "");
     }
     return true;
 }

@@ -169,24 +169,44 @@ static bool list_has(const char *list, const char *word, const char **text)
 
 static void copy_word(char *to, const char *from) { fmt_text(to, OPTION_WORD_BYTES, "%s", from); }
 
-/* What stands behind `heap:` in debug=: nothing, edge, sample=N. */
-static bool read_heap_way(struct options *all, const char *way)
+/* One word behind `heap:` in debug=, of so many characters: edge, sample=N, cache=GLOB. */
+static bool read_heap_word(struct options *all, const char *word, size_t len)
 {
-    static const char edge[] = "edge", sample[] = "sample=";
-    size_t len = 0;
-    while (way[len] != '\0' && way[len] != ',') {
-        len++;
-    }
-    all->heap_sample = len == strlen(edge) && strncmp(way, edge, len) == 0 ? 1 : 0;
-    if (len == 0 || all->heap_sample == 1) {
+    static const char edge[] = "edge", sample[] = "sample=", cache[] = "cache=";
+    const size_t sample_len = sizeof sample - 1, cache_len = sizeof cache - 1;
+    const char *text = word + sample_len;
+    if (len == sizeof edge - 1 && strncmp(word, edge, len) == 0) {
+        all->heap_sample = 1;
         return true;
     }
-    if (strncmp(way, sample, strlen(sample)) != 0) {
+    if (strncmp(word, sample, sample_len) == 0) {
+        return read_digits(&text, &all->heap_sample) && text == word + len && all->heap_sample > 0 &&
+               all->heap_sample <= HEAP_GUARD_SAMPLE_MAX;
+    }
+    if (strncmp(word, cache, cache_len) != 0 || len == cache_len || len - cache_len >= sizeof all->heap_caches) {
         return false;
     }
-    way += strlen(sample);
-    return read_digits(&way, &all->heap_sample) && (*way == ',' || *way == '\0') && all->heap_sample > 0 &&
-           all->heap_sample <= HEAP_GUARD_SAMPLE_MAX;
+    memcpy(all->heap_caches, word + cache_len, len - cache_len);
+    all->heap_caches[len - cache_len] = '\0';
+    return true;
+}
+
+/* All of them, with colons in between. All objects of a cache are guarded, or none: there is no sample of them. */
+static bool read_heap_way(struct options *all, const char *way)
+{
+    all->heap_sample = 0;
+    all->heap_caches[0] = '\0';
+    while (*way != '\0' && *way != ',') {
+        size_t len = 0;
+        while (way[len] != '\0' && way[len] != ',' && way[len] != ':') {
+            len++;
+        }
+        if (!read_heap_word(all, way, len)) {
+            return false;
+        }
+        way += len + (way[len] == ':');
+    }
+    return all->heap_caches[0] == '\0' || all->heap_sample <= 1;
 }
 
 static bool read_debug(struct options *all, const char *value)

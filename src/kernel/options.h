@@ -25,6 +25,7 @@ struct options {
     bool serial, vga;               /* console= */
     bool debug_magic, debug_heap, debug_checks;
     uint64_t heap_sample; /* debug=heap:edge is 1, :sample=N is N; 0: red zones around each block */
+    char heap_caches[OPTION_WORD_BYTES]; /* debug=heap:cache=GLOB: objects of these caches alone; "": all blocks */
     char magic_name[OPTION_WORD_BYTES];
     bool panic_on_misuse;
     bool exercise_pause;            /* exercise=pause: stop in the middle until a key comes */

@@ -19,11 +19,11 @@
 #include "lib/string.h"
 #include "vmm/window.h"
 
-enum { PAGE_ALIGN_LOG2 = __builtin_ctz(PAGE_BYTES), LARGE_BYTES = 3 * PAGE_BYTES };
+enum { PAGE_ALIGN_LOG2 = __builtin_ctz(PAGE_BYTES) };
 
 /* ---- Misuse of frames ---- */
 
-static void told(const char *call, enum status s)
+void provoke_told(const char *call, enum status s)
 {
     print("provoke: %s answered: %s%s\n", call, status_name(s),
           s == STATUS_MISUSE ? "" : "  (it should have refused: MISUSE)");
@@ -31,7 +31,7 @@ static void told(const char *call, enum status s)
 
 static void free_and_tell(pfn_t frame)
 {
-    told("pmm_free", pmm_free(&machine.pmm, frame));
+    provoke_told("pmm_free", pmm_free(&machine.pmm, frame));
 }
 
 static void double_free(void)
@@ -77,88 +77,24 @@ static void free_unaligned(void)
 {
     pfn_t frame;
     if (pmm_alloc(&machine.pmm, PMM_KERNEL, &frame) == STATUS_OK) {
-        told("pmm_free_at", pmm_free_at(&machine.pmm, paddr(pfn_to_paddr(frame).v + sizeof(uint64_t))));
+        provoke_told("pmm_free_at", pmm_free_at(&machine.pmm, paddr(pfn_to_paddr(frame).v + sizeof(uint64_t))));
         /* Not even this wrong address took it: the right one still does. */
         print("provoke: pmm_free of the frame itself, afterwards: %s\n", status_name(pmm_free(&machine.pmm, frame)));
     }
 }
 
-/* ---- Misuse of the heap ---- */
-
-static void heap_double_free(void)
-{
-    void *block = heap_alloc(&machine.heap, 100);
-    if (block != NULL && heap_free(&machine.heap, block) == STATUS_OK) {
-        told("heap_free", heap_free(&machine.heap, block));
-    }
-}
-
-static void heap_free_and_tell(const char *what, uint64_t address)
-{
-    print("provoke: %s:\n", what);
-    told("heap_free", heap_free(&machine.heap, vaddr_to_ptr(vaddr(address))));
-}
-
-static void heap_foreign(void)
-{
-    static uint64_t not_of_the_heap;
-    const vaddr_t user = vaddr(MIB), here = ptr_to_vaddr(&not_of_the_heap);
-    pfn_t frame;
-    heap_free_and_tell("a variable", here.v);
-    if (vmm_map(&machine.vmm, &machine.vmm.kernel, user, npages(1), VMM_WRITE | VMM_USER) == STATUS_OK) {
-        heap_free_and_tell("a user page", user.v);
-        (void)!vmm_unmap(&machine.vmm, &machine.vmm.kernel, user, npages(1));
-    }
-    if (pmm_alloc(&machine.pmm, PMM_KERNEL, &frame) == STATUS_OK) {
-        heap_free_and_tell("a frame of the PMM", pfn_to_paddr(frame).v);
-        (void)!pmm_free(&machine.pmm, frame);
-    }
-    heap_free_and_tell("a table in its window", window_entry(WINDOW_OWN, here, 1).v);
-    paddr_t loaded = machine.module_count > 0 ? machine.modules[0].start : machine.image_start;
-    heap_free_and_tell(machine.module_count > 0 ? "a module" : "the image", loaded.v);
-}
-
-static void heap_write_after_free(void)
-{
-    uint8_t *volatile block = heap_alloc(&machine.heap, 100);
-    if (block != NULL && heap_free(&machine.heap, block) == STATUS_OK) {
-        block[42] = 7; /* faults here when freed blocks are protected */
-        print("provoke: heap_check answered: %s%s\n", status_name(heap_check(&machine.heap, console)),
-              machine.heap.guard == NULL ? "  (guard mode is off: nobody can know)" : "");
-    }
-}
-
 /* ---- Faults: the compiler may neither see through them nor leave them out ---- */
 
-static void *hidden(uint64_t address)
-{
-    void *p = (void *)(uintptr_t)address;
-    __asm__ volatile("" : "+r"(p));
-    return p;
-}
+static void *hidden(uint64_t address) { return provoke_hidden(address); }
 
 static void touch(uint64_t address)
 {
     (void)*(volatile uint8_t *)hidden(address);
 }
 
-static void put(uint64_t address)
-{
-    *(volatile uint8_t *)hidden(address) = 0;
-}
-
 static void null_read(void)
 {
     touch(0);
-}
-
-static void heap_overflow(void)
-{
-    /* Over the end of a large block into the guard above it, as a loop that counts wrong would. */
-    uint8_t *block = heap_alloc(&machine.heap, LARGE_BYTES);
-    for (size_t i = 0; block != NULL && i <= heap_usable_size(&machine.heap, block); i++) {
-        put(ptr_to_vaddr(block).v + i);
-    }
 }
 
 static void guard(void)
@@ -172,7 +108,7 @@ static void guard(void)
 static void write_constant(void)
 {
     static const char constant[] = "read-only";
-    put(ptr_to_vaddr(constant).v);
+    *(volatile uint8_t *)hidden(ptr_to_vaddr(constant).v) = 0;
 }
 
 static void execute_data(void)
@@ -337,10 +273,12 @@ static const struct provocation {
     {"free-reserved", free_reserved, false},
     {"free-outside", free_outside, false},
     {"free-unaligned", free_unaligned, false},
-    {"heap-double-free", heap_double_free, false},
-    {"heap-foreign", heap_foreign, false},
-    {"heap-write-after-free", heap_write_after_free, false},
-    {"heap-overflow", heap_overflow, true},
+    {"heap-double-free", provoke_heap_double_free, false},
+    {"heap-foreign", provoke_heap_foreign, false},
+    {"heap-write-after-free", provoke_heap_write_after_free, false},
+    {"heap-overflow", provoke_heap_overflow, true},
+    {"heap-cache-double-free", provoke_heap_cache_double_free, false},
+    {"heap-cache-overflow", provoke_heap_cache_overflow, false},
     {"panic-in-report", panic_in_report, true},
 };
 

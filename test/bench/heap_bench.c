@@ -11,8 +11,9 @@
  *   geomean      over the first family of traces, k-*, on which heaps are tuned; h-geomean over the second, on which
  *                they are not (test/data/traces/make_traces.py).
  *   storm        frames held at most for those that are needed, where page-aligned blocks of 1 to 4 pages come and go
- *   freed        frames still held when all blocks of a trace are released, the most of all traces; shrunken: when the
- *                heap was asked to give back what holds nothing
+ *   freed        frames still held when all blocks of a trace are released, the most of all traces; slabs: those in
+ *                slabs beyond one for each class that served; to-classes: all of them, descriptors and pages held ready
+ *                too, to one slab for each class; shrunken: when the heap was asked to give back what holds nothing
  *   holes        cycles of a pair among 100,000 holes for those among 100
  *   misuse       heap_misuse.c
  */
@@ -26,6 +27,7 @@
 struct heap_rival *const heap_rivals[HEAP_RIVALS] = {
     [HEAP_BASE] = &heap_mimalloc, [HEAP_CAIRN] = &heap_cairn, &heap_glibc, &heap_jemalloc,
     [HEAP_TLSF] = &heap_tlsf_idea, &heap_first_fit, &heap_carving, &heap_buddy, &heap_single_pages, &heap_one_size,
+    [HEAP_GUARD] = &heap_cairn_guard,
 };
 
 const char *const heap_trace_names[HEAP_TRACES] = {
@@ -65,6 +67,11 @@ static void measure_frames(unsigned trace, const char *folder)
         table.measured[HEAP_FRAMES_USED][i][trace] = 100.0 * (double)t.peak_bytes / held_bytes;
         if (heap_rivals[i]->held_pages != NULL) {
             table.others[HEAP_FREED][i] = fmax(table.others[HEAP_FREED][i], (double)f.freed);
+            if (f.slabs.classes != 0) {
+                const double held = (double)f.slabs.held, classes = (double)f.slabs.classes;
+                table.others[HEAP_SLABS][i] = fmax(table.others[HEAP_SLABS][i], fmax(held - classes, 0));
+                table.others[HEAP_TO_CLASSES][i] = fmax(table.others[HEAP_TO_CLASSES][i], (double)f.freed / classes);
+            }
             table.others[HEAP_SHRUNKEN][i] = fmax(table.others[HEAP_SHRUNKEN][i], (double)f.shrunken);
         }
     }

@@ -5,10 +5,10 @@
 #include "bench/bench.h"
 #include "bench/heap_trace.h"
 
-enum { HEAP_RIVALS = 10, HEAP_TRACES = 14, HEAP_FAMILIES = 2, HEAP_ROUNDS = 11, HEAP_ROUNDS_QUICK = 3 };
+enum { HEAP_RIVALS = 11, HEAP_TRACES = 14, HEAP_FAMILIES = 2, HEAP_ROUNDS = 11, HEAP_ROUNDS_QUICK = 3 };
 
-/* All of them. The first is what times are compared with, the second the product. */
-enum { HEAP_BASE, HEAP_CAIRN, HEAP_TLSF = 4 };
+/* All of them. The first is what times are compared with, the second the product; the last the same in guard mode. */
+enum { HEAP_BASE, HEAP_CAIRN, HEAP_TLSF = 4, HEAP_GUARD = HEAP_RIVALS - 1 };
 extern struct heap_rival *const heap_rivals[HEAP_RIVALS];
 extern const char *const heap_trace_names[HEAP_TRACES]; /* the first letter tells the family */
 
@@ -48,6 +48,7 @@ uint64_t heap_clock(void);
 struct heap_frames {
     uint64_t most;            /* pages held at once */
     uint64_t freed, shrunken; /* held when all blocks are released; and when the heap has shrunk besides. Ours only */
+    struct heap_slab_pages slabs; /* when all blocks are released */
 };
 /* In a process of its own, so that each begins with nothing. */
 struct heap_frames heap_measure_frames(const struct heap_trace *t, const struct heap_rival *rival);
@@ -70,6 +71,7 @@ enum heap_verdict {
     HEAP_CRASHED,  /* the process died or hung, later on or at once without a word */
     HEAP_TAKEN,    /* nothing was said, and later a block was given out twice, or somebody's bytes changed */
     HEAP_SURVIVED, /* nothing was said, nothing happened */
+    HEAP_LATER,    /* told in what came after, which was in order or was stopped with a message */
     HEAP_REPORTED, /* told at once, and what came after was in order or the program stopped with a message */
     HEAP_CANNOT,   /* no such call: its blocks are not that long */
     HEAP_VERDICTS,
@@ -82,7 +84,7 @@ enum heap_verdict heap_measure_misuse(const struct heap_rival *rival, unsigned k
 /* ---- heap_report.c ---- */
 
 enum heap_figure { HEAP_TIME, HEAP_WORST, HEAP_FRAMES_USED, HEAP_FIGURES };
-enum heap_other { HEAP_STORM, HEAP_FREED, HEAP_SHRUNKEN, HEAP_HOLES, HEAP_OTHERS };
+enum heap_other { HEAP_STORM, HEAP_FREED, HEAP_SLABS, HEAP_TO_CLASSES, HEAP_SHRUNKEN, HEAP_HOLES, HEAP_OTHERS };
 
 /* All that was measured. */
 struct heap_table {

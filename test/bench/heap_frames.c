@@ -85,6 +85,7 @@ static void play(const void *ctx, void *out)
         frames->freed = job->rival->held_pages();
         frames->most = frames->freed > frames->most ? frames->freed : frames->most;
     }
+    frames->slabs = job->rival->slab_pages == NULL ? (struct heap_slab_pages){0, 0} : job->rival->slab_pages();
     job->rival->shrink();
     frames->shrunken = job->rival->held_pages();
 }

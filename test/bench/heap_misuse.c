@@ -202,11 +202,12 @@ const char *const heap_misuse_names[HEAP_MISUSES] = {
     "overflow by 16",       "underflow by 16",      "interior free",         "foreign free",
     "write after free",     "double free of large", "array size overflow",   "realloc to a huge size",
 };
-const char *const heap_verdict_names[HEAP_VERDICTS] = {"crashed", "taken", "survived", "reported", "-"};
+const char *const heap_verdict_names[HEAP_VERDICTS] = {"crashed", "taken", "survived", "later", "reported", "-"};
 
 /* ---- The process ---- */
 
-/* A letter for each thing that happened: 't' told, 'n' not told; then 'o' in order, 'x' not. */
+/* A letter for each thing that happened: 't' told, 'n' not told; then 'x' not in order, 'l' in order and told now, 'o'
+ * in order. */
 static _Noreturn void run(const struct heap_rival *rival, unsigned kind, int told)
 {
     static struct trial t;
@@ -221,19 +222,24 @@ static _Noreturn void run(const struct heap_rival *rival, unsigned kind, int tol
     }
     const uint64_t before = rival->reports == NULL ? 0 : rival->reports();
     const bool answered = kinds[kind].run(&t);
-    const bool reported = answered || (rival->reports != NULL && rival->reports() != before);
-    (void)!write(told, reported ? "t" : "n", 1);
-    (void)!write(told, aftermath(&t) ? "o" : "x", 1);
+    const uint64_t at_once = rival->reports == NULL ? 0 : rival->reports();
+    (void)!write(told, answered || at_once != before ? "t" : "n", 1);
+    const bool in_order = aftermath(&t), is_later = rival->reports != NULL && rival->reports() != at_once;
+    (void)!write(told, !in_order ? "x" : is_later ? "l" : "o", 1);
     _exit(0);
 }
 
 static enum heap_verdict verdict(const char *told, ssize_t letters, int status)
 {
     if (letters == 2) {
-        return told[1] == 'x' ? HEAP_TAKEN : told[0] == 't' ? HEAP_REPORTED : HEAP_SURVIVED;
+        return told[1] == 'x'   ? HEAP_TAKEN
+               : told[0] == 't' ? HEAP_REPORTED
+               : told[1] == 'l' ? HEAP_LATER
+                                : HEAP_SURVIVED;
     }
     /* A library that finds it says so and stops. */
-    return letters == 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? HEAP_REPORTED : HEAP_CRASHED;
+    const bool is_stopped = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    return !is_stopped ? HEAP_CRASHED : letters == 0 ? HEAP_REPORTED : HEAP_LATER;
 }
 
 enum heap_verdict heap_measure_misuse(const struct heap_rival *rival, unsigned kind)

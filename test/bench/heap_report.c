@@ -2,10 +2,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench/heap_bench.h"
 
-enum { ROWS = HEAP_TRACES + HEAP_FAMILIES, NAME_BYTES = 40 };
+enum { ROWS = HEAP_TRACES + HEAP_FAMILIES, NAME_BYTES = 40, CELL_COLUMNS = 9 };
 
 static const struct {
     const char *mean;
@@ -23,10 +24,12 @@ static const struct {
 } other_lines[HEAP_OTHERS] = {
     [HEAP_STORM] = {"storm", "footprint", "storm, footprint", BENCH_GATE_MOST, 1.03},
     [HEAP_FREED] = {"freed", "frames", "freed, frames", BENCH_GATE_IF_SET, 0},
+    [HEAP_SLABS] = {"freed:slabs", "frames", "freed, slabs too many", BENCH_GATE_MOST, 0},
+    [HEAP_TO_CLASSES] = {"freed:to-classes", "ratio", "freed, to classes", BENCH_GATE_IF_SET, 1},
     [HEAP_SHRUNKEN] = {"shrunken", "frames", "shrunken, frames", BENCH_GATE_MOST, 0},
     [HEAP_HOLES] = {"holes", "ratio", "holes, ratio", BENCH_GATE_IF_SET, 2},
 };
-enum { NOT_REPORTED_GATE = 4 };
+enum { NOT_REPORTED_GATE = 4, NOT_REPORTED_GUARD_GATE = 0 };
 #define WORST_GATE 0.5
 
 /* Of each family, if all of it was measured. */
@@ -105,60 +108,74 @@ static unsigned count(const struct heap_table *table, unsigned rival, enum heap_
     return n;
 }
 
-static void tell_gated(unsigned rival, struct bench_result r, double gate, enum bench_gate kind)
+static void tell_gated(bool is_held_to, struct bench_result r, double gate, enum bench_gate kind)
 {
-    r.gate = rival == HEAP_CAIRN ? gate : 0;
-    bench_add_gated(r, rival == HEAP_CAIRN ? kind : BENCH_GATE_IF_SET);
+    r.gate = is_held_to ? gate : 0;
+    bench_add_gated(r, is_held_to ? kind : BENCH_GATE_IF_SET);
 }
 
 static void tell_others(const struct heap_table *table, unsigned rival)
 {
     for (unsigned o = 0; o < HEAP_OTHERS; o++) {
         if (table->others[o][rival] >= 0) {
-            tell_gated(rival, result(rival, other_lines[o].name, table->others[o][rival], other_lines[o].unit),
+            tell_gated(rival == HEAP_CAIRN,
+                       result(rival, other_lines[o].name, table->others[o][rival], other_lines[o].unit),
                        other_lines[o].gate, other_lines[o].kind);
         }
     }
-    tell_gated(rival, result(rival, "worst:to-tlsf-idea", worst_to_tlsf(table, rival), "ratio"), WORST_GATE,
-               BENCH_GATE_IF_SET);
+    tell_gated(rival == HEAP_CAIRN, result(rival, "worst:to-tlsf-idea", worst_to_tlsf(table, rival), "ratio"),
+               WORST_GATE, BENCH_GATE_IF_SET);
+}
+
+/* Kinds of misuse that ours may leave unreported. */
+static double not_reported_gate(unsigned rival)
+{
+    return rival == HEAP_GUARD ? NOT_REPORTED_GUARD_GATE : NOT_REPORTED_GATE;
 }
 
 static void tell_misuse(const struct heap_table *table, unsigned rival)
 {
+    const bool is_ours = rival == HEAP_CAIRN || rival == HEAP_GUARD;
     for (unsigned kind = 0; kind < HEAP_MISUSES; kind++) {
         const char *name = name_of("misuse", heap_misuse_names[kind]);
         bench_add(result(rival, name, table->verdicts[rival][kind], "verdict"));
     }
-    tell_gated(rival,
+    tell_gated(is_ours,
                result(rival, "misuse:not-reported", count(table, rival, HEAP_CRASHED, HEAP_SURVIVED), "of 12"),
-               NOT_REPORTED_GATE, BENCH_GATE_MOST);
-    tell_gated(rival, result(rival, "misuse:harmful", count(table, rival, HEAP_CRASHED, HEAP_TAKEN), "of 12"), 0,
+               not_reported_gate(rival), BENCH_GATE_MOST);
+    tell_gated(is_ours, result(rival, "misuse:harmful", count(table, rival, HEAP_CRASHED, HEAP_TAKEN), "of 12"), 0,
                BENCH_GATE_MOST);
 }
 
 /* ---- Tables ---- */
 
+static void print_text(unsigned rival, const char *text)
+{
+    const size_t len = strlen(heap_rivals[rival]->name);
+    printf("  %*s", (int)(len < CELL_COLUMNS ? CELL_COLUMNS : len), text);
+}
+
 static void print_head(const char *title)
 {
     printf("\n%-24s", title);
     for (unsigned i = 0; i < HEAP_RIVALS; i++) {
-        printf("  %9s", heap_rivals[i]->name);
+        print_text(i, heap_rivals[i]->name);
     }
     printf("\n");
 }
 
-static void print_cell(bool is_there, double value, int decimals)
+static void print_cell(unsigned rival, bool is_there, double value, int decimals)
 {
+    char text[NAME_BYTES] = "-";
     if (is_there) {
-        printf("  %9.*f", decimals, value);
-    } else {
-        printf("  %9s", "-");
+        snprintf(text, sizeof text, "%.*f", decimals, value);
     }
+    print_text(rival, text);
 }
 
 static void print_gate(double value, double gate)
 {
-    printf("  gate %g %s\n", gate, value > gate ? "MISSED" : "ok");
+    printf("  gate %g %s", gate, value > gate ? "MISSED" : "ok");
 }
 
 /* As a ratio to the base where that is there, else as it is. */
@@ -169,7 +186,7 @@ static void print_figure(const struct heap_table *table, enum heap_figure f, con
         printf("%s:%-*s", figure_names[f], f == HEAP_FRAMES_USED ? 12 : f == HEAP_TIME ? 19 : 18, row_name(row));
         for (unsigned i = 0; i < HEAP_RIVALS; i++) {
             const double value = table->measured[f][i][row], base = table->measured[f][HEAP_BASE][row];
-            print_cell(value > 0 && (!as_ratio || base > 0), as_ratio ? value / base : value,
+            print_cell(i, value > 0 && (!as_ratio || base > 0), as_ratio ? value / base : value,
                        as_ratio ? 2 : f == HEAP_WORST ? 0 : 1);
         }
         printf("\n");
@@ -181,24 +198,33 @@ static void print_others(const struct heap_table *table)
     print_head("ours has a gate");
     printf("%-24s", "worst, to tlsf-idea's");
     for (unsigned i = 0; i < HEAP_RIVALS; i++) {
-        print_cell(table->found[i], worst_to_tlsf(table, i), 2);
+        print_cell(i, table->found[i], worst_to_tlsf(table, i), 2);
     }
     print_gate(worst_to_tlsf(table, HEAP_CAIRN), WORST_GATE);
+    printf("\n");
     for (unsigned o = 0; o < HEAP_OTHERS; o++) {
         printf("%-24s", other_lines[o].title);
         for (unsigned i = 0; i < HEAP_RIVALS; i++) {
-            print_cell(table->others[o][i] >= 0, table->others[o][i], o == HEAP_FREED || o == HEAP_SHRUNKEN ? 0 : 2);
+            const bool is_count = strcmp(other_lines[o].unit, "frames") == 0;
+            print_cell(i, table->others[o][i] >= 0, table->others[o][i], is_count ? 0 : 2);
         }
-        if (o == HEAP_FREED) {
-            printf("\n");
-        } else {
+        if (o != HEAP_FREED) {
             print_gate(table->others[o][HEAP_CAIRN], other_lines[o].gate);
         }
+        printf("\n");
     }
     for (unsigned i = 0; i < HEAP_RIVALS; i++) {
         if (heap_rivals[i]->most_bytes != 0) {
             printf("-: %s: %s\n", heap_rivals[i]->name, heap_rivals[i]->limit);
         }
+    }
+}
+
+static void print_count(const struct heap_table *table, const char *title, enum heap_verdict last)
+{
+    printf("%-24s", title);
+    for (unsigned i = 0; i < HEAP_RIVALS; i++) {
+        print_cell(i, table->found[i], count(table, i, HEAP_CRASHED, last), 0);
     }
 }
 
@@ -208,20 +234,18 @@ static void print_misuse(const struct heap_table *table)
     for (unsigned kind = 0; kind < HEAP_MISUSES; kind++) {
         printf("%-24s", heap_misuse_names[kind]);
         for (unsigned i = 0; i < HEAP_RIVALS; i++) {
-            printf("  %9s", table->found[i] ? heap_verdict_names[table->verdicts[i][kind]] : "-");
+            print_text(i, table->found[i] ? heap_verdict_names[table->verdicts[i][kind]] : "-");
         }
         printf("\n");
     }
-    printf("%-24s", "not reported");
-    for (unsigned i = 0; i < HEAP_RIVALS; i++) {
-        print_cell(table->found[i], count(table, i, HEAP_CRASHED, HEAP_SURVIVED), 0);
-    }
+    print_count(table, "not reported", HEAP_SURVIVED);
     print_gate(count(table, HEAP_CAIRN, HEAP_CRASHED, HEAP_SURVIVED), NOT_REPORTED_GATE);
-    printf("%-24s", "harmful");
-    for (unsigned i = 0; i < HEAP_RIVALS; i++) {
-        print_cell(table->found[i], count(table, i, HEAP_CRASHED, HEAP_TAKEN), 0);
-    }
+    printf(", guarded:");
+    print_gate(count(table, HEAP_GUARD, HEAP_CRASHED, HEAP_SURVIVED), NOT_REPORTED_GUARD_GATE);
+    printf("\n");
+    print_count(table, "harmful", HEAP_TAKEN);
     print_gate(count(table, HEAP_CAIRN, HEAP_CRASHED, HEAP_TAKEN), 0);
+    printf("\n");
 }
 
 void heap_report(struct heap_table *table)

@@ -149,6 +149,23 @@ def test_bochs_explains_a_fault(name, words):
 
 
 @pytest.mark.cairn(labels="bochs", seconds=90)
+def test_bochs_shows_each_misuse_of_the_heap():
+    """All in one boot, and the one that faults last."""
+    names = ("heap-double-free", "heap-foreign", "heap-cache-double-free", "heap-overflow")
+    commands = "; ".join(f"provoke {name}" for name in names)
+    ended = run_cairn("--emulator", "bochs", "--memory", "32M", "--timeout", "80", "--exec", commands)
+    assert ended.status == 1, ended.errors
+    for words in (
+        r"misuse: heap_free: .*double free",
+        r"(?s)a variable:.*misuse.*a user page:.*misuse.*a frame of.*misuse.*a table in.*misuse.*the image:.*misuse",
+        r"misuse: heap_cache_free: .*double free",
+        r"place: live heap block of 12288 bytes",
+    ):
+        assert re.search(words, ended.log), f"{words} in\n{ended.log}"
+    assert ended.log.count("provoke: nothing changed; the validators find nothing") == 3
+
+
+@pytest.mark.cairn(labels="bochs", seconds=90)
 def test_bochs_with_modules_and_two_cpus(tmp_path):
     (tmp_path / "one").write_bytes(b"1" * 100_000)
     without = (

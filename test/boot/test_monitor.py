@@ -168,6 +168,25 @@ def test_caches_shows_classes_and_object_caches_and_draws_slabs():
     assert run_cairn("--exec", "caches none").status == 1
 
 
+def test_the_most_that_was_held_is_known_after_it_has_gone():
+    ended = run_cairn("--exec", "heap -j; exercise 1; heap -j; caches -j; heap; caches; check").need_success()
+    before, after = ended.json_all("heap -j")
+    for heap in (before, after):
+        assert heap["used"] + heap["waste"] + heap["metadata"] == heap["held"] <= heap["most_held"]
+        assert heap["ready"] <= heap["waste"]
+    assert after["most_held"] > before["most_held"] and after["most_held"] > after["held"] + (1 << 20)
+    assert all(row["most_slabs"] >= row["slabs"] for row in after["classes"])
+    gone = [row for row in after["classes"] if row["most_slabs"] > row["slabs"]]
+    assert gone, "the exercise churns through more than is left"
+    (caches,) = ended.json_all("caches -j")
+    most = {row["bytes"]: row["most_held"] for row in caches["classes"]}
+    assert most == {row["bytes"]: row["most_slabs"] << 12 for row in after["classes"]}
+    assert [row["bytes"] for row in caches["mixed"]] == [64, 256]
+    assert all(row["most_held"] > row["held"] for row in caches["mixed"])
+    assert re.search(r"held at most [0-9.]+ MiB$", ended.log, re.MULTILINE)
+    assert re.search(rf"^  class +{gone[0]['bytes']} .* {gone[0]['most_slabs'] << 12}$", ended.log, re.MULTILINE)
+
+
 def test_spaces_mapped_and_edited_from_outside():
     commands = [
         "space new",

@@ -49,6 +49,31 @@ TEST(heap_cache_guard, in_bulk_all_go_or_none)
     end(g, &cache);
 }
 
+/* The alignment is the type's, however small: up to the last byte there is room for nothing else. */
+TEST(heap_cache_guard, at_a_pages_edge_the_byte_behind_an_object_is_in_the_next_page)
+{
+    static const size_t sizes[][2] = {{100, 4}, {1, 1}, {PAGE_BYTES - 1, 1}, {PAGE_BYTES + 2, 2}, {24, 8}};
+    struct guard_bed *g = bed_of(GUARD_EDGE, 1);
+    REQUIRE(g != NULL);
+    for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct heap_cache cache;
+        struct heap_guard_block found;
+        struct heap_cache_type type = {
+            .name = "edge", .object_bytes = sizes[i][0], .align_bytes = sizes[i][1], .flags = HEAP_CACHE_GUARD};
+        EXPECT_EQ(heap_cache_create(g->heap, &cache, &type), STATUS_OK);
+        uint8_t *object = heap_cache_alloc(&cache);
+        REQUIRE(object != NULL);
+        EXPECT(is_page_aligned(ptr_to_vaddr(object + sizes[i][0]).v));
+        EXPECT(heap_guard_find(g->heap, object + sizes[i][0], &found) && found.base == object);
+        EXPECT(found.bytes == sizes[i][0] && found.cache_name == type.name);
+        EXPECT_EQ(heap_cache_free(&cache, object), STATUS_OK);
+        EXPECT(heap_guard_find(g->heap, object, &found) && found.cache_name == type.name);
+        EXPECT_EQ(heap_cache_destroy(&cache), STATUS_OK);
+        EXPECT(heap_guard_find(g->heap, object, &found) && found.base == object && found.cache_name == NULL);
+    }
+    guard_bed_end(g);
+}
+
 TEST(heap_cache_guard, when_memory_is_short_nothing_has_changed)
 {
     for (unsigned way = 0; way < GUARD_WAYS; way++) {

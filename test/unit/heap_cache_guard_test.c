@@ -61,7 +61,7 @@ static bool begin(struct room *r, enum guard_way way, bool only_caches)
     r->heap = r->g->heap;
     struct heap_cache_type type = {.name = "guarded",
                                    .object_bytes = OBJECT_BYTES,
-                                   .align_bytes = 4,
+                                   .align_bytes = HEAP_ALIGN_BYTES, /* at an edge a red zone behind, too */
                                    .construct = construct,
                                    .ctx = &r->constructed,
                                    .flags = HEAP_CACHE_GUARD};

@@ -205,7 +205,8 @@ TEST(heap_cache, a_wrong_free_is_reported_with_both_names_and_changes_nothing)
     EXPECT_EQ(heap_cache_free(&p.cache, freed), STATUS_OK);
     struct heap_cache_stats stats = heap_cache_stats(&p.cache);
     uint8_t *slab = vaddr_to_ptr(vaddr_page(ptr_to_vaddr(mine)));
-    refused_by_both(&p, slab + (stats.slab_objects - 1) * stats.stride_bytes, "is not allocated (double free)");
+    refused_by_both(&p, slab + (stats.slab_objects - 1) * stats.stride_bytes,
+                    "of the cache 'first' is not allocated (double free)");
     refused_by_both(&p, mine + 8, "not its start");
     refused_by_both(&p, slab + stats.slab_objects * stats.stride_bytes, "in the unused end");
     refused_by_both(&p, others, "of the cache 'second', not of the cache 'first'");

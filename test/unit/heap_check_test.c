@@ -145,6 +145,9 @@ TEST(heap, check_sees_counters_that_are_not_the_sums)
     BREAK(&s, heap->large_blocks, 2, "HEAP-I4");
     BREAK(&s, heap->large_pages, 2, "HEAP-I4");
     BREAK(&s, heap->held_pages, 2, "HEAP-I4");
+    BREAK(&s, heap->most_held_pages, 1, "HEAP-I4: more is held than was ever held at most");
+    BREAK(&s, heap->classes[heap_class_of(240)].most_slabs, 0, "HEAP-I4: more is held");
+    BREAK(&s, heap->mixed[0].most_slabs, 0, "HEAP-I4: more is held");
     BREAK(&s, heap->node_count, 9, "9");
     BREAK(&s, heap->leaf_count, 0, "HEAP-I4");
     BREAK(&s, heap->ready_pages, 1, "HEAP-I4");

@@ -43,6 +43,37 @@ TEST(heap, empty_slabs_go_back_but_one_a_class_and_a_few_pages_kept_ready)
     heap_bed_end(bed);
 }
 
+TEST(heap, the_most_that_was_held_stays_known_when_it_has_gone)
+{
+    struct heap_bed *bed = heap_bed_new(64);
+    REQUIRE(bed != NULL);
+    struct heap *heap = &bed->heap;
+    struct heap_class_stats stats;
+    uint8_t *blocks[4 * OBJECTS_A_SLAB], *mixed[9];
+    alloc_objects(heap, blocks, ARRAY_LEN(blocks));
+    for (unsigned i = 0; i < ARRAY_LEN(mixed); i++) {
+        mixed[i] = heap_alloc(heap, HEAP_SMALL_MAX_BYTES);
+    }
+    void *large = heap_alloc(heap, 5UL * PAGE_BYTES);
+    const uint64_t most = bed->pages_out;
+    for (unsigned i = 0; i < ARRAY_LEN(blocks); i++) {
+        EXPECT_EQ(heap_free(heap, blocks[i]), STATUS_OK);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(mixed); i++) {
+        EXPECT_EQ(heap_free(heap, mixed[i]), STATUS_OK);
+    }
+    EXPECT_EQ(heap_free(heap, large), STATUS_OK);
+    (void)heap_shrink(heap);
+    EXPECT_EQ(heap_stats(heap).held_bytes, 0);
+    EXPECT_EQ(heap_stats(heap).most_held_bytes, pages_to_bytes(npages(most)));
+    EXPECT(heap_class_stats(heap, heap_class_of(HEAP_SLAB_MAX_BYTES), &stats));
+    EXPECT(stats.slabs == 0 && stats.most_slabs == 4 && stats.slab_pages == 1);
+    EXPECT(heap_mixed_stats(heap, 0, &stats) && stats.slabs == 0 && stats.most_slabs == 5 && stats.used == 0);
+    EXPECT(heap_mixed_stats(heap, 1, &stats) && stats.most_slabs == 0 && stats.slab_pages == 4);
+    EXPECT(!heap_mixed_stats(heap, HEAP_MIXED_KINDS, &stats));
+    heap_bed_end(bed);
+}
+
 TEST(heap, the_first_objects_of_a_size_share_a_page_with_others)
 {
     struct heap_bed *bed = heap_bed_new(64);

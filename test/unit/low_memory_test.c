@@ -4,7 +4,7 @@
 #include "kernel/pagers.h"
 #include "unit/test.h"
 
-enum { PAGES = 8, BLOCKS = 64, BLOCK_BYTES = 3000 };
+enum { PAGES = 8, BLOCKS = 64, BLOCK_BYTES = 3000, SMALL_BYTES = 1000, LARGE_BYTES = 20 * PAGE_BYTES };
 
 static const uint8_t bytes[] = "what a pager can bring again";
 
@@ -13,7 +13,7 @@ static uint64_t heap_with_empties(void)
 {
     static void *blocks[BLOCKS];
     for (unsigned i = 0; i < BLOCKS; i++) {
-        blocks[i] = heap_alloc(&machine.heap, BLOCK_BYTES);
+        blocks[i] = heap_alloc(&machine.heap, i % 2 == 0 ? BLOCK_BYTES : SMALL_BYTES);
         EXPECT(blocks[i] != NULL);
     }
     for (unsigned i = 0; i < BLOCKS; i++) {
@@ -49,13 +49,25 @@ TEST(low_memory, clean_pages_and_the_heaps_empties_go_before_a_request_fails_and
     EXPECT_EQ(space_destroy(&machine.vmm, &space), STATUS_OK);
 }
 
-/* The heap itself wants the page: it is asked for nothing then, being in the middle of a call. */
-TEST(low_memory, an_allocation_of_the_heap_that_fails_leaves_it_sound)
+/* The heap itself wants the pages: being in the middle of a call it is asked for nothing, and nothing changes. */
+TEST(low_memory, the_heap_is_not_asked_while_it_asks)
 {
+    const size_t too_much = pages_to_bytes(pmm_stats(&machine.pmm).ram);
+    uint8_t *large = heap_alloc(&machine.heap, LARGE_BYTES);
+    REQUIRE(large != NULL);
+    large[LARGE_BYTES - 1] = 7;
     (void)heap_with_empties();
-    EXPECT(heap_alloc(&machine.heap, pages_to_bytes(pmm_stats(&machine.pmm).ram)) == NULL);
+    const struct heap_stats before = heap_stats(&machine.heap);
+    EXPECT(before.ready_bytes > 0);
+    EXPECT(heap_alloc(&machine.heap, too_much) == NULL);
+    EXPECT(heap_realloc(&machine.heap, large, too_much) == NULL);
+    const struct heap_stats after = heap_stats(&machine.heap);
+    EXPECT(after.held_bytes == before.held_bytes && after.ready_bytes == before.ready_bytes);
+    EXPECT_EQ(after.used_bytes, before.used_bytes);
+    EXPECT_EQ(large[LARGE_BYTES - 1], 7);
     EXPECT_EQ(heap_check(&machine.heap, NULL), STATUS_OK);
     void *block = heap_alloc(&machine.heap, BLOCK_BYTES);
     EXPECT(block != NULL);
     EXPECT_EQ(heap_free(&machine.heap, block), STATUS_OK);
+    EXPECT_EQ(heap_free(&machine.heap, large), STATUS_OK);
 }

@@ -80,29 +80,43 @@ TEST(options, what_is_malformed_leaves_what_was_said_before)
     EXPECT_EQ(strcmp(o.nonce, "7"), 0);
 }
 
-TEST(options, the_heaps_guard_mode_has_three_ways)
+TEST(options, the_heaps_guard_mode_has_three_ways_each_for_all_blocks_or_for_caches)
 {
     static const struct {
         const char *line;
         uint64_t sample;
         bool is_on;
+        const char *caches;
     } lines[] = {
-        {"debug=heap", 0, true},
-        {"debug=heap:edge,magic:prompt", 1, true},
-        {"debug=magic,heap:sample=1000", 1000, true},
-        {"debug=heap:sample=0x10,checks", 16, true},
-        {"debug=heap:sample=0", 0, false},
-        {"debug=heap:sample=4294967297", 0, false},
-        {"debug=heap:sample=12k", 0, false},
-        {"debug=heap:sample", 0, false},
-        {"debug=heap:edges", 0, false},
-        {"debug=heaps", 0, false},
-        {"debug=magic", 0, false},
+        {"debug=heap", 0, true, ""},
+        {"debug=heap:edge,magic:prompt", 1, true, ""},
+        {"debug=magic,heap:sample=1000", 1000, true, ""},
+        {"debug=heap:sample=0x10,checks", 16, true, ""},
+        {"debug=heap:sample=0", 0, false, ""},
+        {"debug=heap:sample=4294967297", 0, false, ""},
+        {"debug=heap:sample=12k", 0, false, ""},
+        {"debug=heap:sample", 0, false, ""},
+        {"debug=heap:edges", 0, false, ""},
+        {"debug=heaps", 0, false, ""},
+        {"debug=magic", 0, false, ""},
+        {"debug=heap:cache=spaces", 0, true, "spaces"},
+        {"debug=heap:cache=*,checks", 0, true, "*"},
+        {"debug=heap:edge:cache=a?c", 1, true, "a?c"},
+        {"debug=heap:cache=ab:edge,magic", 1, true, "ab"},
+        {"debug=heap:cache=", 0, false, ""},
+        {"debug=heap:cache", 0, false, ""},
+        {"debug=heap:cache=,edge", 0, false, ""},
+        {"debug=heap:cache=a:sample=7", 0, false, ""},
+        {"debug=heap:edge:corner", 0, false, ""},
+        {"debug=heap:cache=abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl", 0, false, ""},
+        {"debug=heap:cache=abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijk", 0, true,
+         "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijk"},
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         read(lines[i].line);
         EXPECT_EQ(o.debug_heap, lines[i].is_on);
         EXPECT_EQ(o.heap_sample, lines[i].sample);
+        EXPECT_EQ(strcmp(o.heap_caches, lines[i].caches), 0);
     }
 }
 

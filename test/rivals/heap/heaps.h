@@ -8,6 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct heap_slab_pages {
+    uint64_t held;    /* in slabs now */
+    uint64_t classes; /* one slab for each class that has had one since the beginning */
+};
+
 struct heap_rival {
     const char *name;
     /* Before anything else; null: nothing is to be done. false: it is not on this machine. */
@@ -30,6 +35,8 @@ struct heap_rival {
     size_t (*usable)(void *block);
     /* Pages held now, metadata included; null: count what the process has touched. */
     uint64_t (*held_pages)(void);
+    /* Null: it has no slabs. */
+    struct heap_slab_pages (*slab_pages)(void);
     /* Give back what holds nothing; null: it does not. */
     void (*shrink)(void);
     /* Wrong calls that it has told of so far; null: it stops the program, if it tells at all. */
@@ -39,7 +46,7 @@ struct heap_rival {
     const char *limit; /* says so */
 };
 
-extern struct heap_rival heap_cairn, heap_glibc, heap_mimalloc, heap_jemalloc;
+extern struct heap_rival heap_cairn, heap_cairn_guard, heap_glibc, heap_mimalloc, heap_jemalloc;
 extern struct heap_rival heap_tlsf_idea, heap_first_fit, heap_carving, heap_buddy, heap_single_pages, heap_one_size;
 
 #endif

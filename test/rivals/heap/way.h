@@ -28,6 +28,7 @@
 struct way {
     struct heap_source source;
     uint64_t held_pages; /* from the source, metadata included; not the state itself */
+    uint64_t most_held_pages;
     uint64_t used_bytes; /* usable, in use */
     uint64_t allocs, frees;
 };
@@ -57,6 +58,7 @@ static inline void *way_get(struct way *w, npages_t pages, unsigned align_log2)
 {
     void *base = w->source.pages_get(w->source.ctx, pages, align_log2, false);
     w->held_pages += base == NULL ? 0 : pages.v;
+    w->most_held_pages = w->held_pages > w->most_held_pages ? w->held_pages : w->most_held_pages;
     return base;
 }
 

@@ -132,6 +132,7 @@ struct heap_stats heap_stats(const struct heap *heap)
     return (struct heap_stats){
         .used_bytes = w->used_bytes,
         .held_bytes = pages_to_bytes(npages(w->held_pages)),
+        .most_held_bytes = pages_to_bytes(npages(w->most_held_pages)),
         .blocks = w->allocs - w->frees,
         .allocs = w->allocs,
         .frees = w->frees,
@@ -145,6 +146,11 @@ bool heap_class_stats(const struct heap *heap, unsigned index, struct heap_class
     (void)index;
     (void)out;
     return false;
+}
+
+bool heap_mixed_stats(const struct heap *heap, unsigned index, struct heap_class_stats *out)
+{
+    return heap_class_stats(heap, index, out);
 }
 
 enum status heap_check(const struct heap *heap, struct sink *out)

@@ -8,6 +8,12 @@
 
 void heap_debug_start(void) {}
 
+unsigned heap_debug_cache_flags(const char *name)
+{
+    (void)name;
+    return 0;
+}
+
 bool heap_debug_tell(vaddr_t va, const char *prefix)
 {
     (void)va;
@@ -54,6 +60,12 @@ void *heap_cache_alloc(struct heap_cache *cache)
         type->construct(type->ctx, object);
     }
     return object;
+}
+
+enum status heap_cache_destroy(struct heap_cache *cache)
+{
+    (void)cache;
+    return STATUS_OK;
 }
 
 enum status heap_cache_free(struct heap_cache *cache, void *object) { return heap_free(cache->heap, object); }
