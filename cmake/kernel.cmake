@@ -98,6 +98,8 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/kernel/heap_debug"
         OR name MATCHES "_(check|dump|check_share)\\.c$" OR name MATCHES "^(boot|test/unit)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Oz)
+    elseif(name MATCHES ${CAIRN_HEAP_HOT})
+        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${CAIRN_HEAP_HOT_OPTIONS}")
     endif()
 endforeach()
 # These would be compiled into calls to themselves.

@@ -67,7 +67,7 @@ static bool view(const struct heap_desc *desc, struct heap_slab_view *out)
     *out = (struct heap_slab_view){.base = heap_desc_base(desc), .free_mask = desc->free_mask};
     switch (heap_desc_kind(desc)) {
     case HEAP_DESC_SLAB:
-        out->pages = npages(desc->class->pages);
+        out->pages = npages(1);
         out->piece_bytes = desc->class->object_bytes;
         out->pieces = desc->class->objects;
         return true;

@@ -34,9 +34,11 @@
  * 5. Memory short in the middle. A page needs a descriptor, so perhaps a leaf and nodes. They are there before it is
  * used, and go back if they are not wanted; then the second half links and cannot fail. So an allocation that fails has
  * changed nothing, and a free only ever gives back: it never needs a page. A page that becomes free is held ready for
- * the next slab: one in eight of all that are held, 64 at most; then a page goes back for each that comes. A leaf or
- * node without a page goes back at once. After heap_shrink of an empty heap nothing is held. The heap changes its own
- * state first and calls pages_put last; it calls pages_get only with its state whole.
+ * the next slab: one in eight of all that are held, 64 at most; then a page goes back for each that comes. The page for
+ * the next leaf is got and cleaned in steps before it is needed, and one in four leaves that become empty stays for
+ * that (tree_spare.c); other leaves and nodes without a page go back at once. After heap_shrink of an empty heap
+ * nothing is held. The heap changes its own state first and calls pages_put last; it calls pages_get only with its
+ * state whole.
  *
  * 6. Wrong calls are reported with address, block, size and reason, counted, answered with MISUSE or null, and change
  * nothing. A large block freed twice, or an object whose slab went back, is found as *not this heap's*, unless its
@@ -62,7 +64,7 @@
 static void heap_parts_init(struct heap *heap)
 {
     for (unsigned i = 0; i < HEAP_CLASSES; i++) {
-        heap_class_init(heap, &heap->classes[i], heap_class_bytes(i), 1);
+        heap_class_init(heap, &heap->classes[i], heap_class_bytes(i));
     }
     heap_mixed_init(heap);
     heap_forget_all(heap);
@@ -182,6 +184,6 @@ HEAP_RARE npages_t heap_shrink(struct heap *heap)
     }
     heap_caches_shrink(heap);
     heap_ready_empty(heap);
-    heap_tree_lower(heap);
+    heap_tree_shrink(heap);
     return npages(held_before - heap->held_pages);
 }

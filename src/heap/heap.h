@@ -86,7 +86,7 @@ struct heap_block { /* what is known of an address */
 enum status heap_init(struct heap *heap, struct heap_source source);
 /*
  * Have at least `bytes` of pages ready for small and page requests before they are wanted (heap=SIZE). Pages used up
- * are not replaced. => OK; NOMEM: as before.
+ * are not replaced. => OK; NOMEM: as before, or fewer pages held.
  */
 enum status heap_prefill(struct heap *heap, uint64_t bytes);
 

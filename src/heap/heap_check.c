@@ -10,7 +10,7 @@ struct class_sums {
 };
 
 struct mixed_sums {
-    uint64_t slabs, with_room, granules_used, blocks, few[HEAP_FEW_GRANULES + 1];
+    uint64_t slabs, with_room, lengths[HEAP_WORD_BITS + 1];
 };
 
 struct check {
@@ -104,10 +104,8 @@ static void check_mixed(struct check *c, const struct heap_desc *slab)
         bool is_used = (free >> at & 1) == 0;
         bool ends = at + 1 == HEAP_WORD_BITS || ((free | starts) >> (at + 1) & 1) != 0;
         n += is_used;
-        sums->granules_used += is_used;
         if (is_used && ends) {
-            sums->blocks++;
-            sums->few[n <= HEAP_FEW_GRANULES ? n : 0]++;
+            sums->lengths[n]++;
             n = 0;
         }
     }
@@ -293,15 +291,14 @@ static void check_bins(struct check *c, unsigned index)
         wrong(c, "HEAP-I2: %lu mixed slabs of %u pages are in bins, %lu have room", binned, mixed->pages,
               sums->with_room);
     }
-    bool is_few_right = true;
-    for (unsigned n = 1; n <= HEAP_FEW_GRANULES; n++) {
-        is_few_right = is_few_right && mixed->few[n] == sums->few[n];
+    if (mixed->slabs != sums->slabs) {
+        wrong(c, "HEAP-I4: %lu mixed slabs of %u pages, counted as %lu", sums->slabs, mixed->pages, mixed->slabs);
     }
-    if (mixed->slabs != sums->slabs || mixed->granules_used != sums->granules_used ||
-        mixed->allocs - mixed->frees != sums->blocks || !is_few_right) {
-        wrong(c, "HEAP-I4: mixed slabs of %u pages: %lu with %lu granules in %lu blocks, counted as %lu, %lu, %lu",
-              mixed->pages, sums->slabs, sums->granules_used, sums->blocks, mixed->slabs, mixed->granules_used,
-              mixed->allocs - mixed->frees);
+    for (unsigned n = 1; n <= HEAP_WORD_BITS; n++) {
+        if (mixed->lengths[n] != sums->lengths[n]) {
+            wrong(c, "HEAP-I4: %lu blocks of %u granules in mixed slabs of %u pages, counted as %u", sums->lengths[n],
+                  n, mixed->pages, mixed->lengths[n]);
+        }
     }
 }
 
@@ -338,7 +335,14 @@ static void check_counters(struct check *c)
         wrong(c, "HEAP-I4: %lu leaves and %lu nodes, counted as %lu and %lu", c->leaves, c->nodes, heap->leaf_count,
               heap->node_count);
     }
-    uint64_t held = c->pages + c->leaves + c->nodes;
+    uint64_t spares = 0;
+    for (const struct heap_spare *s = heap->spares; s != NULL && spares <= heap->spare_pages; s = s->next) {
+        spares++;
+    }
+    if (spares != heap->spare_pages) {
+        wrong(c, "HEAP-I4: %lu spare pages are listed, counted as %lu", spares, heap->spare_pages);
+    }
+    uint64_t held = c->pages + c->leaves + c->nodes + spares;
     if (held != heap->held_pages) {
         wrong(c, "HEAP-I4: %lu pages held, counted as %lu", held, heap->held_pages);
     }

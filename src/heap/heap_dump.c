@@ -17,7 +17,7 @@ static void dump_mixed(const struct heap_mixed *mixed, struct sink *out)
 {
     if (mixed->slabs != 0) {
         sink_printf(out, "mixed %lu slabs of %u pages, %lu blocks, %lu bytes in granules of %lu\n", mixed->slabs,
-                    mixed->pages, mixed->allocs - mixed->frees, mixed->granules_used << mixed->granule_log2,
+                    mixed->pages, heap_mixed_blocks(mixed), heap_mixed_used_bytes(mixed),
                     1UL << mixed->granule_log2);
     }
 }

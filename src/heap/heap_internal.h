@@ -69,7 +69,7 @@ static inline uint64_t heap_page_number(const struct heap *heap, const void *add
 struct heap_desc *heap_find_slowly(const struct heap *heap, uint64_t page);
 /* Have the page's leaf, if there is one, among the recent ones. */
 void heap_remember(struct heap *heap, uint64_t page);
-/* No leaf is a recent one: words have moved. */
+/* No leaf is a recent one. */
 void heap_forget_all(struct heap *heap);
 
 /* A leaf without pages, which every page that is not ours has: of kind HEAP_DESC_NONE. Never written. */
@@ -89,26 +89,40 @@ static inline struct heap_desc *heap_find_page(const struct heap *heap, const vo
 }
 
 /* The same, and from a further page of a slab or block to its first. */
-static inline struct heap_desc *heap_find(const struct heap *heap, const void *address)
-{
-    struct heap_desc *desc = heap_find_page(heap, address);
-    return heap_desc_kind(desc) == HEAP_DESC_TAIL ? heap_find_page(heap, heap_desc_base(desc)) : desc;
-}
+struct heap_desc *heap_find(const struct heap *heap, const void *address);
 
 /* Leaves for the pages of [base, +pages), none of which is linked. => false: memory is short, nothing changed. */
 bool heap_tree_cover(struct heap *heap, const void *base, npages_t pages);
-/* What was covered and not linked. */
-void heap_tree_uncover(struct heap *heap, const void *base, npages_t pages);
+/* What was covered and not linked: the tree is as before. */
+struct heap_tree_mark {
+    unsigned height;
+    uint64_t spares;
+};
+static inline struct heap_tree_mark heap_tree_mark(const struct heap *heap)
+{
+    return (struct heap_tree_mark){heap->height, heap->spare_pages};
+}
+void heap_tree_uncover(struct heap *heap, const void *base, npages_t pages, struct heap_tree_mark before);
 /* Cannot fail: they are covered. The first page's descriptor. */
 struct heap_desc *heap_tree_link(struct heap *heap, void *base, npages_t pages, enum heap_desc_kind kind);
 /* The block of `old` pages has `pages` now; the new ones are covered. Cannot fail. */
 void heap_tree_extend(struct heap *heap, struct heap_desc *head, npages_t old, npages_t pages);
 /* Those from its page `pages` on can be unlinked by themselves from now on. => false: memory is short. */
 bool heap_tree_split_at(struct heap *heap, struct heap_desc *head, npages_t pages);
-/* Leaves and nodes that become empty are given back. */
+/* Of leaves and nodes that become empty one page may stay. */
 void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages);
-/* Give back nodes above the only thing that is left. */
-void heap_tree_lower(struct heap *heap);
+/*
+ * Before this page is linked: if its leaf fills up, what the next one will need is made ready, a step at each call. So
+ * the call that begins it gets no more pages and clears no more lines than any other. Where memory is short nothing is
+ * lost but time.
+ */
+void heap_tree_make_ready(struct heap *heap, const void *base);
+/* One more page for a node or leaf lies ready. => false: memory is short. */
+bool heap_tree_spare(struct heap *heap);
+/* So many stay. */
+void heap_tree_drop_spares(struct heap *heap, uint64_t pages);
+/* Give back nodes above the only thing that is left, and spare pages. */
+void heap_tree_shrink(struct heap *heap);
 struct heap_visitor {
     void (*leaf)(void *ctx, uint64_t number, struct heap_desc *leaf);
     /* A leaf's stretch that lies inside a large block; may be null. */
@@ -134,15 +148,26 @@ void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages,
 /* From the source itself, its answer checked; null when memory is short. */
 void *heap_source_get(struct heap *heap, npages_t pages, unsigned align_log2, bool guarded);
 void heap_source_put(struct heap *heap, void *base, npages_t pages);
+/* So many pages more, in a number that wraps, are held from the source. */
+void heap_hold(struct heap *heap, uint64_t more);
+/* Are all these pages within the span? */
+bool heap_span_holds(const struct heap *heap, const void *base, npages_t pages);
+/* Are they, and aligned? A source that answers otherwise would make the tree lie: reported, with what comes of it. */
+bool heap_source_is_right(const struct heap *heap, const void *base, npages_t pages, unsigned align_log2,
+                          const char *else_what);
 void heap_ready_empty(struct heap *heap);
 
 /* ---- Slabs (section 3), slab.c ---- */
 
-void heap_class_init(struct heap *heap, struct heap_class *class, size_t object_bytes, unsigned pages);
+void heap_class_init(struct heap *heap, struct heap_class *class, size_t object_bytes);
 /* One object when the class's word has none, or null. */
 void *heap_slab_alloc_slowly(struct heap *heap, struct heap_class *class);
 /* A word of the mask was empty, or may tell that the slab is. */
-void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab, uint64_t word);
+void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab);
+/* heap_slab_alloc, where nobody waits for it. */
+void *heap_slab_take(struct heap *heap, struct heap_class *class);
+/* An object with an alignment of up to HEAP_SLAB_MAX_BYTES, if the slab that its class takes from has such; or null. */
+void *heap_slab_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes);
 
 static inline void *heap_slab_alloc(struct heap *heap, struct heap_class *class)
 {
@@ -153,16 +178,6 @@ static inline void *heap_slab_alloc(struct heap *heap, struct heap_class *class)
     *class->word = mask & (mask - 1);
     class->allocs++;
     return class->word_base + (unsigned)__builtin_ctzl(mask) * class->step_bytes;
-}
-
-/* An object with an alignment of up to HEAP_SLAB_MAX_BYTES, if the slab that its class takes from has such; or null. */
-static inline void *heap_slab_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes)
-{
-    /* Slabs are page-aligned, and so is each object whose size is a multiple of the alignment. */
-    size_t rounded = (bytes + align_bytes - 1) & ~(align_bytes - 1);
-    struct heap_class *class = &heap->classes[heap_class_of(rounded)];
-    bool is_there = (*class->word & class->word_valid) != 0 && class->step_bytes % align_bytes == 0;
-    return is_there ? heap_slab_alloc(heap, class) : NULL;
 }
 
 /* => false: it is not the start of an object of this slab that is in use. */
@@ -182,7 +197,7 @@ static inline bool heap_slab_free(struct heap *heap, struct heap_desc *slab, con
     }
     *word = after;
     if (UNLIKELY(before == 0 || after == class->last_full || after == UINT64_MAX) && slab != class->current) {
-        heap_slab_freed_at_edge(heap, slab, after);
+        heap_slab_freed_at_edge(heap, slab);
     }
     return true;
 }
@@ -203,6 +218,10 @@ void *heap_mixed_alloc_aligned(struct heap *heap, struct heap_mixed *mixed, size
 /* Bytes of the block that starts here; 0: none does. */
 size_t heap_mixed_usable(const struct heap_desc *slab, const void *block);
 void heap_mixed_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out);
+/* Of all its blocks. O(slabs with room). */
+uint64_t heap_mixed_used_bytes(const struct heap_mixed *mixed);
+/* So many blocks are in use. */
+uint64_t heap_mixed_blocks(const struct heap_mixed *mixed);
 /* To another size where it is. => false: it cannot. */
 bool heap_mixed_resize(struct heap *heap, struct heap_desc *slab, const void *block, size_t bytes);
 /* => false: it is not the start of a block. */

@@ -34,13 +34,33 @@ static uint64_t class_free(const struct heap *heap, const struct heap_class *cla
     return free;
 }
 
+uint64_t heap_mixed_used_bytes(const struct heap_mixed *mixed)
+{
+    uint64_t used = mixed->slabs * HEAP_WORD_BITS;
+    for (uint64_t bins = mixed->nonempty; bins != 0; bins &= bins - 1) {
+        for (const struct heap_desc *slab = mixed->bins[__builtin_ctzl(bins)]; slab != NULL; slab = slab->next) {
+            used -= bits_set(slab->mixed.free);
+        }
+    }
+    return used << mixed->granule_log2;
+}
+
+uint64_t heap_mixed_blocks(const struct heap_mixed *mixed)
+{
+    uint64_t blocks = 0;
+    for (unsigned n = 1; n < ARRAY_LEN(mixed->lengths); n++) {
+        blocks += mixed->lengths[n];
+    }
+    return blocks;
+}
+
 struct heap_stats heap_stats(const struct heap *heap)
 {
     struct heap_stats stats = {
         .used_bytes = pages_to_bytes(npages(heap->large_pages)),
         .held_bytes = pages_to_bytes(npages(heap->held_pages)),
         .most_held_bytes = pages_to_bytes(npages(heap->most_held_pages)),
-        .metadata_bytes = pages_to_bytes(npages(heap->leaf_count + heap->node_count)),
+        .metadata_bytes = pages_to_bytes(npages(heap->leaf_count + heap->node_count + heap->spare_pages)),
         .ready_bytes = pages_to_bytes(npages(heap->ready_pages)),
         .blocks = heap->large_blocks,
         .allocs = heap->large_allocs,
@@ -55,8 +75,8 @@ struct heap_stats heap_stats(const struct heap *heap)
     }
     for (unsigned i = 0; i < HEAP_MIXED_KINDS; i++) {
         const struct heap_mixed *mixed = &heap->mixed[i];
-        stats.used_bytes += mixed->granules_used << mixed->granule_log2;
-        stats.blocks += mixed->allocs - mixed->frees;
+        stats.used_bytes += heap_mixed_used_bytes(mixed);
+        stats.blocks += heap_mixed_blocks(mixed);
         stats.allocs += mixed->allocs;
     }
     heap_caches_add_stats(heap, &stats);
@@ -75,7 +95,7 @@ bool heap_class_stats(const struct heap *heap, unsigned index, struct heap_class
     const struct heap_class *class = &heap->classes[index];
     *out = (struct heap_class_stats){
         .object_bytes = class->object_bytes,
-        .slab_pages = class->pages,
+        .slab_pages = 1,
         .slabs = class->slabs,
         .most_slabs = class->most_slabs,
         .objects = class->slabs * class->objects,
@@ -96,7 +116,7 @@ bool heap_mixed_stats(const struct heap *heap, unsigned index, struct heap_class
         .slabs = mixed->slabs,
         .most_slabs = mixed->most_slabs,
         .objects = mixed->slabs * HEAP_WORD_BITS,
-        .used = mixed->granules_used,
+        .used = heap_mixed_used_bytes(mixed) >> mixed->granule_log2,
     };
     return true;
 }

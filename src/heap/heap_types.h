@@ -9,9 +9,8 @@ enum {
     HEAP_SLAB_WORDS = PAGE_BYTES / HEAP_ALIGN_BYTES / HEAP_WORD_BITS,
     HEAP_MIXED_KINDS = 2,
     HEAP_RARE_ALLOCS = 256, /* a class that was asked for more often has a slab, however few of it are in use */
-    HEAP_FEW_GRANULES = 4, /* a mixed block that small could be an object */
     HEAP_LEAF_PAGES = PAGE_BYTES / 64,
-    HEAP_RECENT_LEAVES = 64,
+    HEAP_RECENT_LEAVES = 256, /* of 64 MiB */
     HEAP_READY_SHARE = 8, /* of the pages held one in so many may be kept ready, */
     HEAP_READY_PAGES = 64, /* but no more than these; and one always */
 };
@@ -84,20 +83,50 @@ struct heap_class {
     uint16_t object_bytes;
     uint16_t objects; /* a slab */
     uint16_t words;   /* of the mask that are used */
-    uint16_t pages;   /* a slab */
-    uint32_t rare_left; /* allocations that may still go to mixed slabs */
+    uint16_t rare_left; /* allocations that may still go to mixed slabs */
 };
 
 /* Slabs in which blocks of all sizes lie. */
 struct heap_mixed {
+    unsigned granule_log2, pages;
+    uint64_t slabs, most_slabs, allocs;
     uint64_t nonempty;                      /* bit i: bins[i] is not empty */
     struct heap_desc *bins[HEAP_WORD_BITS]; /* [i]: those whose greatest hole is of i + 1 granules */
-    unsigned granule_log2, pages;
-    uint64_t slabs, most_slabs, granules_used, allocs, frees;
-    uint32_t few[HEAP_FEW_GRANULES + 1]; /* [n]: blocks of n granules in use; [0] means nothing */
+    uint32_t lengths[HEAP_WORD_BITS + 1];   /* [n]: blocks of n granules in use */
+};
+
+/* A page for a node or leaf that is not used yet begins so. */
+struct heap_spare {
+    struct heap_spare *next;
+    size_t dirty_bytes; /* at its beginning, this included, are not yet zero */
+    bool was_leaf;      /* as one it is clean but for this */
 };
 
 struct heap {
+    /* First what is often named in the code: offsets below 128 make it shorter. */
+    struct heap_source source;
+    struct heap_guard *guard; /* null: guard mode is off */
+    bool guards_blocks;       /* it is on for more than object caches */
+
+    /* The tree that leads to the leaves (tree.c). */
+    unsigned height;
+    uint64_t root;
+    uint64_t origin;           /* the first leaf's number below the root */
+    struct heap_spare *spares; /* pages for nodes and leaves */
+    uint64_t spare_pages;
+
+    uint64_t held_pages, most_held_pages; /* from the source, everything included: now; at most at a time */
+    uint64_t misuses;
+    struct heap_desc *ready; /* singly linked */
+    uint64_t ready_pages;
+    uint64_t prefilled_pages; /* so many of them stay until they are used */
+
+    uint64_t leaf_count, node_count;
+    uint64_t large_blocks, large_pages, large_allocs;
+    struct heap_cache *caches;  /* in the order they were made */
+    uint64_t past_cache_allocs; /* of caches destroyed */
+    uint64_t no_room;           /* always 0: the word of a class without a slab */
+
     struct heap_class classes[HEAP_CLASSES];
     /* Leaves found of late, by the low bits of their numbers; those of no leaf lead to heap_no_leaf. */
     struct heap_desc *recent[HEAP_RECENT_LEAVES];
@@ -106,27 +135,6 @@ struct heap {
         uint64_t *word;  /* that leads to it */
     } recent_words[HEAP_RECENT_LEAVES];
     struct heap_mixed mixed[HEAP_MIXED_KINDS];
-    struct heap_source source;
-    struct heap_guard *guard; /* null: guard mode is off */
-    bool guards_blocks;       /* it is on for more than object caches */
-
-    /* The tree that leads to the leaves: heap_internal.h, section 4. */
-    uint64_t root;
-    unsigned height;
-    uint64_t origin; /* the first leaf's number below the root */
-    void *put_by;    /* pages for nodes and leaves that a call may not find wanting, in a list; null between calls */
-
-    struct heap_desc *ready; /* singly linked */
-    uint64_t ready_pages;
-    uint64_t prefilled_pages; /* so many of them stay until they are used */
-
-    uint64_t held_pages, most_held_pages; /* from the source, everything included: now; at most at a time */
-    uint64_t leaf_count, node_count;
-    uint64_t large_blocks, large_pages, large_allocs;
-    uint64_t misuses;
-    struct heap_cache *caches;  /* in the order they were made */
-    uint64_t past_cache_allocs; /* of caches destroyed */
-    uint64_t no_room; /* always 0: the word of a class without a slab */
 };
 
 #endif

@@ -65,30 +65,27 @@ enum status heap_refuse(struct heap *heap, const char *call, const void *block)
                            "span %#lx + 512 GiB",
                            call, block, heap->source.span_base.v);
     }
-    if (found.large) {
-        return HEAP_MISUSE(heap, "%s: %p is inside the large block %p of %zu bytes, not its start", call, block,
-                           found.base, found.usable_bytes);
-    }
-    if (found.usable_bytes == 0) {
-        return HEAP_MISUSE(heap, "%s: %p is in the unused end %p of a slab of class %zu, in no block", call, block,
-                           found.base, found.class_bytes);
-    }
     char size[64]; /* of an object its class and cache, else its own */
-    if (found.cache_name != NULL) {
-        fmt_text(size, sizeof size, "class %zu of the cache '%s'", found.class_bytes, found.cache_name);
-    } else {
-        fmt_text(size, sizeof size, found.class_bytes != 0 ? "class %zu" : "%zu bytes",
-                 found.class_bytes != 0 ? found.class_bytes : found.usable_bytes);
+    fmt_text(size, sizeof size,
+             found.cache_name != NULL  ? "class %zu of the cache '%s'"
+             : found.class_bytes != 0 ? "class %zu"
+                                      : "%zu bytes",
+             found.class_bytes != 0 ? found.class_bytes : found.usable_bytes, found.cache_name);
+    bool is_end = found.usable_bytes == 0;
+    bool is_start = found.base == block && !is_end;
+    bool is_free = !found.allocated && !is_end && (is_start || found.class_bytes == 0);
+    if (is_free || (is_start && found.cache_name != NULL)) {
+        return HEAP_MISUSE(heap,
+                           is_free ? "%s: the block %p of %s is not allocated (double free)"
+                                   : "%s: %p is an object of the cache '%s', which heap_cache_free takes",
+                           call, block, is_free ? size : found.cache_name);
     }
-    if (!found.allocated && (found.base == block || found.class_bytes == 0)) {
-        return HEAP_MISUSE(heap, "%s: the block %p of %s is not allocated (double free)", call, block, size);
-    }
-    if (found.cache_name != NULL && found.base == block) {
-        return HEAP_MISUSE(heap, "%s: %p is an object of the cache '%s', which heap_cache_free takes", call, block,
-                           found.cache_name);
-    }
-    return HEAP_MISUSE(heap, "%s: %p is inside the %s block %p of %s, not its start", call, block,
-                       found.allocated ? "allocated" : "free", found.base, size);
+    return HEAP_MISUSE(heap,
+                       is_end            ? "%s: %p is in the unused end %p of a slab of %s, in no block"
+                       : found.large     ? "%s: %p is inside the large block %p of %s, not its start"
+                       : found.allocated ? "%s: %p is inside the allocated block %p of %s, not its start"
+                                         : "%s: %p is inside the free block %p of %s, not its start",
+                       call, block, found.base, size);
 }
 
 size_t heap_usable_size(struct heap *heap, const void *block)

@@ -2,12 +2,28 @@
 #include "heap/heap_internal.h"
 #include "lib/string.h"
 
-/* A source that answers outside the span or against the alignment would make the tree lie: its pages are not used. */
-static bool is_acceptable(const struct heap *heap, const void *base, npages_t pages, unsigned align_log2)
+bool heap_span_holds(const struct heap *heap, const void *base, npages_t pages)
 {
     uint64_t first = heap_page_number(heap, base);
     uint64_t limit = HEAP_SPAN_BYTES / PAGE_BYTES;
-    return (ptr_to_vaddr(base).v & ((1UL << align_log2) - 1)) == 0 && first < limit && pages.v <= limit - first;
+    return first < limit && pages.v <= limit - first;
+}
+
+bool heap_source_is_right(const struct heap *heap, const void *base, npages_t pages, unsigned align_log2,
+                          const char *else_what)
+{
+    if ((ptr_to_vaddr(base).v & ((1UL << align_log2) - 1)) == 0 && heap_span_holds(heap, base, pages)) {
+        return true;
+    }
+    report(REPORT_CORRUPT, "heap: the page source gave %p for %lu pages aligned to 2^%u, span %#lx + 512 GiB: %s", base,
+           pages.v, align_log2, heap->source.span_base.v, else_what);
+    return false;
+}
+
+__attribute__((noinline)) void heap_hold(struct heap *heap, uint64_t more)
+{
+    heap->held_pages += more;
+    heap_note_most(&heap->most_held_pages, heap->held_pages);
 }
 
 void *heap_source_get(struct heap *heap, npages_t pages, unsigned align_log2, bool guarded)
@@ -16,21 +32,17 @@ void *heap_source_get(struct heap *heap, npages_t pages, unsigned align_log2, bo
     if (base == NULL) {
         return NULL;
     }
-    if (!is_acceptable(heap, base, pages, align_log2)) {
-        report(REPORT_CORRUPT,
-               "heap: the page source gave %p for %lu pages aligned to 2^%u, span %#lx + 512 GiB: not used", base,
-               pages.v, align_log2, heap->source.span_base.v);
+    if (!heap_source_is_right(heap, base, pages, align_log2, "not used")) {
         heap->source.pages_put(heap->source.ctx, base, pages);
         return NULL;
     }
-    heap->held_pages += pages.v;
-    heap_note_most(&heap->most_held_pages, heap->held_pages);
+    heap_hold(heap, pages.v);
     return base;
 }
 
 void heap_source_put(struct heap *heap, void *base, npages_t pages)
 {
-    heap->held_pages -= pages.v;
+    heap_hold(heap, 0 - pages.v);
     heap->source.pages_put(heap->source.ctx, base, pages);
 }
 
@@ -44,7 +56,7 @@ static void ready_push(struct heap *heap, struct heap_desc *desc)
     heap->ready_pages++;
 }
 
-static struct heap_desc *ready_pop(struct heap *heap)
+__attribute__((noinline)) static struct heap_desc *ready_pop(struct heap *heap)
 {
     struct heap_desc *desc = heap->ready;
     heap->ready = desc->next;
@@ -83,6 +95,9 @@ static struct heap_desc *open_new(struct heap *heap, enum heap_desc_kind kind, n
         heap_source_put(heap, base, pages);
         return NULL;
     }
+    if (pages.v == 1) {
+        heap_tree_make_ready(heap, base);
+    }
     struct heap_desc *desc = heap_tree_link(heap, base, pages, kind);
     if (pages.v > 1 && heap->ready_pages > heap->prefilled_pages) {
         /* Many pages do not come from those held ready: as many of these are one too many now. */
@@ -115,13 +130,14 @@ static uint64_t ready_limit(const struct heap *heap)
 
 void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages, bool guarded)
 {
-    if (pages.v == 1 && !guarded && heap->ready_pages < ready_limit(heap)) {
+    uint64_t limit = ready_limit(heap);
+    if (pages.v == 1 && !guarded && heap->ready_pages < limit) {
         ready_push(heap, desc);
         return;
     }
     void *base = heap_desc_base(desc);
     heap_tree_unlink(heap, base, pages);
-    if (heap->ready_pages > ready_limit(heap)) {
+    if (heap->ready_pages > limit) {
         ready_reduce(heap, heap->ready_pages - 1);
     }
     heap_source_put(heap, base, pages); /* last: the heap is whole again when the source runs */
@@ -133,11 +149,12 @@ enum status heap_prefill(struct heap *heap, uint64_t bytes)
     if (wanted.v > HEAP_SPAN_BYTES / PAGE_BYTES) {
         return STATUS_NOMEM;
     }
-    uint64_t had = heap->ready_pages;
+    uint64_t had = heap->ready_pages, spares = heap->spare_pages;
     while (heap->ready_pages < wanted.v) {
         struct heap_desc *desc = open_new(heap, HEAP_DESC_READY, npages(1), HEAP_PAGE_ALIGN_LOG2, false);
         if (desc == NULL) {
             ready_reduce(heap, had);
+            heap_tree_drop_spares(heap, spares);
             return STATUS_NOMEM;
         }
         ready_push(heap, desc);

@@ -3,23 +3,25 @@
 
 #include "heap/heap_internal.h"
 
-/* Report a size above HEAP_ABSURD_BYTES. => true: it is one. */
-static bool is_absurd(struct heap *heap, const char *call, size_t bytes)
+/* Nothing is that small or large; the latter is reported. */
+static bool is_no_size(struct heap *heap, const char *call, size_t bytes)
 {
-    if (bytes <= HEAP_ABSURD_BYTES) {
+    if (bytes - 1 < HEAP_ABSURD_BYTES) {
         return false;
     }
-    (void)HEAP_MISUSE(heap, "%s: %zu bytes, more than 2^47: an overflow of the caller's?", call, bytes);
+    if (bytes != 0) {
+        (void)HEAP_MISUSE(heap, "%s: %zu bytes, more than 2^47: an overflow of the caller's?", call, bytes);
+    }
     return true;
 }
 
 void *heap_raw_alloc(struct heap *heap, size_t bytes)
 {
-    if (bytes == 0 || is_absurd(heap, "heap_alloc", bytes)) {
+    if (is_no_size(heap, "heap_alloc", bytes)) {
         return NULL;
     }
     if (bytes <= HEAP_SLAB_MAX_BYTES) {
-        return heap_slab_alloc(heap, &heap->classes[heap_class_of(bytes)]);
+        return heap_slab_take(heap, &heap->classes[heap_class_of(bytes)]);
     }
     struct heap_mixed *mixed = heap_mixed_for(heap, bytes);
     return mixed != NULL ? heap_mixed_alloc(heap, mixed, bytes)
@@ -28,13 +30,13 @@ void *heap_raw_alloc(struct heap *heap, size_t bytes)
 
 void *heap_raw_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes)
 {
-    if (bytes == 0 || is_absurd(heap, "heap_alloc_aligned", bytes)) {
+    if (is_no_size(heap, "heap_alloc_aligned", bytes)) {
         return NULL;
     }
     if (align_bytes >= PAGE_BYTES) {
         return heap_large_alloc(heap, bytes, (unsigned)__builtin_ctzl(align_bytes), HEAP_LARGE_ALIGNED);
     }
-    if (align_bytes <= HEAP_ALIGN_BYTES || bytes > HEAP_MIXED_MAX_BYTES) {
+    if (align_bytes <= HEAP_ALIGN_BYTES) {
         return heap_raw_alloc(heap, bytes);
     }
     if (bytes <= HEAP_SLAB_MAX_BYTES && align_bytes <= HEAP_SLAB_MAX_BYTES) {
@@ -52,29 +54,28 @@ void *heap_raw_alloc_pages(struct heap *heap, size_t bytes, unsigned align_log2)
     return heap_large_alloc(heap, bytes, align_log2, HEAP_LARGE_ALIGNED | HEAP_LARGE_GUARDED);
 }
 
-/* Frees it, whatever it is. => false: it is not the start of a block in use. */
-static bool free_any(struct heap *heap, struct heap_desc *desc, const void *block)
-{
-    switch (heap_desc_kind(desc)) {
-    case HEAP_DESC_SLAB:
-        return heap_slab_free(heap, desc, block);
-    case HEAP_DESC_MIXED:
-        return heap_mixed_free(heap, desc, block);
-    case HEAP_DESC_LARGE:
-        if (heap_desc_base(desc) != block) {
-            return false;
-        }
-        heap_large_free(heap, desc);
-        return true;
-    default:
-        return false;
-    }
-}
-
 enum status heap_raw_free(struct heap *heap, void *block)
 {
     heap_remember(heap, heap_page_number(heap, block));
-    return free_any(heap, heap_find(heap, block), block) ? STATUS_OK : heap_refuse(heap, "heap_free", block);
+    struct heap_desc *desc = heap_find(heap, block);
+    bool is_freed = false;
+    switch (heap_desc_kind(desc)) {
+    case HEAP_DESC_SLAB:
+        is_freed = heap_slab_free(heap, desc, block);
+        break;
+    case HEAP_DESC_MIXED:
+        is_freed = heap_mixed_free(heap, desc, block);
+        break;
+    case HEAP_DESC_LARGE:
+        is_freed = heap_desc_base(desc) == block;
+        if (is_freed) {
+            heap_large_free(heap, desc);
+        }
+        break;
+    default:
+        break;
+    }
+    return is_freed ? STATUS_OK : heap_refuse(heap, "heap_free", block);
 }
 
 bool heap_takes_pages(struct heap *heap, size_t bytes)
@@ -82,16 +83,11 @@ bool heap_takes_pages(struct heap *heap, size_t bytes)
     return bytes > HEAP_SLAB_MAX_BYTES && heap_mixed_for(heap, bytes) == NULL;
 }
 
-/* Could an object of this size have been given for the request? With some alignment, or borrowed. */
+/* Could an object of this size have been given for the request? With as much alignment as it has, or borrowed. */
 static bool object_matches(size_t object_bytes, size_t bytes)
 {
-    for (size_t align = HEAP_ALIGN_BYTES; object_bytes % align == 0; align *= 2) {
-        size_t rounded = (bytes + align - 1) & ~(align - 1);
-        if (rounded <= object_bytes && object_bytes - rounded <= HEAP_BORROW_BYTES) {
-            return true;
-        }
-    }
-    return false;
+    size_t align = object_bytes & -object_bytes, rounded = (bytes + align - 1) & ~(align - 1);
+    return object_bytes - rounded <= HEAP_BORROW_BYTES;
 }
 
 /* Could the block have been asked for with this size? */
@@ -115,7 +111,7 @@ static bool size_matches(struct heap *heap, const struct heap_desc *desc, const 
 
 enum status heap_raw_free_sized(struct heap *heap, void *block, size_t bytes)
 {
-    struct heap_desc *desc = heap_start_of(heap, block);
+    const struct heap_desc *desc = heap_start_of(heap, block);
     if (desc == NULL) {
         return heap_refuse(heap, "heap_free_sized", block);
     }
@@ -124,5 +120,5 @@ enum status heap_raw_free_sized(struct heap *heap, void *block, size_t bytes)
             heap, "heap_free_sized: the block %p of %zu usable bytes was not asked for as %zu: size does not match",
             block, heap_usable_at(desc, block), bytes);
     }
-    return free_any(heap, desc, block) ? STATUS_OK : heap_refuse(heap, "heap_free_sized", block);
+    return heap_raw_free(heap, block);
 }

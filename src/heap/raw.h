@@ -11,7 +11,7 @@
 void *heap_raw_alloc(struct heap *heap, size_t bytes);
 void *heap_raw_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes);
 void *heap_raw_realloc(struct heap *heap, void *old, size_t bytes);
-/* Whole pages, `bytes` in [1, 2^48), asked for from the source as guarded ones. align_log2: 12..30. */
+/* Whole pages, `bytes` in [1, 2^47], asked for from the source as guarded ones. align_log2: 12..30. */
 void *heap_raw_alloc_pages(struct heap *heap, size_t bytes, unsigned align_log2);
 /* `block` is not null. */
 enum status heap_raw_free(struct heap *heap, void *block);

@@ -73,18 +73,15 @@ void *heap_raw_realloc(struct heap *heap, void *old, size_t bytes)
                           heap_usable_at(desc, old), bytes);
         return NULL;
     }
+    bool stays;
     switch (heap_desc_kind(desc)) {
     case HEAP_DESC_LARGE:
         return realloc_large(heap, desc, old, bytes);
     case HEAP_DESC_MIXED:
-        if (heap_mixed_resize(heap, desc, old, bytes)) {
-            return old;
-        }
-        return move(heap, desc, old, bytes);
+        stays = heap_mixed_resize(heap, desc, old, bytes);
+        break;
     default:
-        if (bytes <= desc->class->object_bytes && bytes + desc->class->object_bytes / 4 >= desc->class->object_bytes) {
-            return old;
-        }
-        return move(heap, desc, old, bytes);
+        stays = bytes <= desc->class->object_bytes && bytes >= desc->class->object_bytes * 3U / 4;
     }
+    return stays ? old : move(heap, desc, old, bytes);
 }

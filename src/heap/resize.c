@@ -16,14 +16,7 @@ static void set_pages(struct heap *heap, struct heap_desc *large, npages_t pages
     uint64_t more = pages.v - large->large.pages.v;
     large->large.pages = pages;
     heap->large_pages += more;
-    heap->held_pages += more;
-    heap_note_most(&heap->most_held_pages, heap->held_pages);
-}
-
-static bool is_in_span(const struct heap *heap, const void *base, npages_t pages)
-{
-    uint64_t first = heap_page_number(heap, base), limit = HEAP_SPAN_BYTES / PAGE_BYTES;
-    return first < limit && pages.v <= limit - first;
+    heap_hold(heap, more);
 }
 
 /* More pages, in place. => false: nothing changed. */
@@ -33,11 +26,12 @@ static bool grow(struct heap *heap, struct heap_desc *large, npages_t pages)
     uint8_t *base = heap_desc_base(large);
     npages_t old = large->large.pages, more = npages(pages.v - old.v);
     uint8_t *end = base + pages_to_bytes(old);
-    if (source->pages_grow == NULL || !is_in_span(heap, base, pages) || !heap_tree_cover(heap, end, more)) {
+    struct heap_tree_mark before = heap_tree_mark(heap);
+    if (source->pages_grow == NULL || !heap_span_holds(heap, base, pages) || !heap_tree_cover(heap, end, more)) {
         return false;
     }
     if (!source->pages_grow(source->ctx, base, old, pages)) {
-        heap_tree_uncover(heap, end, more);
+        heap_tree_uncover(heap, end, more, before);
         return false;
     }
     heap_tree_extend(heap, large, old, pages);
@@ -60,45 +54,23 @@ static bool trim(struct heap *heap, struct heap_desc *large, npages_t pages)
     return true;
 }
 
-static void drop_put_by(struct heap *heap)
+/* Spare pages for all nodes and leaves that a block of `pages` could need, wherever it lies. => false: as it was. */
+static bool have_spares(struct heap *heap, npages_t pages)
 {
-    while (heap->put_by != NULL) {
-        void *page = heap->put_by;
-        heap->put_by = *(void **)page;
-        heap_source_put(heap, page, npages(1));
+    /* A leaf at either end; nodes on the way there and to what the root led to, and a new root; nodes in between. */
+    uint64_t leaves = pages.v / HEAP_LEAF_PAGES, had = heap->spare_pages;
+    uint64_t most = 2 + 3UL * HEAP_LEVELS_MAX;
+    for (unsigned level = 1; level < HEAP_LEVELS_MAX; level++) {
+        leaves /= HEAP_NODE_ENTRIES;
+        most += leaves;
     }
-}
-
-/* Pages for all nodes and leaves that a block of `pages` could need, wherever it lies. => false: as it was. */
-static bool put_by(struct heap *heap, npages_t pages)
-{
-    /* A leaf at either end, the nodes above them, those in between, and new ones above the root. */
-    uint64_t most = 2 + 3UL * HEAP_LEVELS_MAX + pages.v / ((uint64_t)HEAP_LEAF_PAGES * HEAP_NODE_ENTRIES);
-    for (uint64_t i = 0; i < most; i++) {
-        void **page = heap_source_get(heap, npages(1), HEAP_PAGE_ALIGN_LOG2, true);
-        if (page == NULL) {
-            drop_put_by(heap);
+    while (heap->spare_pages < most) {
+        if (!heap_tree_spare(heap)) {
+            heap_tree_drop_spares(heap, had);
             return false;
         }
-        *page = heap->put_by;
-        heap->put_by = page;
     }
     return true;
-}
-
-/* The source's answer, if it can be used. */
-static void *acceptable(const struct heap *heap, const struct heap_desc *large, void *to, npages_t pages)
-{
-    unsigned align_log2 = large->large.align_log2;
-    if (to == NULL || (is_in_span(heap, to, pages) && (ptr_to_vaddr(to).v & ((1UL << align_log2) - 1)) == 0)) {
-        return to;
-    }
-    /* The tree cannot lead there; it does not lie as long as nothing else is at the old place. */
-    report(REPORT_CORRUPT,
-           "heap: the page source moved %lu pages at %p to %p, aligned to 2^%u, span %#lx + 512 GiB: what they held is "
-           "lost",
-           large->large.pages.v, (void *)heap_desc_base(large), to, align_log2, heap->source.span_base.v);
-    return NULL;
 }
 
 /* More pages, elsewhere: the frames go there. => null: nothing changed. */
@@ -106,12 +78,16 @@ static void *resettle(struct heap *heap, struct heap_desc *large, npages_t pages
 {
     const struct heap_source *source = &heap->source;
     npages_t old = large->large.pages;
+    uint64_t had = heap->spare_pages;
     void *base = heap_desc_base(large);
-    if (source->pages_move == NULL || !put_by(heap, pages)) {
+    if (source->pages_move == NULL || !have_spares(heap, pages)) {
         return NULL;
     }
     void *to = source->pages_move(source->ctx, base, old, pages, large->large.align_log2);
-    to = acceptable(heap, large, to, pages);
+    /* If the tree cannot lead there: it does not lie as long as nothing else is at the old place. */
+    if (to != NULL && !heap_source_is_right(heap, to, pages, large->large.align_log2, "what was moved there is lost")) {
+        to = NULL;
+    }
     if (to != NULL) {
         bool is_covered = heap_tree_cover(heap, to, pages);
         ASSERT(is_covered);
@@ -120,7 +96,7 @@ static void *resettle(struct heap *heap, struct heap_desc *large, npages_t pages
         heap_tree_unlink(heap, base, old);
         set_pages(heap, moved, pages);
     }
-    drop_put_by(heap);
+    heap_tree_drop_spares(heap, had);
     return to;
 }
 

@@ -6,28 +6,22 @@ static uint64_t whole_word(const struct heap_class *class, unsigned word)
     return word + 1 == class->words ? class->last_full : UINT64_MAX;
 }
 
-static bool is_of_a_size(const struct heap *heap, const struct heap_class *class)
-{
-    return class >= heap->classes && class < heap->classes + HEAP_CLASSES;
-}
-
 static void forget_current(struct heap *heap, struct heap_class *class)
 {
     class->current = NULL;
     class->word = &heap->no_room;
 }
 
-HEAP_RARE void heap_class_init(struct heap *heap, struct heap_class *class, size_t object_bytes, unsigned pages)
+HEAP_RARE void heap_class_init(struct heap *heap, struct heap_class *class, size_t object_bytes)
 {
-    unsigned objects = (unsigned)(pages_to_bytes(npages(pages)) / object_bytes);
+    unsigned objects = (unsigned)(PAGE_BYTES / object_bytes);
     *class = (struct heap_class){
         .reciprocal = (uint32_t)(((1UL << 32) + object_bytes - 1) / object_bytes),
         .object_bytes = (uint16_t)object_bytes,
         .limit_bytes = (uint32_t)(objects * object_bytes),
         .objects = (uint16_t)objects,
-        .pages = (uint16_t)pages,
         .words = (uint16_t)((objects + HEAP_WORD_BITS - 1) / HEAP_WORD_BITS),
-        .rare_left = is_of_a_size(heap, class) ? HEAP_RARE_ALLOCS : 0,
+        .rare_left = HEAP_RARE_ALLOCS,
         .last_full = UINT64_MAX >> (-objects % HEAP_WORD_BITS),
     };
     forget_current(heap, class);
@@ -65,14 +59,9 @@ static void list_push(struct heap_class *class, struct heap_desc *slab)
 /* The class that takes from this slab, its own or one that borrowed it; null: none does. */
 static struct heap_class *user_of(struct heap *heap, struct heap_class *class, const struct heap_desc *slab)
 {
-    if (class->current == slab) {
-        return class;
-    }
-    if (is_of_a_size(heap, class)) {
-        for (unsigned i = 1; i <= HEAP_BORROW_CLASSES && class - heap->classes >= i; i++) {
-            if (class[-(int)i].current == slab) {
-                return &class[-(int)i];
-            }
+    for (unsigned i = 0; i <= HEAP_BORROW_CLASSES && i <= class - heap->classes; i++) {
+        if (class[-(int)i].current == slab) {
+            return &class[-(int)i];
         }
     }
     return NULL;
@@ -130,9 +119,6 @@ __attribute__((noinline)) static bool take_from(struct heap_class *class, struct
 
 HEAP_RARE static bool borrow(struct heap *heap, struct heap_class *class)
 {
-    if (!is_of_a_size(heap, class)) {
-        return false;
-    }
     const struct heap_class *end = heap->classes + HEAP_CLASSES;
     for (struct heap_class *larger = class + 1; larger < end && larger - class <= HEAP_BORROW_CLASSES; larger++) {
         if (take_from(class, larger)) {
@@ -144,7 +130,7 @@ HEAP_RARE static bool borrow(struct heap *heap, struct heap_class *class)
 
 HEAP_RARE static bool open_slab(struct heap *heap, struct heap_class *class)
 {
-    struct heap_desc *slab = heap_pages_open(heap, HEAP_DESC_SLAB, npages(class->pages), HEAP_PAGE_ALIGN_LOG2, false);
+    struct heap_desc *slab = heap_pages_open(heap, HEAP_DESC_SLAB, npages(1), HEAP_PAGE_ALIGN_LOG2, false);
     if (slab == NULL) {
         return false;
     }
@@ -186,16 +172,32 @@ static bool is_rare(const struct heap *heap, struct heap_class *class)
     return true;
 }
 
-__attribute__((noinline)) void *heap_slab_alloc_slowly(struct heap *heap, struct heap_class *class)
+void *heap_slab_alloc_slowly(struct heap *heap, struct heap_class *class)
 {
-    if (leave_word(heap, class) || take_from(class, class)) {
-        return heap_slab_alloc(heap, class);
+    if (!leave_word(heap, class) && !take_from(class, class)) {
+        bool lies_with_others = is_rare(heap, class);
+        if (lies_with_others || (!borrow(heap, class) && !open_slab(heap, class))) {
+            void *block = heap_mixed_alloc(heap, &heap->mixed[0], class->object_bytes);
+            if (block != NULL || !lies_with_others || !borrow(heap, class)) {
+                return block;
+            }
+        }
     }
-    if (is_rare(heap, class)) {
-        void *block = heap_mixed_alloc(heap, &heap->mixed[0], class->object_bytes);
-        return block != NULL || !borrow(heap, class) ? block : heap_slab_alloc(heap, class);
-    }
-    return borrow(heap, class) || open_slab(heap, class) ? heap_slab_alloc(heap, class) : NULL;
+    return heap_slab_take(heap, class);
+}
+
+void *heap_slab_take(struct heap *heap, struct heap_class *class)
+{
+    return heap_slab_alloc(heap, class);
+}
+
+void *heap_slab_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes)
+{
+    /* Slabs are page-aligned, and so is each object whose size is a multiple of the alignment. */
+    size_t rounded = (bytes + align_bytes - 1) & ~(align_bytes - 1);
+    struct heap_class *class = &heap->classes[heap_class_of(rounded)];
+    bool is_there = (*class->word & class->word_valid) != 0 && class->step_bytes % align_bytes == 0;
+    return is_there ? heap_slab_take(heap, class) : NULL;
 }
 
 static bool is_wholly_free(const struct heap_desc *slab, const struct heap_class *class)
@@ -208,12 +210,12 @@ static bool is_wholly_free(const struct heap_desc *slab, const struct heap_class
     return true;
 }
 
-/* A slab that is wholly free stays while its class takes from it. */
-HEAP_RARE static void emptied(struct heap *heap, struct heap_desc *slab)
+/* A slab that is wholly free goes; or, if its class takes from it and may go on, stays. */
+static void emptied(struct heap *heap, struct heap_desc *slab, bool may_stay)
 {
     struct heap_class *class = slab->class;
     struct heap_class *user = user_of(heap, class, slab);
-    if (user == class) {
+    if (user == class && may_stay) {
         return;
     }
     if (user != NULL) {
@@ -222,28 +224,25 @@ HEAP_RARE static void emptied(struct heap *heap, struct heap_desc *slab)
         list_remove(class, slab);
     }
     class->slabs--;
-    heap_pages_close(heap, slab, npages(class->pages), false);
+    heap_pages_close(heap, slab, npages(1), false);
 }
 
-__attribute__((noinline)) void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab, uint64_t word)
+void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab)
 {
     struct heap_class *class = slab->class;
     if ((slab->base_and_kind & HEAP_DESC_ACTIVE) == 0) {
         list_push(class, slab); /* nearly full: it is to be filled before emptier ones */
     }
-    if ((word == class->last_full || word == UINT64_MAX) && is_wholly_free(slab, class)) {
-        emptied(heap, slab);
+    if (is_wholly_free(slab, class)) {
+        emptied(heap, slab, true);
     }
 }
 
-/* The wholly free slab that the class keeps, if it does, goes. */
-HEAP_RARE void heap_slab_shrink(struct heap *heap, struct heap_class *class)
+void heap_slab_shrink(struct heap *heap, struct heap_class *class)
 {
     struct heap_desc *slab = class->current;
-    if (slab != NULL && slab->class == class && is_wholly_free(slab, class)) {
-        forget_current(heap, class);
-        class->slabs--;
-        heap_pages_close(heap, slab, npages(class->pages), false);
+    if (slab != NULL && is_wholly_free(slab, slab->class)) {
+        emptied(heap, slab, false);
     }
 }
 

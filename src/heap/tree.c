@@ -10,42 +10,20 @@
 
 #include "lib/string.h"
 
-
-/* The words on the way to a leaf, from the root's on. */
-struct path {
-    uint64_t *words[HEAP_LEVELS_MAX + 1];
-    unsigned last; /* words[last] is the leaf's */
-};
+/* Of leaves one in so many may stay when it is empty: the next is soon wanted. */
+enum { KEPT_SHARE = 4 };
 
 struct heap_desc heap_no_leaf[HEAP_LEAF_PAGES];
 
-static bool is_empty(uint64_t word) { return page_offset_bytes(word) == 0; }
+static bool is_empty(uint64_t word)
+{
+    return page_offset_bytes(word) == 0;
+}
 
 /* Which entry of a node whose entries are `level` nodes above the leaves. */
 static unsigned entry_of(uint64_t number, unsigned level)
 {
     return (unsigned)(number >> (HEAP_NODE_ENTRIES_LOG2 * level)) % HEAP_NODE_ENTRIES;
-}
-
-static bool is_below_root(const struct heap *heap, uint64_t number)
-{
-    return heap->root != 0 && (number - heap->origin) >> (HEAP_NODE_ENTRIES_LOG2 * heap->height) == 0;
-}
-
-struct heap_desc *heap_find_slowly(const struct heap *heap, uint64_t page)
-{
-    uint64_t number = page / HEAP_LEAF_PAGES;
-    if (page >= HEAP_SPAN_BYTES / PAGE_BYTES || !is_below_root(heap, number)) {
-        return heap_no_leaf;
-    }
-    uint64_t word = heap->root;
-    for (unsigned level = heap->height; level > 0 && word != 0; level--) {
-        word = node_of(word)[entry_of(number, level - 1)];
-    }
-    if (word == 0) {
-        return heap_no_leaf;
-    }
-    return (word & HEAP_INSIDE) != 0 ? vaddr_to_ptr(vaddr(word - HEAP_INSIDE)) : &leaf_of(word)[page % HEAP_LEAF_PAGES];
 }
 
 static void forget_at(struct heap *heap, unsigned at)
@@ -69,12 +47,11 @@ void heap_forget_all(struct heap *heap)
     }
 }
 
-/* As far as there is something. => it leads to the leaf's word. */
-static bool path_to(struct heap *heap, uint64_t number, struct path *path)
+bool heap_path_to(const struct heap *heap, uint64_t number, struct heap_path *path)
 {
     path->last = 0;
-    path->words[0] = &heap->root;
-    if (!is_below_root(heap, number)) {
+    path->words[0] = (uint64_t *)&heap->root; /* who only looks does not write through it */
+    if (!heap_is_below_root(heap, number)) {
         return false;
     }
     while (path->last < heap->height) {
@@ -88,70 +65,57 @@ static bool path_to(struct heap *heap, uint64_t number, struct path *path)
     return true;
 }
 
-static void remember(struct heap *heap, uint64_t number, uint64_t *word)
+struct heap_desc *heap_find_slowly(const struct heap *heap, uint64_t page)
 {
-    unsigned at = number % HEAP_RECENT_LEAVES;
-    heap->recent[at] = leaf_of(*word);
-    heap->recent_words[at].number = number;
-    heap->recent_words[at].word = word;
+    struct heap_path path;
+    uint64_t word = 0;
+    if (page < HEAP_SPAN_BYTES / PAGE_BYTES && heap_path_to(heap, page / HEAP_LEAF_PAGES, &path)) {
+        word = *path.words[path.last];
+    }
+    if (word == 0) {
+        return heap_no_leaf;
+    }
+    return (word & HEAP_INSIDE) != 0 ? vaddr_to_ptr(vaddr(word - HEAP_INSIDE)) : &leaf_of(word)[page % HEAP_LEAF_PAGES];
+}
+
+struct heap_desc *heap_find(const struct heap *heap, const void *address)
+{
+    struct heap_desc *desc = heap_find_page(heap, address);
+    return heap_desc_kind(desc) == HEAP_DESC_TAIL ? heap_find_page(heap, heap_desc_base(desc)) : desc;
+}
+
+/* The word of the leaf or of the stretch inside a block. => null: the way there ends before. */
+static uint64_t *find_word(struct heap *heap, uint64_t number, struct heap_path *path)
+{
+    if (!heap_path_to(heap, number, path)) {
+        return NULL;
+    }
+    uint64_t *word = path->words[path->last];
+    if (*word != 0 && (*word & HEAP_INSIDE) == 0) {
+        unsigned at = number % HEAP_RECENT_LEAVES;
+        heap->recent[at] = leaf_of(*word);
+        heap->recent_words[at].number = number;
+        heap->recent_words[at].word = word;
+    }
+    return word;
 }
 
 void heap_remember(struct heap *heap, uint64_t page)
 {
-    struct path path;
-    uint64_t number = page / HEAP_LEAF_PAGES;
-    if (page < HEAP_SPAN_BYTES / PAGE_BYTES && path_to(heap, number, &path)) {
-        uint64_t *word = path.words[path.last];
-        if (*word != 0 && (*word & HEAP_INSIDE) == 0) {
-            remember(heap, number, word);
-        }
+    struct heap_path path;
+    if (page < HEAP_SPAN_BYTES / PAGE_BYTES) {
+        (void)find_word(heap, page / HEAP_LEAF_PAGES, &path);
     }
-}
-
-/* The word of a leaf among the recent ones, or null. */
-static uint64_t *recent_word(const struct heap *heap, uint64_t number)
-{
-    unsigned at = number % HEAP_RECENT_LEAVES;
-    return heap->recent_words[at].number == number ? heap->recent_words[at].word : NULL;
 }
 
 /* The word of the page's leaf if that is at hand and this is the only page. Mostly it is. */
 static inline uint64_t *word_of_one(const struct heap *heap, uint64_t page, npages_t pages)
 {
-    return pages.v == 1 ? recent_word(heap, page / HEAP_LEAF_PAGES) : NULL;
-}
-
-/* A page for a node or leaf: of those put by, or from the source. Contents are arbitrary. */
-static void *new_page(struct heap *heap, uint64_t *count)
-{
-    void *page = heap->put_by;
-    if (page != NULL) {
-        heap->put_by = *(void **)page;
-    } else {
-        page = heap_source_get(heap, npages(1), HEAP_PAGE_ALIGN_LOG2, true);
-    }
-    *count += page != NULL;
-    return page;
-}
-
-static uint64_t new_node(struct heap *heap)
-{
-    void *node = new_page(heap, &heap->node_count);
-    return node == NULL ? 0 : ptr_to_vaddr(memset(node, 0, PAGE_BYTES)).v;
-}
-
-/* Of a descriptor that is not linked no more is known than that: the rest is written with it. */
-static uint64_t new_leaf(struct heap *heap)
-{
-    struct heap_desc *leaf = new_page(heap, &heap->leaf_count);
-    for (unsigned i = 0; leaf != NULL && i < HEAP_LEAF_PAGES; i++) {
-        leaf[i].base_and_kind = 0;
-    }
-    return ptr_to_vaddr(leaf).v;
+    return pages.v == 1 ? heap_recent_word(heap, page / HEAP_LEAF_PAGES) : NULL;
 }
 
 /* An entry of the word above, if there is one, has become non-null or null. */
-static void count_above(struct path *path, unsigned at, int entries)
+static void count_above(struct heap_path *path, unsigned at, int entries)
 {
     if (at > 0) {
         *path->words[at - 1] += (uint64_t)((int64_t)entries * HEAP_COUNT_ONE);
@@ -166,16 +130,18 @@ static bool grow_to(struct heap *heap, uint64_t number)
         heap->origin = number;
         return true;
     }
-    while (!is_below_root(heap, number)) {
-        uint64_t node = new_node(heap);
+    while (!heap_is_below_root(heap, number)) {
+        uint64_t node = heap_tree_new_page(heap, false);
         if (node == 0) {
             return false;
         }
         node_of(node)[entry_of(heap->origin, heap->height)] = heap->root;
+        if (heap->height == 0) {
+            forget(heap, heap->origin); /* its word has moved */
+        }
         heap->root = node + HEAP_COUNT_ONE;
         heap->height++;
         heap->origin &= ~0UL << (HEAP_NODE_ENTRIES_LOG2 * heap->height);
-        heap_forget_all(heap);
     }
     return true;
 }
@@ -183,60 +149,49 @@ static bool grow_to(struct heap *heap, uint64_t number)
 /* Nodes down to the leaf's word, and the leaf if it is wanted. => false: memory is short. */
 static bool ensure(struct heap *heap, uint64_t number, bool with_leaf)
 {
-    struct path path;
     if (!grow_to(heap, number)) {
         return false;
     }
-    while (heap->height != 0 && !path_to(heap, number, &path)) {
-        uint64_t node = new_node(heap);
-        if (node == 0) {
+    for (;;) {
+        struct heap_path path;
+        (void)heap_path_to(heap, number, &path);
+        uint64_t *word = path.words[path.last];
+        bool is_leaf = path.last == heap->height;
+        if (*word != 0 || (is_leaf && !with_leaf)) {
+            return true;
+        }
+        *word = heap_tree_new_page(heap, is_leaf);
+        if (*word == 0) {
             return false;
         }
-        *path.words[path.last] = node;
         count_above(&path, path.last, 1);
     }
-    if (heap->height == 0) {
-        path = (struct path){.words = {&heap->root}};
-    }
-    if (!with_leaf || *path.words[path.last] != 0) {
-        return true;
-    }
-    uint64_t leaf = new_leaf(heap);
-    if (leaf == 0) {
-        return false;
-    }
-    *path.words[path.last] = leaf;
-    count_above(&path, path.last, 1);
-    return true;
 }
 
-/* What is empty on the way to the leaf goes back to the source. */
-static void trim(struct heap *heap, uint64_t number)
+/* What is empty on the way to the leaf goes; of what the tree needs no more, so many pages stay. */
+static void trim(struct heap *heap, uint64_t number, uint64_t spares)
 {
-    struct path path;
-    bool is_whole = path_to(heap, number, &path);
+    struct heap_path path;
+    bool is_whole = heap_path_to(heap, number, &path);
     for (unsigned at = path.last + 1; at-- > 0;) {
         uint64_t word = *path.words[at];
         if (word != 0 && !is_empty(word)) {
             return;
         }
         if (word != 0) {
-            bool is_leaf = is_whole && at == heap->height;
             *path.words[at] = 0;
             count_above(&path, at, -1);
-            (*(is_leaf ? &heap->leaf_count : &heap->node_count))--;
-            if (is_leaf) {
-                forget(heap, number);
-            }
-            heap_source_put(heap, node_of(word), npages(1));
+            forget(heap, number);
+            heap_tree_retire(heap, word, is_whole && at == heap->height, spares);
         }
     }
 }
 
-void heap_tree_lower(struct heap *heap)
+/* Levels with nothing but one entry go, down to so many. */
+static void lower(struct heap *heap, unsigned height, uint64_t spares)
 {
-    while (heap->height > 0 && page_offset_bytes(heap->root) == HEAP_COUNT_ONE) {
-        uint64_t *node = node_of(heap->root);
+    while (heap->height > height && page_offset_bytes(heap->root) == HEAP_COUNT_ONE) {
+        uint64_t *node = node_of(heap->root), word = heap->root;
         unsigned only = 0;
         while (node[only] == 0) {
             only++;
@@ -247,10 +202,15 @@ void heap_tree_lower(struct heap *heap)
         heap->height--;
         heap->origin += (uint64_t)only << (HEAP_NODE_ENTRIES_LOG2 * heap->height);
         heap->root = node[only];
-        heap->node_count--;
-        heap_forget_all(heap);
-        heap_source_put(heap, node, npages(1));
+        forget(heap, heap->origin); /* if it is a leaf now, its word has moved */
+        heap_tree_retire(heap, word, false, spares);
     }
+}
+
+void heap_tree_shrink(struct heap *heap)
+{
+    lower(heap, 0, 0);
+    heap_tree_drop_spares(heap, 0);
 }
 
 /* Does the block [first, end) hold all of this stretch and begin before it? */
@@ -259,13 +219,14 @@ static bool lies_inside(uint64_t number, uint64_t first, uint64_t end)
     return number * HEAP_LEAF_PAGES > first && (number + 1) * HEAP_LEAF_PAGES <= end;
 }
 
-void heap_tree_uncover(struct heap *heap, const void *base, npages_t pages)
+void heap_tree_uncover(struct heap *heap, const void *base, npages_t pages, struct heap_tree_mark before)
 {
     uint64_t first = heap_page_number(heap, base), end = first + pages.v;
     for (uint64_t number = first / HEAP_LEAF_PAGES; number * HEAP_LEAF_PAGES < end; number++) {
-        trim(heap, number);
+        trim(heap, number, UINT64_MAX);
     }
-    heap_tree_lower(heap);
+    lower(heap, before.height, UINT64_MAX);
+    heap_tree_drop_spares(heap, before.spares);
 }
 
 bool heap_tree_cover(struct heap *heap, const void *base, npages_t pages)
@@ -274,9 +235,10 @@ bool heap_tree_cover(struct heap *heap, const void *base, npages_t pages)
     if (LIKELY(word_of_one(heap, first, pages) != NULL)) {
         return true;
     }
+    struct heap_tree_mark before = heap_tree_mark(heap);
     for (uint64_t number = first / HEAP_LEAF_PAGES; number * HEAP_LEAF_PAGES < end; number++) {
         if (!ensure(heap, number, !lies_inside(number, first, end))) {
-            heap_tree_uncover(heap, base, pages);
+            heap_tree_uncover(heap, base, pages, before);
             return false;
         }
     }
@@ -284,18 +246,10 @@ bool heap_tree_cover(struct heap *heap, const void *base, npages_t pages)
 }
 
 /* The word of the leaf or of the stretch inside a block, which there is. */
-static uint64_t *word_of(struct heap *heap, uint64_t number, struct path *path)
+static uint64_t *word_of(struct heap *heap, uint64_t number, struct heap_path *path)
 {
-    uint64_t *word = recent_word(heap, number);
-    if (word != NULL) {
-        return word;
-    }
-    (void)path_to(heap, number, path);
-    word = path->words[path->last];
-    if (*word != 0 && (*word & HEAP_INSIDE) == 0) {
-        remember(heap, number, word);
-    }
-    return word;
+    uint64_t *word = heap_recent_word(heap, number);
+    return word != NULL ? word : find_word(heap, number, path);
 }
 
 /* Pages [page, end) belong to the block that begins at `base` with the descriptor `head`; null: it is the first one's.
@@ -305,7 +259,7 @@ static struct heap_desc *link_pages(struct heap *heap, const void *base, struct 
 {
     uint64_t first = page;
     while (page < end) {
-        struct path path;
+        struct heap_path path;
         uint64_t *word = word_of(heap, page / HEAP_LEAF_PAGES, &path);
         if (*word == 0) {
             ASSERT(lies_inside(page / HEAP_LEAF_PAGES, first, end));
@@ -357,7 +311,7 @@ void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages)
         return;
     }
     while (page < end) {
-        struct path path;
+        struct heap_path path;
         uint64_t number = page / HEAP_LEAF_PAGES;
         uint64_t *word = word_of(heap, number, &path);
         if ((*word & HEAP_INSIDE) != 0) {
@@ -373,20 +327,23 @@ void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages)
             } while (page < end && page % HEAP_LEAF_PAGES != 0);
         }
         if (*word == 0 || is_empty(*word)) {
-            trim(heap, number);
+            trim(heap, number, heap->leaf_count / KEPT_SHARE);
         }
+    }
+    if (heap->root == 0) {
+        heap_tree_drop_spares(heap, 0);
     }
 }
 
 bool heap_tree_split_at(struct heap *heap, struct heap_desc *head, npages_t pages)
 {
     uint64_t end = heap_page_number(heap, heap_desc_base(head)) + pages.v, number = end / HEAP_LEAF_PAGES;
-    struct path path;
+    struct heap_path path;
     uint64_t *word = word_of(heap, number, &path);
     if (end % HEAP_LEAF_PAGES == 0 || (*word & HEAP_INSIDE) == 0) {
         return true;
     }
-    uint64_t leaf = new_leaf(heap);
+    uint64_t leaf = heap_tree_new_page(heap, true);
     if (leaf == 0) {
         return false;
     }

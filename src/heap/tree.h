@@ -1,4 +1,4 @@
-/* The words of the heap's tree (tree.c), for tree.c and tree_walk.c. */
+/* The words of the heap's tree (tree.c), for tree.c, tree_spare.c and tree_walk.c. */
 #ifndef CAIRN_HEAP_TREE_H
 #define CAIRN_HEAP_TREE_H
 
@@ -18,5 +18,33 @@ static inline struct heap_desc *leaf_of(uint64_t word)
 {
     return vaddr_to_ptr(vaddr_page(vaddr(word)));
 }
+
+/* The words on the way to a leaf, from the root's on. */
+struct heap_path {
+    uint64_t *words[HEAP_LEVELS_MAX + 1];
+    unsigned last; /* words[last] is the leaf's */
+};
+
+/* As far as there is something. => it leads to the leaf's word. */
+bool heap_path_to(const struct heap *heap, uint64_t number, struct heap_path *path);
+
+static inline bool heap_is_below_root(const struct heap *heap, uint64_t number)
+{
+    return heap->root != 0 && (number - heap->origin) >> (HEAP_NODE_ENTRIES_LOG2 * heap->height) == 0;
+}
+
+/* The word of a leaf among the recent ones, or null. */
+static inline uint64_t *heap_recent_word(const struct heap *heap, uint64_t number)
+{
+    unsigned at = number % HEAP_RECENT_LEAVES;
+    return heap->recent_words[at].number == number ? heap->recent_words[at].word : NULL;
+}
+
+/* ---- tree_spare.c ---- */
+
+/* The word of a page of zeros, as a leaf or a node, which is counted; 0: memory is short. */
+uint64_t heap_tree_new_page(struct heap *heap, bool is_leaf);
+/* A node or leaf is empty and its word away: it stays as a spare page if there are fewer than so many, or goes. */
+void heap_tree_retire(struct heap *heap, uint64_t word, bool is_leaf, uint64_t spares);
 
 #endif

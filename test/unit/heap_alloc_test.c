@@ -21,7 +21,7 @@ TEST(heap, a_slab_leaves_at_most_a_twentieth_of_its_page_unused)
     REQUIRE(bed != NULL);
     for (unsigned i = 0; i < HEAP_CLASSES; i++) {
         const struct heap_class *class = &bed->heap.classes[i];
-        size_t slab = pages_to_bytes(npages(class->pages));
+        size_t slab = PAGE_BYTES;
         EXPECT_EQ((size_t) class->objects * class->object_bytes, class->limit_bytes);
         EXPECT(class->limit_bytes <= slab && slab - class->limit_bytes < class->object_bytes);
         EXPECT(slab - class->limit_bytes <= slab / 20);
@@ -36,7 +36,7 @@ TEST(heap, the_reciprocal_divides_every_offset_of_a_slab_exactly_and_knows_where
     uint64_t wrong = 0;
     for (unsigned i = 0; i < HEAP_CLASSES; i++) {
         const struct heap_class *class = &bed->heap.classes[i];
-        for (uint64_t offset = 0; offset < pages_to_bytes(npages(class->pages)); offset++) {
+        for (uint64_t offset = 0; offset < PAGE_BYTES; offset++) {
             uint64_t product = offset * class->reciprocal;
             wrong += product >> 32 != offset / class->object_bytes;
             wrong += ((uint32_t)product < class->reciprocal) != (offset % class->object_bytes == 0);

@@ -139,9 +139,8 @@ TEST(heap, check_sees_counters_that_are_not_the_sums)
     struct heap *heap = &s.bed->heap;
     BREAK(&s, heap->classes[5].slabs, 7, "HEAP-I4");
     BREAK(&s, heap->mixed[0].slabs, 9, "HEAP-I4");
-    BREAK(&s, heap->mixed[0].granules_used, 1, "HEAP-I4");
-    BREAK(&s, heap->mixed[0].frees, 1, "HEAP-I4");
-    BREAK(&s, heap->mixed[0].few[4], 9, "HEAP-I4");
+    BREAK(&s, heap->mixed[0].lengths[4], 9, "HEAP-I4");
+    BREAK(&s, heap->mixed[0].lengths[64], 1, "HEAP-I4");
     BREAK(&s, heap->large_blocks, 2, "HEAP-I4");
     BREAK(&s, heap->large_pages, 2, "HEAP-I4");
     BREAK(&s, heap->held_pages, 2, "HEAP-I4");
@@ -152,6 +151,7 @@ TEST(heap, check_sees_counters_that_are_not_the_sums)
     BREAK(&s, heap->leaf_count, 0, "HEAP-I4");
     BREAK(&s, heap->ready_pages, 1, "HEAP-I4");
     BREAK(&s, heap->ready_pages, 3, "HEAP-I4");
+    BREAK(&s, heap->spare_pages, 1, "HEAP-I4");
     BREAK(&s, heap->ready->next, heap->ready, "HEAP-I4");
     scene_clear(&s);
 }
