@@ -28,6 +28,7 @@ set(CAIRN_ASPACE_SOURCES
     src/aspace/stock.c
     src/aspace/tables.c
     src/aspace/tables_check.c
+    src/aspace/transfer.c
     src/aspace/unmap.c)
 
 # Its unit tests: on the host, and in the debug kernel.

@@ -14,7 +14,7 @@ endif()
 # One library a layer, each linked with the lower ones only: a layer that reaches upward does not link.
 add_library(cairn_lib STATIC ${CAIRN_LIB_SOURCES})
 target_link_libraries(cairn_lib PUBLIC cairn_options)
-foreach(layer boot pmm vmm aspace heap)
+foreach(layer boot pmm vmm aspace heap task)
     string(TOUPPER ${layer} upper)
     set(sources ${CAIRN_${upper}_SOURCES})
     list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
@@ -25,6 +25,7 @@ target_link_libraries(cairn_pmm PUBLIC cairn_lib)
 target_link_libraries(cairn_vmm PUBLIC cairn_pmm)
 target_link_libraries(cairn_aspace PUBLIC cairn_lib)
 target_link_libraries(cairn_heap PUBLIC cairn_lib)
+target_link_libraries(cairn_task PUBLIC cairn_lib)
 
 # VMM and spaces once more, overheard when they free (test/model/overheard.c): the model's MMU judges frames that go
 # back.
@@ -44,7 +45,8 @@ set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_TEST_MORE_SOURCES} ${CAIRN_HOST_T
     ${CAIRN_RIVAL_SOURCES} ${CAIRN_ADDRESSES_SOURCES} ${CAIRN_HEAP_WAY_SOURCES})
 list(TRANSFORM test_sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_executable(unit_tests ${test_sources})
-target_link_libraries(unit_tests PRIVATE cairn_boot cairn_heap cairn_aspace_judged cairn_vmm_judged cairn_pmm cairn_lib)
+target_link_libraries(unit_tests PRIVATE cairn_boot cairn_task cairn_heap cairn_aspace_judged cairn_vmm_judged
+    cairn_pmm cairn_lib)
 target_compile_definitions(unit_tests PRIVATE CAIRN_TEST_DATA="${CMAKE_SOURCE_DIR}/test/data" ADDRESSES_COUNTED)
 
 # The tools bring a port of their own: reports go to standard error.
@@ -58,7 +60,7 @@ endforeach()
 set(heap_game test/fuzz/heap_fuzz_caches.c test/fuzz/heap_fuzz_model.c test/fuzz/heap_fuzz_pages.c)
 list(TRANSFORM heap_game PREPEND ${CMAKE_SOURCE_DIR}/)
 if(CAIRN_FUZZ)
-    foreach(name mb2 memmap early acpi pmm heap)
+    foreach(name mb2 memmap early acpi elf pmm heap task)
         add_executable(${name}_fuzz ${CMAKE_SOURCE_DIR}/test/fuzz/${name}_fuzz.c)
         target_link_libraries(${name}_fuzz PRIVATE cairn_boot cairn_lib)
         target_compile_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
@@ -66,6 +68,7 @@ if(CAIRN_FUZZ)
     endforeach()
     target_sources(mb2_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/mb2_bed.c)
     target_sources(acpi_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/acpi_bed.c)
+    target_sources(elf_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/elf_bed.c ${CMAKE_SOURCE_DIR}/src/task/elf.c)
     set(pmm_game test/model/cpu.c test/unit/pmm_bed.c test/unit/pmm_model.c test/unit/pmm_model_agrees.c
         test/unit/pmm_model_calls.c test/unit/pmm_model_runs.c test/unit/pmm_random_change.c
         test/unit/pmm_random_frames.c test/unit/pmm_random_game.c test/unit/pmm_random_ops.c
@@ -82,6 +85,14 @@ if(CAIRN_FUZZ)
     set_source_files_properties(${heap_game} ${heap_checks} PROPERTIES
         COMPILE_OPTIONS -fno-sanitize=fuzzer,fuzzer-no-link)
     target_link_libraries(heap_fuzz PRIVATE cairn_heap)
+    set(task_game ${CAIRN_HOST_SOURCES} ${CAIRN_TASK_HOST_TEST_SOURCES} test/unit/aspace_bed.c
+        test/unit/aspace_touch.c test/unit/heap_pages.c test/unit/task_bed.c test/unit/vmm_bed.c)
+    list(FILTER task_game EXCLUDE REGEX "_test\\.c$|/host\\.c$")
+    list(TRANSFORM task_game PREPEND ${CMAKE_SOURCE_DIR}/)
+    set_source_files_properties(${task_game} PROPERTIES COMPILE_OPTIONS -fno-sanitize=fuzzer,fuzzer-no-link)
+    target_sources(task_fuzz PRIVATE ${task_game})
+    target_link_libraries(task_fuzz PRIVATE
+        cairn_task cairn_heap cairn_aspace_judged cairn_vmm_judged cairn_pmm cairn_lib)
 endif()
 
 # Benchmarks (preset host-bench, scripts/bench): what is measured is compiled as for the kernel, string functions too.
@@ -169,7 +180,13 @@ add_executable(heap_replay ${CMAKE_SOURCE_DIR}/test/fuzz/replay.c ${CMAKE_SOURCE
 target_link_libraries(heap_replay PRIVATE cairn_heap cairn_lib)
 file(GLOB heap_corpus CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/fuzz/corpus/heap/*)
 add_test(NAME fuzz.heap_corpus COMMAND heap_replay ${heap_corpus})
-set_tests_properties(fuzz.heap_corpus PROPERTIES LABELS host)
+# And that of program files.
+add_executable(elf_replay ${CMAKE_SOURCE_DIR}/test/fuzz/replay.c ${CMAKE_SOURCE_DIR}/test/fuzz/elf_fuzz.c
+    ${CMAKE_SOURCE_DIR}/test/unit/elf_bed.c ${CMAKE_SOURCE_DIR}/src/task/elf.c)
+target_link_libraries(elf_replay PRIVATE cairn_lib)
+file(GLOB elf_corpus CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/fuzz/corpus/elf/*)
+add_test(NAME fuzz.elf_corpus COMMAND elf_replay ${elf_corpus})
+set_tests_properties(fuzz.heap_corpus fuzz.elf_corpus PROPERTIES LABELS host)
 # Each unit test is a CTest test of its own name, found by running the built program once.
 add_custom_command(TARGET unit_tests POST_BUILD
     COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:unit_tests> -DOUT=${CMAKE_BINARY_DIR}/unit_tests.cmake

@@ -86,6 +86,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/own_loan.c
     src/vmm/own_page.c
     src/vmm/pair.c
+    src/vmm/pass.c
     src/vmm/plan.c
     src/vmm/promote.c
     src/vmm/request.c
@@ -93,6 +94,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/spot.c
     src/vmm/sparse.c
     src/vmm/sweep.c
+    src/vmm/switch.c
     src/vmm/temp.c
     src/vmm/unmap.c
     src/vmm/visit.c
@@ -105,12 +107,15 @@ include(cmake/aspace_sources.cmake)
 
 include(cmake/heap_sources.cmake)
 
+include(cmake/task_sources.cmake)
+
 # The hardware port and the kernel itself: never on the host.
 set(CAIRN_X86_64_SOURCES
     src/lib/string.c
     src/arch/x86_64/features.c
     src/arch/x86_64/interrupt.c
     src/arch/x86_64/port.c
+    src/arch/x86_64/timer.c
     src/arch/x86_64/user.c)
 
 set(CAIRN_KERNEL_SOURCES
@@ -155,6 +160,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/bench_page.c
     src/kernel/bench_pmm.c
     src/kernel/bench_spaces.c
+    src/kernel/bench_tasks.c
     src/kernel/bench_user.c
     src/kernel/bench_vmm.c
     src/kernel/cmd.c
@@ -169,6 +175,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/cmd_spaces.c
     src/kernel/cmd_system.c
     src/kernel/cmd_tables.c
+    src/kernel/cmd_tasks.c
     src/kernel/cmd_touch.c
     src/kernel/cmd_who.c
     src/kernel/idle.c
@@ -186,19 +193,22 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/provoke.c
     src/kernel/provoke_heap.c
     src/kernel/provoke_user.c
-    src/kernel/selftest.c)
+    src/kernel/selftest.c
+    src/kernel/task_port.c
+    src/kernel/task_run.c)
 
 # Unit tests: the same sources on the host and in the kernel. In the release kernel a few of each layer, those that a
 # compiler or a machine is most likely to break.
 set(CAIRN_TEST_SOURCES
-    test/unit/heap_common_test.c
-    test/unit/heap_pages.c
     test/unit/vmm_bed.c
     test/unit/vmm_random_test.c
     test/unit/runner.c)
 
 # More of them: on the host, and in the debug kernel. The release kernel stays small.
 set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURCES}
+    ${CAIRN_TASK_TEST_SOURCES}
+    test/unit/heap_common_test.c
+    test/unit/heap_pages.c
     test/unit/pmm_alloc_test.c
     test/unit/pmm_bed.c
     test/unit/pmm_check_test.c
@@ -298,6 +308,7 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURC
     test/unit/vmm_marks_test.c
     test/unit/vmm_move_test.c
     test/unit/vmm_nomem_test.c
+    test/unit/vmm_pass_test.c
     test/unit/vmm_promote_test.c
     test/unit/vmm_share_large_test.c
     test/unit/vmm_share_bed.c
@@ -308,9 +319,7 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURC
 # Unit tests of the kernel layer, in the kernel only.
 set(CAIRN_KERNEL_TEST_SOURCES
     test/unit/cpu_test.c
-    test/unit/fault_test.c
-    test/unit/user_bed.c
-    test/unit/user_test.c)
+    test/unit/fault_test.c)
 
 # More of these, in the debug kernel.
 set(CAIRN_KERNEL_TEST_MORE_SOURCES
@@ -322,13 +331,16 @@ set(CAIRN_KERNEL_TEST_MORE_SOURCES
     test/unit/pmm_scene.c
     test/unit/pmm_untouched_test.c
     test/unit/screen_test.c
+    test/unit/user_bed.c
+    test/unit/user_call_test.c
     test/unit/user_space_test.c
+    test/unit/user_test.c
     test/unit/usercopy_test.c)
 
 include(cmake/model_sources.cmake)
 
 # Unit tests that only the host can run: they read files, start threads, reserve terabytes.
-set(CAIRN_HOST_TEST_SOURCES ${CAIRN_ASPACE_HOST_TEST_SOURCES}
+set(CAIRN_HOST_TEST_SOURCES ${CAIRN_ASPACE_HOST_TEST_SOURCES} ${CAIRN_TASK_HOST_TEST_SOURCES}
     test/unit/arena_huge_test.c
     test/unit/mb2_hostile_test.c
     test/unit/memmap_files_test.c

@@ -109,10 +109,23 @@ static enum status withdraw_stretch(struct withdrawal *w)
     return s;
 }
 
+/* Has `to` anything of it from `from`? One look at all who map it spares one for each stretch. */
+static bool has_any_gift(const struct withdrawal *w, const struct object *object, uint64_t first, uint64_t end)
+{
+    const struct mapping *m = object_overlap_first(object, first, end);
+    while (m != NULL && (m->space != w->graph.to || m->giver != w->graph.from->tables.id)) {
+        m = object_overlap_next(m, first, end);
+    }
+    return m != NULL;
+}
+
 static enum status withdraw_pages(struct withdrawal *w, struct object *object, uint64_t first, npages_t pages)
 {
     enum status s = STATUS_OK;
     uint64_t at = first;
+    if (!has_any_gift(w, object, first, first + pages.v)) {
+        return STATUS_OK;
+    }
     w->graph.object = object;
     while (s == STATUS_OK && gift_next_stretch(&w->graph, &at, first + pages.v)) {
         s = withdraw_stretch(w);
@@ -177,7 +190,7 @@ enum status aspace_withdraw(struct aspace *from, vaddr_t va, npages_t pages, str
     struct aspaces *system = from->system;
     struct withdrawal w = {.graph = {.from = from, .to = to}};
     s = check_withdraw(from, va, pages, to);
-    s = s == STATUS_OK ? withdraw_range(&w, va, pages) : s;
+    s = s == STATUS_OK && from->gives ? withdraw_range(&w, va, pages) : s;
     s = s == STATUS_OK && !w.found ? STATUS_ABSENT : s;
     if (s == STATUS_OK) {
         const struct aspace_needs needs = {

@@ -4,9 +4,18 @@
  */
 #include "aspace/gifts.h"
 
-static bool may_have_gifts(const struct mapping *m)
+/* Is any of [first, end) somebody's from the space of `m`? One look at all who map it spares one for each stretch. */
+static bool has_gifts(const struct mapping *m, uint64_t first, uint64_t end)
 {
-    return m->object != NULL && m->space->gives && !mapping_is_private(m) && m->giver != m->space->tables.id;
+    const uint32_t id = m->space->tables.id;
+    if (m->object == NULL || !m->space->gives || mapping_is_private(m) || m->giver == id) {
+        return false;
+    }
+    const struct mapping *other = object_overlap_first(m->object, first, end);
+    while (other != NULL && other->giver != id) {
+        other = object_overlap_next(other, first, end);
+    }
+    return other != NULL;
 }
 
 /* Does the space map pages of [first, end) elsewhere too? */
@@ -71,7 +80,7 @@ size_t gifts_pass_missing(const struct mapping *m, uint64_t first, npages_t page
     const uint64_t end = first + pages.v;
     size_t records = 0;
     uint64_t from = first, to;
-    while (may_have_gifts(m) && next_lost(m, since, &from, end, &to)) {
+    while (has_gifts(m, from, end) && next_lost(m, since, &from, end, &to)) {
         const struct mapping *gift = object_overlap_first(m->object, from, to);
         for (; gift != NULL; gift = object_overlap_next(gift, from, to)) {
             if (gift->giver == m->space->tables.id) {
@@ -119,7 +128,7 @@ static void pass_stretch(struct mapping *m, uint64_t first, uint64_t end, uint32
 void gifts_pass(struct mapping *m, uint64_t first, npages_t pages, uint32_t giver, vaddr_t since)
 {
     uint64_t from = first, to;
-    while (may_have_gifts(m) && next_lost(m, since, &from, first + pages.v, &to)) {
+    while (has_gifts(m, from, first + pages.v) && next_lost(m, since, &from, first + pages.v, &to)) {
         pass_stretch(m, from, to, giver);
         from = to;
     }

@@ -162,6 +162,18 @@ struct mapping *mapping_add(struct aspace *space, const struct mapping *values)
     return m;
 }
 
+void mapping_pass(struct mapping *m, struct aspace *to)
+{
+    struct aspace *from = m->space;
+    avl_remove(&from->mappings, &m->by_address);
+    from->ranges--;
+    from->pages.v -= m->pages.v;
+    m->space = to;
+    put_by_address(m);
+    to->ranges++;
+    to->pages.v += m->pages.v;
+}
+
 void mapping_remove(struct mapping *m)
 {
     struct aspaces *system = system_of(m);

@@ -149,6 +149,8 @@ bool mapping_is_clear(const struct aspace *space, vaddr_t va, npages_t pages);
  */
 /* A new one of space, with what `values` says beside the trees. One record. */
 struct mapping *mapping_add(struct aspace *space, const struct mapping *values);
+/* Another space's from now on, at the same address, where that has nothing; no record. Counts of both are kept. */
+void mapping_pass(struct mapping *m, struct aspace *to);
 /* It is no more. The object stays, even if nobody has it now: see object_release_uncovered. */
 void mapping_remove(struct mapping *m);
 /* In two, at a page inside. => the upper part. One record. Guards stay where they are. */
@@ -320,6 +322,11 @@ enum status loans_end(struct aspace *space, vaddr_t va, npages_t pages);
  */
 size_t gifts_pass_missing(const struct mapping *m, uint64_t first, npages_t pages, vaddr_t since);
 void gifts_pass(struct mapping *m, uint64_t first, npages_t pages, uint32_t giver, vaddr_t since);
+
+/* ---- share.c ---- */
+
+/* aspace_transfer of any range, inside of that call. */
+enum status transfer_range(struct aspace *from, vaddr_t va, npages_t pages, struct aspace *to, unsigned rights);
 
 /* ---- family.c: spaces that are clones of one another ---- */
 

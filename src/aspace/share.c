@@ -362,14 +362,9 @@ static enum status transfer(struct share *k)
     return STATUS_OK;
 }
 
-enum status aspace_transfer(struct aspace *from, vaddr_t va, npages_t pages, struct aspace *to, unsigned rights)
+enum status transfer_range(struct aspace *from, vaddr_t va, npages_t pages, struct aspace *to, unsigned rights)
 {
     struct share k = {.call = "aspace_transfer", .from = from, .to = to, .va = va, .pages = pages, .rights = rights,
                       .takes = true, .favours = ASPACE_SHARE_PAGES};
-    enum status s = aspace_begin(from, k.call);
-    if (s == STATUS_OK) {
-        s = transfer(&k);
-        aspaces_done(from->system);
-    }
-    return s;
+    return transfer(&k);
 }

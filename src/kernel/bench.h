@@ -32,7 +32,8 @@ struct bench {
 };
 
 /* Each ended by a null name, in bench_NAME.c; those of users belong to the suite of spaces. */
-extern const struct bench bench_arena[], bench_heap[], bench_pmm[], bench_spaces[], bench_user[], bench_vmm[];
+extern const struct bench bench_arena[], bench_heap[], bench_pmm[], bench_spaces[], bench_tasks[], bench_user[],
+    bench_vmm[];
 
 /* ---- bench.c: the clock ---- */
 

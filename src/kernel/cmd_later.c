@@ -9,10 +9,6 @@ static bool run_later(const struct command_line *line)
 }
 
 const struct command cmd_later[] = {
-    {"tasks", "", "tasks and their spaces (not yet)", run_later},
-    {"run", "MODULE", "start a module as a task (not yet)", run_later},
-    {"kill", "ID", "end a task (not yet)", run_later},
-    {"wait", "[ID]", "wait for a task's end (not yet)", run_later},
     {"cpus", "", "processors (not yet)", run_later},
     {"compact", "", "move frames to make whole blocks (not yet)", run_later},
     {0},

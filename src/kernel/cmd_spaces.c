@@ -22,6 +22,15 @@ static struct made {
 
 /* ---- spaces ---- */
 
+/* Nothing where it is no task's; `space` may be null. */
+static void print_task(const struct aspace *space, const char *before)
+{
+    const struct task *task = space != NULL ? tasks_of_space(&machine.tasks, space) : NULL;
+    if (task != NULL) {
+        print("%stask %u (%s)", before, task->id, task->name);
+    }
+}
+
 static void print_space(const struct space *s, bool is_current)
 {
     const struct aspace *space = cmd_aspace(s);
@@ -31,7 +40,9 @@ static void print_space(const struct space *s, bool is_current)
     if (space != NULL) {
         print("  %lu pages in %lu ranges", space->pages.v, space->ranges);
     }
-    print("%s%s\n", s->id == 0 ? "  the kernel's own" : "", is_current ? "  current" : "");
+    print("%s", s->id == 0 ? "  the kernel's own" : "");
+    print_task(space, "  of ");
+    print("%s\n", is_current ? "  current" : "");
 }
 
 static void print_space_json(struct json *j, const struct space *s, bool is_current)
@@ -46,6 +57,10 @@ static void print_space_json(struct json *j, const struct space *s, bool is_curr
     if (space != NULL) {
         json_number(j, "mapped", space->pages.v);
         json_number(j, "ranges", space->ranges);
+        const struct task *task = tasks_of_space(&machine.tasks, space);
+        if (task != NULL) {
+            json_number(j, "task", task->id);
+        }
     }
     json_close(j);
 }
@@ -235,8 +250,10 @@ static bool space_show(const char *text)
         return false;
     }
     npages_t pages = npages(0);
-    print("space %u: root %#lx, %lu pages, %lu tables\n", space->id, pfn_to_paddr(space->root).v, space->pages.v,
+    print("space %u: root %#lx, %lu pages, %lu tables", space->id, pfn_to_paddr(space->root).v, space->pages.v,
           space->tables.v);
+    print_task(cmd_aspace(space), ", of ");
+    print("\n");
     if (cmd_aspace(space) != NULL) {
         cmd_print_ranges(cmd_aspace(space));
         return true;

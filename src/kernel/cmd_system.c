@@ -171,6 +171,7 @@ static bool run_check(const struct command_line *line)
     ok &= check_layer("vmm", vmm_check(&machine.vmm, console));
     ok &= check_layer("spaces", aspaces_check(&machine.aspaces, console));
     ok &= check_layer("arena", arena_check(&machine.vmm.arena, console));
+    ok &= check_layer("tasks", tasks_check(&machine.tasks, console));
     ok &= check_layer("heap", heap_check(&machine.heap, console));
     if (ok) {
         print("check: ok\n");

@@ -89,8 +89,13 @@ static bool tell_user(void *ctx, struct aspace *space, vaddr_t va)
         struct vmm_walk w;
         bool walked = vmm_translate(&machine.vmm, &space->tables, va, &w) == STATUS_OK;
         va = vaddr_add(va, page_offset_bytes(s->address.v));
-        print("  mapped  at %016lx in space %u, %s, %s\n", va.v, space->tables.id,
+        print("  mapped  at %016lx in space %u, %s, %s", va.v, space->tables.id,
               walked && w.present ? cmd_rights_text(rights, w.rights) : "not touched yet", cmd_owner(va, 0));
+        const struct task *task = tasks_of_space(&machine.tasks, space);
+        if (task != NULL) {
+            print(", of task %u (%s)", task->id, task->name);
+        }
+        print("\n");
     }
     return true;
 }

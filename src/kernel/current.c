@@ -27,10 +27,19 @@ void current_leave(void)
     entered = NULL;
 }
 
+struct current current_note(void) { return (struct current){machine.vmm.current, entered}; }
+
+void current_return(struct current to)
+{
+    if (space_switch(&machine.vmm, to.tables) != STATUS_OK) {
+        panic("space %u cannot be entered again", to.tables->id);
+    }
+    entered = to.space;
+}
+
 enum status current_run(struct aspace *space, struct user_context *context, struct aspace_fault *out)
 {
-    struct space *before = machine.vmm.current;
-    struct aspace *entered_before = entered;
+    const struct current before = current_note();
     enum status s = current_enter(space);
     if (s != STATUS_OK) {
         return s;
@@ -39,7 +48,6 @@ enum status current_run(struct aspace *space, struct user_context *context, stru
     if (out != NULL) {
         *out = *fault_of_user_last();
     }
-    enum status back = space_switch(&machine.vmm, before);
-    entered = entered_before;
-    return s != STATUS_OK ? s : back;
+    current_return(before);
+    return s;
 }

@@ -16,6 +16,14 @@ enum status current_enter(struct aspace *space);
 /* The kernel's own space, space 0, is current again. */
 void current_leave(void);
 
+/* What is current now, and back to it: it must still be there. */
+struct current {
+    struct space *tables;
+    struct aspace *space;
+};
+struct current current_note(void);
+void current_return(struct current to);
+
 /*
  * user_run in this space; before and after it, whatever space was current. => as user_run and space_switch.
  * *out (may be null) tells of a page fault that ended the run (vector 14).

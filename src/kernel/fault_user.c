@@ -45,6 +45,9 @@ static bool is_brought(const struct interrupt_frame *f, vaddr_t va)
     if (aspace_fault(space, va, access_of(f->error), &last) != STATUS_OK) {
         return false;
     }
+    if (machine.tasks.running != NULL && space == &machine.tasks.running->space) {
+        machine.tasks.running->faults++;
+    }
     solved.rip = f->rip;
     solved.va = va.v;
     solved.stores = stores;

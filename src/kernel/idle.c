@@ -1,10 +1,10 @@
 /*
- * Idle time zeroes frames: of each kind, tables and pages, as many as the pool's room is parted into. One frame a step,
- * so that a key that comes meanwhile does not wait.
+ * Idle time is the tasks'. Where none is ready it zeroes frames: of each kind, tables and pages, as many as the pool's
+ * room is parted into. One frame a step, so that a key that comes meanwhile does not wait.
  */
 #include "kernel/idle.h"
 
-#include "kernel/machine.h"
+#include "kernel/task_run.h"
 #include "pmm/pmm_pressure.h"
 
 static bool zero(void *ctx, pfn_t frame)
@@ -24,5 +24,12 @@ void idle_step(void)
     struct pmm_stats s = pmm_stats(&machine.pmm);
     if (s.zeroed.v < MACHINE_ZERO_FRAMES) {
         (void)(s.zeroed_kernel.v < MACHINE_ZERO_TABLES ? fill(PMM_KERNEL) : fill(PMM_USER));
+    }
+}
+
+void idle_turn(void)
+{
+    if (task_run() == TASK_RUN_NONE) {
+        idle_step();
     }
 }

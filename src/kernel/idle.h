@@ -7,5 +7,7 @@
  * to be called again as long as there is nothing better to do.
  */
 void idle_step(void);
+/* The same, where no task is ready; else a turn of these. */
+void idle_turn(void);
 
 #endif

@@ -4,7 +4,7 @@
  * Runs on the boot stack, first on the trampoline's tables, from init_tables on those that stay. Interrupts are off.
  */
 #include "arch/arch.h"
-#include "arch/x86_64/interrupt.h"
+#include "arch/x86_64/user.h"
 #include "kernel/console.h"
 #include "kernel/heap_debug.h"
 #include "kernel/heap_source.h"
@@ -15,6 +15,7 @@
 #include "kernel/reclaim.h"
 #include "kernel/stacks.h"
 #include "kernel/symbols.h"
+#include "kernel/task_run.h"
 
 struct init init;
 
@@ -90,6 +91,7 @@ void kernel_boot(uint64_t info, uint64_t image, uint64_t first_tick)
     interrupts_init();
     features_read(&machine.cpu);
     features_enable(&machine.cpu);
+    user_init(machine.cpu.syscall);
     log_set_rate(machine.cpu.tsc_hz);
     init_read_info();
     init_memory_map();
@@ -109,6 +111,7 @@ void kernel_boot(uint64_t info, uint64_t image, uint64_t first_tick)
         panic("no spaces can be had: %s", status_name(s));
     }
     low_memory_init();
+    task_run_init();
     leave_for_later();
     enter_on_stack(stack.v, kernel_main);
 }

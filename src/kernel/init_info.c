@@ -107,6 +107,6 @@ void init_copy_info(void)
     }
     for (uint32_t i = 0; i < machine.module_count; i++) {
         const struct mb2_module *m = &init.info.modules[i];
-        machine.modules[i] = (struct module){paddr(m->start), paddr(m->end), copy_text(m->args)};
+        machine.modules[i] = (struct module){paddr(m->start), paddr(m->end), copy_text(m->args), NULL};
     }
 }

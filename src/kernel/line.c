@@ -42,6 +42,8 @@ static struct {
     unsigned remembered;            /* lines ever remembered; the last MONITOR_HISTORY of them are kept */
     unsigned back;                  /* how far up in the history the shown line is; 0: the line being typed */
     char draft[MONITOR_LINE_BYTES]; /* what was being typed when the history was entered */
+    const char *prompt;
+    bool is_waiting, is_aside;      /* for a key; something was printed meanwhile */
 } ed;
 
 /* ---- Keys ---- */
@@ -99,20 +101,40 @@ static int read_escape(void)
     }
 }
 
-static int read_key(void)
-{
-    int key = console_key(idle_step);
-    return key == ESCAPE ? read_escape() : key;
-}
-
-/* ---- The line and the screen ---- */
-
 static void cursor_left(size_t by)
 {
     for (; by > 0; by--) {
         print("\b");
     }
 }
+
+void line_aside(void)
+{
+    if (ed.is_waiting && !ed.is_aside) {
+        ed.is_aside = true;
+        print("\n");
+    }
+}
+
+static void idle(void)
+{
+    idle_turn();
+    if (ed.is_aside) {
+        ed.is_aside = false;
+        print("%s%s", ed.prompt, ed.text);
+        cursor_left(ed.len - ed.cursor);
+    }
+}
+
+static int read_key(void)
+{
+    ed.is_waiting = true;
+    int key = console_key(idle);
+    ed.is_waiting = false;
+    return key == ESCAPE ? read_escape() : key;
+}
+
+/* ---- The line and the screen ---- */
 
 /* Show again what stands from the cursor on, blot out `gone` characters behind it, and come back. */
 static void redraw_tail(size_t gone)
@@ -274,6 +296,7 @@ static void start(const char *prompt)
     ed.len = ed.cursor = 0;
     ed.text[0] = '\0';
     ed.back = 0;
+    ed.prompt = prompt;
     print("%s", prompt);
 }
 

@@ -13,4 +13,7 @@
  */
 const char *line_read(const char *prompt);
 
+/* Before something is printed while a line may be edited: it gets lines of its own; the edited one is shown again. */
+void line_aside(void);
+
 #endif

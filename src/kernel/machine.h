@@ -12,11 +12,13 @@
 #include "kernel/options.h"
 #include "lib/report.h"
 #include "pmm/pmm.h"
+#include "task/task.h"
 #include "vmm/vmm.h"
 
 struct module {
     paddr_t start, end; /* bytes; end exclusive */
     char *args;         /* on the heap */
+    struct object *object; /* its pages; null: never asked for */
 };
 
 /* A NUMA node, as ACPI has it. */
@@ -36,6 +38,7 @@ struct machine {
     struct vmm vmm;
     struct aspaces aspaces;
     struct heap heap;
+    struct tasks tasks;
     struct options options;
     struct cpu_features cpu;
 

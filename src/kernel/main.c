@@ -32,6 +32,9 @@ static void report_cpu(void)
     if (cpu->package_cpus > 1) {
         log_at(LOG_INFO, "cpu: up to %u CPUs in this package; one is used", cpu->package_cpus);
     }
+    if (!cpu->syscall) {
+        log_at(LOG_INFO, "cpu: no SYSCALL; no tasks");
+    }
     if (cpu->meltdown_open) {
         log_at(LOG_INFO, "cpu: open to Meltdown; page-table isolation is not offered yet");
     }

@@ -289,6 +289,9 @@ static bool read_value(struct options *all, const struct option *o, bool *known)
     } else if (strcmp(o->name, "exercise") == 0) {
         all->exercise_pause = strcmp(v, "pause") == 0;
         return all->exercise_pause;
+    } else if (strcmp(o->name, "timer") == 0) {
+        all->timer = strcmp(v, "pit") == 0 ? TIMER_PIT : TIMER_APIC;
+        return all->timer == TIMER_PIT || strcmp(v, "apic") == 0;
     } else if (strcmp(o->name, "badram") == 0) {
         return read_badram(&all->badram, v);
     } else if (strcmp(o->name, "mem") == 0 && parse_number(v, true, &number)) {

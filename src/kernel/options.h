@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arch/x86_64/timer.h"
 #include "lib/badram.h"
 #include "lib/units.h"
 
@@ -31,6 +32,7 @@ struct options {
     bool exercise_pause;            /* exercise=pause: stop in the middle until a key comes */
     pfn_t mem_limit;                /* first frame not used; UINT64_MAX: none */
     uint64_t heap_bytes;            /* heap=SIZE */
+    enum timer_kind timer;          /* timer=apic, timer=pit; TIMER_NONE: what there is */
     struct badram_list badram;      /* of all badram= together */
 };
 

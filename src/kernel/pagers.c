@@ -11,7 +11,7 @@ static uint64_t bytes_in_page(uint64_t bytes, uint64_t page, uint64_t *start)
 }
 
 /* The loader may lie. */
-static uint64_t module_bytes(const struct module *module)
+uint64_t module_bytes(const struct module *module)
 {
     return module->end.v > module->start.v ? module->end.v - module->start.v : 0;
 }
@@ -49,6 +49,12 @@ static enum status fill_from_module(void *ctx, uint64_t page, pfn_t frame)
     memset(bytes + n, 0, PAGE_BYTES - n);
     enum status undone = temp_unmap(&machine.vmm, to);
     return s != STATUS_OK ? s : undone;
+}
+
+bool module_read(const struct module *module, uint64_t at, void *to, uint64_t bytes)
+{
+    const uint64_t all = module_bytes(module);
+    return at <= all && bytes <= all - at && copy_physical(to, paddr(module->start.v + at), bytes) == STATUS_OK;
 }
 
 npages_t module_pages(const struct module *module) { return bytes_to_pages_up(module_bytes(module)); }

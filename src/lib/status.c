@@ -18,6 +18,7 @@ const char *status_name(enum status s)
     case STATUS_NOT_GLOBAL: return "not a global address";
     case STATUS_UNSUPPORTED: return "not supported by this machine";
     case STATUS_NOT_YET: return "not yet";
+    case STATUS_AGAIN: return "nothing yet";
     }
     return "unknown status";
 }

@@ -20,6 +20,7 @@ enum [[nodiscard]] status {
     STATUS_NOT_GLOBAL,  /* the address means something else in another space: say where it shall be there */
     STATUS_UNSUPPORTED, /* this machine cannot */
     STATUS_NOT_YET,     /* this version cannot */
+    STATUS_AGAIN,       /* nothing yet; ask again */
 };
 
 /* A word for the log: "ok", "out of memory", ... Never null. */

@@ -1,5 +1,6 @@
 /*
- * The contents of any space: copy, clear, peek, page by page through two temporary mappings. No space is switched to.
+ * The contents of any space: copy, clear, peek, poke, page by page through two temporary mappings. No space is switched
+ * to.
  *
  * First all of both ranges is looked at, then bytes move: so nothing is copied when anything is wrong. The frames of up
  * to COPY_PAGES pages are kept from the look; longer ranges are looked up again, a part at a time, since each side may
@@ -238,6 +239,23 @@ enum status space_peek(struct vmm *vmm, struct space *space, vaddr_t va, void *o
         memcpy(next, pointer(&from), n);
         next += n;
         advance(&from, n);
+    }
+    return s;
+}
+
+enum status space_poke(struct vmm *vmm, struct space *space, vaddr_t va, const void *from, uint64_t bytes)
+{
+    struct side to;
+    enum status s = side_init(&to, vmm, space, va, bytes, VMM_WRITE, TEMP_SLOT_ZERO, "space_poke");
+    if (s == STATUS_OK) {
+        s = look(&to);
+    }
+    const unsigned char *next = from;
+    while (s == STATUS_OK && to.left_bytes > 0 && (s = show(&to)) == STATUS_OK) {
+        uint64_t n = room_in_page(&to);
+        memcpy(pointer(&to), next, n);
+        next += n;
+        advance(&to, n);
     }
     return s;
 }

@@ -262,3 +262,13 @@ void gather_flush(struct vmm *vmm)
     g->cpus.mask = 0;
     g->page_count = g->window_count = g->frame_count = g->table_count = 0;
 }
+
+void gather_flush_page(struct vmm *vmm, vaddr_t va, struct vmm_cpus cpus)
+{
+    if (cpus.mask == 1ULL << arch_cpu()) {
+        window_invlpg(vmm, va);
+        return;
+    }
+    gather_range(vmm, va, 1, cpus);
+    gather_flush(vmm);
+}

@@ -56,5 +56,7 @@ void gather_all(struct vmm *vmm, vaddr_t va, struct vmm_cpus cpus);
 
 /* Flush, then free. Leaves the gather empty. */
 void gather_flush(struct vmm *vmm);
+/* The leaf of one page of the user half changed or went, and that is all: flushed before it returns. */
+void gather_flush_page(struct vmm *vmm, vaddr_t va, struct vmm_cpus cpus);
 
 #endif

@@ -3,13 +3,23 @@
 
 #include "arch/arch.h"
 
-static bool needs_window(const struct pair *p)
+static inline bool needs_window(const struct pair *p)
 {
     return p->a != p->vmm->current || p->b != p->vmm->current;
 }
 
-static void take(const struct pair *p)
+/* With one CPU any of the locks is the interrupt flag, and one is enough: a message of a page takes them. */
+static inline bool one_is_all(const struct pair *p)
 {
+    return !p->a->table_lock.shared && !p->b->table_lock.shared && !p->vmm->current->window_lock.shared;
+}
+
+__attribute__((always_inline)) static inline void take(const struct pair *p)
+{
+    if (one_is_all(p)) {
+        lock_take(&p->a->table_lock);
+        return;
+    }
     if (needs_window(p)) {
         lock_take(&p->vmm->current->window_lock);
     }
@@ -17,8 +27,12 @@ static void take(const struct pair *p)
     lock_take(&(p->a->id < p->b->id ? p->b : p->a)->table_lock);
 }
 
-static void drop(const struct pair *p)
+__attribute__((always_inline)) static inline void drop(const struct pair *p)
 {
+    if (one_is_all(p)) {
+        lock_drop(&p->a->table_lock);
+        return;
+    }
     lock_drop(&(p->a->id < p->b->id ? p->b : p->a)->table_lock);
     lock_drop(&(p->a->id < p->b->id ? p->a : p->b)->table_lock);
     if (needs_window(p)) {
@@ -48,6 +62,13 @@ enum status pair_begin(const struct pair *p, vaddr_t va, const char *call)
         drop(p);
     }
     return s;
+}
+
+void pair_begin_known(const struct pair *p, const char *call)
+{
+    take(p);
+    p->vmm->editing = call;
+    p->vmm->changes++;
 }
 
 void pair_end(const struct pair *p)

@@ -15,6 +15,8 @@ struct pair {
 
 /* => OK; MISUSE, reported: inside of another edit or of a visit, or a space whose own window is open (R18). */
 enum status pair_begin(const struct pair *p, vaddr_t va, const char *call);
+/* The same where the caller has looked: there is no other edit, and neither's own window is open. */
+void pair_begin_known(const struct pair *p, const char *call);
 void pair_end(const struct pair *p);
 /* The tables of `space`, one of the two, are in their window from here on. */
 void pair_show(const struct pair *p, struct space *space);

@@ -5,6 +5,27 @@
 #include "vmm/request.h"
 #include "vmm/share.h"
 
+/*
+ * The stretch is an absent entry of an upper table: those behind it that are absent too, join it, at a load each and
+ * without a walk; all of them at once, where the table's count says that it has no more. Most of a space is absent.
+ */
+static void join_absent(struct cursor *c)
+{
+    const uint64_t span = level_span_pages(c->level);
+    const bool has_count = c->level < PAGING_LEVELS;
+    const uint64_t rest = pages_to_span_end(c->va, c->level + 1), end = rest < c->left ? rest : c->left;
+    if (has_count && entry_count(c->entry[c->level + 1]) == 0) {
+        c->pages = end;
+        return;
+    }
+    uint64_t loads = 1;
+    while (c->pages < end && !pte_is_present(arch_table_load(entry_at(c->at[c->level], loads)))) {
+        c->pages = c->pages + span < end ? c->pages + span : end;
+        loads++;
+    }
+    c->vmm->counters.table_loads += loads - 1;
+}
+
 /* All PTs go as they are, what they own after them; of shared tables, one parent. */
 void unmap_user_half(struct vmm *vmm, struct space *space)
 {
@@ -19,6 +40,8 @@ void unmap_user_half(struct vmm *vmm, struct space *space)
         } else if (cursor_is_large(&c)) {
             space->pages.v -= c.pages;
             large_unmap(&c);
+        } else if (!c.is_corrupt) {
+            join_absent(&c);
         }
     }
     gather_flush(vmm);

@@ -312,6 +312,8 @@ enum status space_copy(struct vmm *vmm, struct space *to, vaddr_t to_va, struct 
 enum status space_clear(struct vmm *vmm, struct space *space, vaddr_t va, uint64_t bytes);
 /* Read into kernel memory. */
 enum status space_peek(struct vmm *vmm, struct space *space, vaddr_t va, void *out, uint64_t bytes);
+/* Write from kernel memory. */
+enum status space_poke(struct vmm *vmm, struct space *space, vaddr_t va, const void *from, uint64_t bytes);
 
 /* ---- Kernel pages: arena range, frames and guards in one ---- */
 

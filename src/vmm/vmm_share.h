@@ -91,4 +91,12 @@ enum status vmm_unshare(struct vmm *vmm, struct space *space, vaddr_t va, npages
  */
 enum status vmm_own_page(struct vmm *vmm, struct space *space, vaddr_t va);
 
+/*
+ * The page at `va` of `from`, which is current, becomes one of `to`, at the same address and with these rights (good
+ * ones, of a leaf of the user half): an owned page of 4 KiB that nobody waits to copy, in both spaces behind tables of
+ * their own, which stay. At no moment both have it; no frame is counted. => false: one of these is not so; nothing has
+ * changed. O(1): 250 instructions.
+ */
+bool vmm_pass_page(struct vmm *vmm, struct space *from, struct space *to, vaddr_t va, unsigned rights);
+
 #endif

@@ -86,3 +86,13 @@ def test_wrong_use_is_status_2(words):
 def test_a_file_that_cannot_be_written_is_a_failure(tmp_path):
     done = bench("pmm", "--quick", "--json", tmp_path / "missing" / "bench.json")
     assert done.returncode == 1 and "cannot write" in done.stderr
+
+
+@pytest.mark.cairn(labels="qemu", seconds=120)
+def test_tasks_are_measured_in_the_kernel(tmp_path):
+    file = tmp_path / "bench.json"
+    done = bench("tasks", "--json", file)
+    rows = json.loads(file.read_text())
+    assert done.returncode == 0 and all(row["subject"] == "cairn" and row["bench"] == "tasks" for row in rows)
+    assert {row["workload"] for row in rows} == {"call", "words", "page", "start", "exit"}
+    assert all(row["unit"] == "instructions" and row["value"] > 0 and row["workload"] in done.stdout for row in rows)

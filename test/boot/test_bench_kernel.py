@@ -145,3 +145,19 @@ def test_the_heap_costs_what_it_may():
     assert lines["heap_longest"]["most"] <= HEAP_LONGEST_MAX and lines["heap_longest"]["ops"] > 1000
     # Of these a page is a good deal more than nothing: that it was measured shows.
     assert HEAP_PAIR_MAX < costs["heap_pair_mixed"] <= 320 and HEAP_PAIR_MAX < costs["heap_pair_page"] <= 320
+
+
+# Of tasks, user mode's own instructions between the calls included.
+TASKS_MAX = {"tasks_call": 150, "tasks_words": 1200, "tasks_page": 3000, "tasks_start": 60000, "tasks_exit": 30000}
+
+
+@pytest.mark.cairn(labels="qemu", seconds=120)
+def test_tasks_pay_for_calls_messages_and_lives_what_they_may():
+    ended = run_cairn("--icount", "--exec", "bench tasks -j; mem -j; bench tasks -j; check; mem -j").need_success()
+    before, after = ended.json_all("mem -j")
+    assert before["free"] == after["free"] and before["used"] == after["used"], "bench leaves all as it was"
+    costs = {name: cost(line) for name, line in lines_of(ended).items()}
+    print(costs)
+    assert [name for name, most in TASKS_MAX.items() if costs[name] > most] == []
+    assert 2 * costs["tasks_call"] < costs["tasks_words"] < costs["tasks_page"], "messages were really passed"
+    assert costs["tasks_exit"] > 1000 and costs["tasks_start"] > 1000

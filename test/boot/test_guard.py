@@ -40,6 +40,13 @@ CLEAN = {
         '#include <stdio.h>\n#include "pmm/pmm.h"\nTEST(pmm, i)\n{\n    /* PMM-I1 */ EXPECT_EQ(x, "PMM-I2");\n}\n'
     ),
     "test/model/mmu.c": "pte_t *p = (pte_t *)x;\n",
+    "src/task/abi.h": (
+        '#include "lib/status.h"\nenum task_call {\n    /* as TASK_FREE */\n    TASK_A = 0,\n    TASK_B,\n'
+        "    TASK_CALLS,\n};\n"
+    ),
+    "src/user/calls.h": '#include "task/abi.h"\n',
+    "src/user/hello.c": '#include "user/calls.h"\n#include "lib/status.h"\n',
+    "docs/tasks.md": "| call | number |\n|---|---|\n| `TASK_A` | 0 | |\n| `TASK_B` | 1 | |\n| `TASK_FLAG` | it |\n",
 }
 
 # rule, file, its text (null: removed), what the report says
@@ -151,6 +158,27 @@ VIOLATIONS = {
     "an invariant of the tests alone": ("invariants", "test/unit/other.c", "/* PMM-I3 */\n", "in no header"),
     "a gap in the numbers": ("invariants", "src/pmm/pmm.h", "/* PMM-I1 PMM-I2 PMM-I4 */\n", "in no unit test"),
     "a layer without a validator": ("invariants", "src/pmm/region_check.c", None, "in no validator"),
+    "a program includes the kernel": ("layers", "src/user/hello.c", '#include "task/task.h"\n', "user includes"),
+    "a program includes calls by themselves": (
+        "layers",
+        "src/user/hello.c",
+        '#include "task/abi.h"\n',
+        "user includes task/abi.h",
+    ),
+    "the kernel's side includes a program": ("layers", "src/task/abi.h", '#include "user/calls.h"\n', "task includes"),
+    "a call that the table forgot": ("calls", "docs/tasks.md", "| `TASK_A` | 0 | |\n", "call 1 is ('TASK_B', '1')"),
+    "calls in another order": (
+        "calls",
+        "docs/tasks.md",
+        "| `TASK_B` | 0 | |\n| `TASK_A` | 1 | |\n",
+        "call 0 is ('TASK_A', '0')",
+    ),
+    "a call that is no more": (
+        "calls",
+        "docs/tasks.md",
+        "| `TASK_A` | 0 | |\n| `TASK_B` | 1 | |\n| `TASK_C` | 2 | |\n",
+        "call 2 is None",
+    ),
     "blanks at the end": ("text", "src/pmm/pmm.c", "int a; \n", "blanks"),
     "a tab": ("text", "src/pmm/pmm.c", "\tint a;\n", "a tab"),
     "no newline at the end": ("text", "src/pmm/pmm.c", "int a;", "no newline"),

@@ -225,6 +225,8 @@ WRONG = {
     "--nodes 2": "CPU",
     "--timeout soon": "seconds",
     "--module /nonexistent": "no such file",
+    "--module build/user/nonexistent": "no such file",
+    "--module build/kernel/hello": "no such file",
     "--kernel /nonexistent": "no such file",
     "--append 'a": "quote",
     "--exec ;": "without a command",
@@ -240,6 +242,13 @@ def test_wrong_use_is_status_2_with_the_reason(arguments):
     ended = run_cairn("--headless", *arguments.split())
     assert ended.status == 2
     assert WRONG[arguments] in ended.errors
+
+
+@pytest.mark.cairn(labels="host", seconds=90)
+def test_a_program_of_ours_is_named_from_anywhere_and_need_not_be_built_yet(tmp_path):
+    for name in ("build/user/hello", "build/user-clang/hello:a b", f"{ROOT}/build/user/pingpong"):
+        command = [ROOT / "scripts" / "run", "--headless", "--dry-run", "--module", name]
+        assert subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 
 SCRIPTS = sorted(

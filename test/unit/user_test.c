@@ -56,12 +56,10 @@ TEST(user, what_only_the_kernel_may_do_is_a_protection_fault)
     runs_into(user_loads_a_kernel_segment, user_loads_a_kernel_segment_end, EXCEPTION_GENERAL_PROTECTION);
 }
 
-USER_CODE(user_enters_by_syscall, "syscall");
 USER_CODE(user_divides_by_zero, "xor %ecx, %ecx\n div %ecx");
 
 TEST(user, exceptions_end_the_run_and_not_the_machine)
 {
-    runs_into(user_enters_by_syscall, user_enters_by_syscall_end, EXCEPTION_INVALID_OPCODE);
     runs_into(user_divides_by_zero, user_divides_by_zero_end, EXCEPTION_DIVIDE);
 }
 

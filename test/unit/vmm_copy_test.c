@@ -85,6 +85,39 @@ static void expect_refused(struct vmm_bed *bed, enum status expected, uint64_t t
     EXPECT_EQ(pmm_stats(bed->vmm->pmm).allocated, was.allocated);
 }
 
+TEST(vmm_copy, kernel_memory_is_written_into_any_space_or_not_at_all)
+{
+    enum { BYTES = 2 * PAGE_BYTES };
+    static uint8_t from[BYTES], is[BYTES];
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    const vaddr_t base = vaddr(VA_PRIVATE), va = vaddr_add(base, 40); /* three pages have some of it */
+    EXPECT_OK(vmm_map(bed.vmm, &bed.a, base, npages(4), RW));
+    write_numbers(&bed, &bed.a, base, 4, 100);
+    for (unsigned i = 0; i < BYTES; i++) {
+        from[i] = (uint8_t)(i % 251);
+    }
+    struct space *places[] = {bed.home, &bed.b, &bed.a};
+    for (unsigned p = 0; p < ARRAY_LEN(places); p++) {
+        vmm_bed_switch(&bed, places[p]);
+        from[0] = (uint8_t)p;
+        EXPECT_OK(space_poke(bed.vmm, &bed.a, va, from, BYTES));
+        EXPECT_OK(space_peek(bed.vmm, &bed.a, va, is, BYTES));
+        EXPECT(memcmp(from, is, BYTES) == 0);
+    }
+    expect_numbers(base, 40, 100);
+    expect_numbers(vaddr_add(va, BYTES), PAGE_BYTES, 100 + 40 + BYTES);
+    memset(is, 0xFF, BYTES);
+    EXPECT_OK(vmm_protect(bed.vmm, &bed.a, vaddr_add_pages(base, 2), npages(1), VMM_READ));
+    EXPECT_EQ(space_poke(bed.vmm, &bed.a, va, is, BYTES), STATUS_DENIED);
+    EXPECT_OK(vmm_unmap(bed.vmm, &bed.a, vaddr_add_pages(base, 2), npages(1)));
+    EXPECT_EQ(space_poke(bed.vmm, &bed.a, va, is, BYTES), STATUS_ABSENT);
+    EXPECT_EQ(space_poke(bed.vmm, &bed.a, va, is, 0), STATUS_INVALID);
+    EXPECT_OK(space_peek(bed.vmm, &bed.a, va, is, PAGE_BYTES));
+    EXPECT(memcmp(from, is, PAGE_BYTES) == 0);
+    vmm_bed_close(&bed);
+}
+
 /* The last page of a long range is wrong: nothing has moved when that is found. */
 TEST(vmm_copy, nothing_is_copied_when_anything_is_wrong)
 {

@@ -55,10 +55,18 @@ enum {
     CR4_OSXSAVE = 1 << 18,
     CR4_SMEP = 1 << 20,
     CR4_SMAP = 1 << 21,
+    MSR_APIC_BASE = 0x1B,
     MSR_SYSENTER_CS = 0x174,
     MSR_ARCH_CAPABILITIES = 0x10A,
     MSR_PAT = 0x277,
 };
+
+/* Above the range of an enum's int. */
+#define MSR_EFER 0xC0000080U
+#define MSR_STAR 0xC0000081U
+#define MSR_LSTAR 0xC0000082U
+#define MSR_FMASK 0xC0000084U
+#define EFER_SCE 1U
 
 static inline uint64_t read_cr2(void) { uint64_t v; __asm__ volatile("mov %%cr2, %0" : "=r"(v)); return v; }
 static inline uint64_t read_cr3(void)

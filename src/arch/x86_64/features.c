@@ -63,6 +63,7 @@ void features_read(struct cpu_features *f)
     struct cpuid_result extended = cpuid(0x80000001, 0);
     f->nx = (extended.edx >> 20) & 1;
     f->page_1g = features_page_1g();
+    f->syscall = (extended.edx >> 11) & 1; /* in 64-bit mode all known CPUs have it (SDM 2B, APM 3) */
     if (max_extended >= 0x80000007) {
         f->invariant_tsc = (cpuid(0x80000007, 0).edx >> 8) & 1;
     }
@@ -86,7 +87,7 @@ void features_enable(const struct cpu_features *f)
     write_cr4(read_cr4() | (f->smep ? CR4_SMEP : 0) | (f->smap ? CR4_SMAP : 0) | (f->umip ? CR4_UMIP : 0));
     /*
      * x87 and SSE for user mode. XSAVE stays off: so FXSAVE's image is all that user mode can have there (user.asm).
-     * SYSENTER has no target, whatever the firmware left; SYSCALL is off in EFER.
+     * SYSENTER has no target, whatever the firmware left; SYSCALL's is user_init's to set.
      */
     write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
     if ((cpuid(1, 0).edx >> 11 & 1) != 0) {

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 struct cpu_features {
-    bool nx, pge, smep, smap, umip, page_1g, hypervisor, invariant_tsc, meltdown_open;
+    bool nx, pge, smep, smap, umip, page_1g, syscall, hypervisor, invariant_tsc, meltdown_open;
     unsigned physical_bits;
     unsigned package_cpus; /* logical CPUs of this package, as CPUID leaf 1 says; 1 when it does not */
     char vendor[13], brand[49];

@@ -6,14 +6,7 @@
 
 #include <stdbool.h>
 
-#include "lib/units.h"
-
-/* As entry.asm leaves it on the stack, lowest address first. */
-struct interrupt_frame {
-    uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15;
-    uint64_t vector, error;
-    uint64_t rip, cs, rflags, rsp, ss; /* pushed by the CPU */
-};
+#include "arch/context.h"
 
 enum exception {
     EXCEPTION_DIVIDE = 0,
