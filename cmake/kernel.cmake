@@ -90,7 +90,8 @@ target_link_libraries(kernel_objects PRIVATE cairn_options)
 # image, which is larger, leaves more out.
 foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
     file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
-    if(name MATCHES "^src/kernel/(bench_tasks|cmd|exercise|json|line|monitor|options|fault_place|fault_why|fault_walk)"
+    if(name MATCHES "^src/kernel/(bench_(arena|large|pmm|tasks|user)|cmd|exercise|fault_place|fault_why|fault_walk)"
+        OR name MATCHES "^src/kernel/(json|line|main|monitor|options|program)"
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|reclaim|selftest|serial|stacks|symbols|task_port)"
         OR name MATCHES "^src/pmm/(bad|claim|earmark|hotplug|metadata|pmm|regions_start|stats|trace)\\.c$"

@@ -102,6 +102,7 @@ class Toolchain:
         at = command.index("-c")
         command[at + 1] = str(tree / "src" / "vmm" / source)
         command[command.index("-o") + 1] = str(output)
+        command.append("-g0")
         for option in ("-MF", "-MT"):
             if option in command:
                 command[command.index(option) + 1] = f"{output}.d"
@@ -116,6 +117,7 @@ class Toolchain:
         shutil.copy(BUILD / command[archive], library)
         subprocess.run(["ar", "r", library, *objects], check=True, capture_output=True)
         command[archive] = str(library)
+        command.append("-Wl,--strip-debug")
         subprocess.run(command, cwd=BUILD, check=True, capture_output=True, text=True)
 
 

@@ -57,13 +57,10 @@ static bool trim(struct heap *heap, struct heap_desc *large, npages_t pages)
 /* Spare pages for all nodes and leaves that a block of `pages` could need, wherever it lies. => false: as it was. */
 static bool have_spares(struct heap *heap, npages_t pages)
 {
-    /* A leaf at either end; nodes on the way there and to what the root led to, and a new root; nodes in between. */
+    /* A leaf at either end; nodes on the way there and to what the root led to, and a new root; nodes in between, of
+     * all levels together. */
     uint64_t leaves = pages.v / HEAP_LEAF_PAGES, had = heap->spare_pages;
-    uint64_t most = 2 + 3UL * HEAP_LEVELS_MAX;
-    for (unsigned level = 1; level < HEAP_LEVELS_MAX; level++) {
-        leaves /= HEAP_NODE_ENTRIES;
-        most += leaves;
-    }
+    uint64_t most = 2 + 3UL * HEAP_LEVELS_MAX + leaves / (HEAP_NODE_ENTRIES - 1);
     while (heap->spare_pages < most) {
         if (!heap_tree_spare(heap)) {
             heap_tree_drop_spares(heap, had);

@@ -10,8 +10,8 @@
 
 #include "lib/string.h"
 
-/* Of leaves one in so many may stay when it is empty: the next is soon wanted. */
-enum { KEPT_SHARE = 4 };
+/* Of leaves one in so many may stay when it is empty: the next is soon wanted. And the next leaf and node, if ready. */
+enum { KEPT_SHARE = 4, MADE_READY = 2 };
 
 struct heap_desc heap_no_leaf[HEAP_LEAF_PAGES];
 
@@ -330,9 +330,7 @@ void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages)
             trim(heap, number, heap->leaf_count / KEPT_SHARE);
         }
     }
-    if (heap->root == 0) {
-        heap_tree_drop_spares(heap, 0);
-    }
+    heap_tree_drop_spares(heap, heap->root == 0 ? 0 : heap->leaf_count / KEPT_SHARE + MADE_READY);
 }
 
 bool heap_tree_split_at(struct heap *heap, struct heap_desc *head, npages_t pages)

@@ -12,7 +12,7 @@
 
 enum { GATE_CALL = 600, GATE_BACKED = 800, GATE_MANY = 3000 };
 /* By basic blocks: the call that takes the most instructions is not always among the first few. */
-enum { PICKS_A_KIND = 100, PICKS_MAX = KINDS * PICKS_A_KIND, WHERE_MAX = 48 };
+enum { PICKS_A_KIND = 100, PICKS_QUICK = 16, PICKS_MAX = KINDS * PICKS_A_KIND, WHERE_MAX = 48 };
 
 static const struct {
     const char *name;
@@ -44,7 +44,8 @@ struct longest {
     /* Before the call at hand; the PMM's own fields, since pmm_stats shows only what of `untouched` can be had. */
     uint64_t refills, flushes, drains, untouched, units;
 
-    struct pick picks[KINDS][PICKS_A_KIND]; /* the scout's */
+    struct pick picks[KINDS][PICKS_A_KIND]; /* the scout's: */
+    unsigned picks_kept;                    /* of each kind */
     uint64_t to_count[PICKS_MAX + 1];       /* calls, ascending; then 0 */
     size_t to_count_total, next;
 };
@@ -82,7 +83,7 @@ bool longest_watch(struct longest *l)
 static void pick(struct longest *l, unsigned kind)
 {
     struct pick *shortest = &l->picks[kind][0];
-    for (unsigned i = 1; i < PICKS_A_KIND; i++) {
+    for (unsigned i = 1; i < l->picks_kept; i++) {
         shortest = l->picks[kind][i].steps < shortest->steps ? &l->picks[kind][i] : shortest;
     }
     if (steps_counted() > shortest->steps) {
@@ -146,9 +147,10 @@ static struct longest longest;
 void pmm_bench_scout(const struct bench_options *options)
 {
     struct longest *l = &longest;
+    l->picks_kept = options->quick ? PICKS_QUICK : PICKS_A_KIND;
     run_seeds(l, options);
     for (unsigned kind = 0; kind < KINDS; kind++) {
-        for (unsigned i = 0; i < PICKS_A_KIND; i++) {
+        for (unsigned i = 0; i < l->picks_kept; i++) {
             if (l->picks[kind][i].steps > 0) {
                 l->to_count[l->to_count_total++] = l->picks[kind][i].call;
             }

@@ -65,7 +65,7 @@ def ours_gives_all_frames_back_and_loses_none_around_aligned_blocks(table):
     # When all is freed, one slab is kept for each class at most; descriptors and pages held ready are not counted.
     assert set(table["freed:slabs", "frames"]) == set(table["freed:to-classes", "ratio"]) == OURS
     assert table["freed:slabs", "frames"]["cairn"] == 0 < table["freed:slabs", "frames"]["cairn-guard"]
-    assert 1 < table["freed:to-classes", "ratio"]["cairn"] < 3
+    assert 1 < table["freed:to-classes", "ratio"]["cairn"] < 4
 
 
 def ours_reports_eight_of_twelve_kinds_of_misuse_and_in_guard_mode_all(table):

@@ -139,7 +139,7 @@ def test_guard_mode_for_one_cache_guards_its_objects_and_nothing_else():
     assert "heap: guard mode for objects of the caches 'spaces'" in ended.log
     (caches,) = ended.json_all("caches -j")
     guarded = {cache["name"]: cache["guarded"] for cache in caches["caches"]}
-    assert guarded == {"spaces": 1, "tables": 0}
+    assert guarded == {"spaces": 1, "tables": 0, "tasks": 0, "messages": 0}
     for leaks in ended.json_all("heap leaks -j"):
         assert [site["blocks"] for site in leaks["sites"]] == [1], "the space, and none of the blocks"
     (heap,) = ended.json_all("heap -j")

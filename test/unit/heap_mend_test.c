@@ -79,7 +79,7 @@ TEST(heap, a_hole_that_was_overwritten_leads_to_nothing_beyond_its_slab_and_thos
 TEST(heap, a_hole_that_is_said_to_be_less_than_it_is_is_found_when_the_slab_leaves_its_bin)
 {
     unsigned reports = 0;
-    for (unsigned said = GRANULES; said < 34; said++) {
+    for (unsigned said = GRANULES; said < 34; said += 3) {
         struct holes h;
         REQUIRE(holes_set(&h));
         h.slab->mixed.hole = (uint8_t)said;
