@@ -97,7 +97,8 @@ bochs_display() {
     printf 'rfb, options="timeout=0"\n'
 }
 
-# Bochs takes at most 2 GiB from the host; what a guest uses beyond goes to a file.
+# Bochs takes at most 2 GiB from the host; what a guest uses beyond goes to a file. It opens the host's sound if it is
+# not told otherwise, and where there is none it may die of it ("buffer overflow detected", in its mixer).
 write_bochsrc() {
     local mib=$((memory_bytes / MIB))
     cat >"$work/bochsrc" <<RC
@@ -111,6 +112,7 @@ boot: cdrom
 com1: enabled=1, mode=@COM1@
 magic_break: enabled=$magic
 speaker: enabled=0
+sound: driver=dummy
 mouse: enabled=0
 log: $emulator_log
 panic: action=fatal
