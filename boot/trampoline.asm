@@ -22,7 +22,7 @@ extern offset_init_text, offset_init_text_end, offset_init_rodata, offset_init_r
 extern offset_init_data, offset_init_data_end
 extern offset_text, offset_text_end, offset_rodata, offset_rodata_end, offset_data, offset_data_end
 
-section .boot.text progbits alloc exec write align=4096
+section .boot.text progbits alloc exec write align=16
 bits 32
 global boot_start:function
 boot_start:
@@ -97,7 +97,7 @@ build_tables:
     link_table hi_pt + 4096, hi_pd, 1, PTE_PW
     link_table window_pt, hi_pd, ((LAYOUT_BOOT_WINDOW - LAYOUT_IMAGE_BASE) >> 21), PTE_PW
 
-    lea edx, [ebp + boot_start] ; the page we run in, aligned by the section; read and execute only
+    lea edx, [ebp + boot_start] ; the page we run in, aligned by the linker script; read and execute only
     mov ecx, edx
     shr ecx, 30
     lea eax, [ebp + id_pd + PTE_PW]
@@ -257,7 +257,7 @@ align 8, db 0
 far_pointer: dd 0, 0
 first_tick:  dd 0, 0
 
-section .boot.bss nobits alloc noexec write align=4096
+section .boot.bss nobits alloc noexec write align=16
 pml4:      resb 4096
 id_pdpt:   resb 4096
 id_pd:     resb 4096

@@ -119,9 +119,10 @@ function(kernel_image name header)
     set_target_properties(${name} PROPERTIES SUFFIX .elf LINK_DEPENDS ${linker_script})
     target_sources(${name} PRIVATE ${header} ${trampoline_object} ${entry_object} ${user_object}
         ${user_copy_object} ${linker_script})
+    # The page size is not one: it only says how the file's segments are aligned (boot/kernel.ld).
     target_link_options(${name} PRIVATE
-        -nostdlib -static -no-pie -Wl,-T,${linker_script} -Wl,-z,max-page-size=4096 -Wl,--build-id=none
-        -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--orphan-handling=error)
+        -nostdlib -static -no-pie -Wl,-T,${linker_script} -Wl,-z,max-page-size=16 -Wl,-z,common-page-size=16
+        -Wl,--build-id=none -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--orphan-handling=error)
 endfunction()
 kernel_image(cairn ${header_object})
 kernel_image(cairn-high ${header_high_object})

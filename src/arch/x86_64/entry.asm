@@ -63,20 +63,26 @@ load_gdt_end:
 
 ; ---- Interrupt entries --------------------------------------------------------------------------------------------
 ; Each vector has an entry of its own that pushes what the CPU did not: an error code of 0 where there is none, and the
-; vector's number. struct interrupt_frame (interrupt.h) is what lies on the stack then.
+; vector's number. struct interrupt_frame (src/arch/context.h) is what lies on the stack then. All are ENTRY_BYTES long
+; (interrupt.c), the length of the longest, so that no table of them is needed.
 
+ENTRY_BYTES equ 12
+
+global interrupt_entries:function (interrupt_entries_end - interrupt_entries)
+interrupt_entries:
 %assign vector 0
 %rep 256
-align 16, db 0x90
 interrupt_entry_ %+ vector:
     %if vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
     %else
     push qword 0
     %endif
     push qword vector
-    jmp interrupt_common
+    jmp strict near interrupt_common
+    times ENTRY_BYTES - ($ - interrupt_entry_ %+ vector) int3
 %assign vector vector + 1
 %endrep
+interrupt_entries_end:
 
 interrupt_common:
     push r15
@@ -122,15 +128,6 @@ interrupt_common:
     pop r15
     add rsp, 16
     iretq
-
-section .rodata progbits alloc noexec nowrite align=8
-global interrupt_entries:data
-interrupt_entries:
-%assign vector 0
-%rep 256
-    dq interrupt_entry_ %+ vector
-%assign vector vector + 1
-%endrep
 
 section .init.bss nobits alloc noexec write align=16
     resb BOOT_STACK_BYTES

@@ -29,9 +29,9 @@ struct gate {
 };
 static_assert(sizeof(struct gate) == 16, "SDM 3A 6.14.1");
 
-enum { GATE_INTERRUPT = 0x8E, GATE_FROM_USER = 0xEE, VECTORS = 256 };
+enum { GATE_INTERRUPT = 0x8E, GATE_FROM_USER = 0xEE, VECTORS = 256, ENTRY_BYTES = 12 };
 
-extern const uint64_t interrupt_entries[VECTORS];
+extern const char interrupt_entries[VECTORS][ENTRY_BYTES]; /* entry.asm: code, one behind the other */
 void load_gdt(const struct table_pointer *pointer);
 
 /* user.asm writes rsp[0]. No port may be used from user mode: the map of them lies behind the end. */
@@ -62,7 +62,7 @@ static void set_tss_descriptor(void)
 
 static void set_gate(unsigned vector, unsigned ist)
 {
-    uint64_t entry = interrupt_entries[vector];
+    uint64_t entry = ptr_to_vaddr(interrupt_entries[vector]).v;
     idt[vector] = (struct gate){
         .offset_low = (uint16_t)entry,
         .selector = LAYOUT_SEL_CODE,
