@@ -40,6 +40,7 @@ set(CAIRN_ASPACE_TEST_SOURCES
     test/unit/aspace_fault_test.c
     test/unit/aspace_gifts_test.c
     test/unit/aspace_hygiene_test.c
+    test/unit/aspace_limits_test.c
     test/unit/aspace_loans_test.c
     test/unit/aspace_map_test.c
     test/unit/aspace_nomem_test.c

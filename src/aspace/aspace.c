@@ -126,22 +126,6 @@ enum status aspace_create(struct aspaces *system, struct aspace *space, struct a
     return s;
 }
 
-/*
- * What it gave on is given by who gave it to the space. Where records for the cuts are not to be had, mappings are
- * passed on whole.
- */
-static void pass_gifts(struct aspace *space)
-{
-    struct mapping *m = mapping_by_address(avl_first(&space->mappings));
-    for (; m != NULL && space->gives; m = mapping_next(m)) {
-        if (m->object != NULL) {
-            const struct aspace_needs needs = {.mappings = gifts_pass_missing(m, m->first, m->pages, vaddr(0))};
-            (void)aspaces_reserve(space->system, &needs);
-            gifts_pass(m, m->first, m->pages, m->giver, vaddr(0));
-        }
-    }
-}
-
 /* Nothing of it is in any table any more. */
 static void forget(struct aspace *space)
 {
@@ -173,7 +157,7 @@ static enum status destroy(struct aspace *space)
     if (space->tables.cpus.mask != 0) {
         return misuse("aspace_destroy: space %u is current", space->tables.id);
     }
-    pass_gifts(space);
+    gifts_pass_all(space);
     enum status s = loans_end(space, vaddr(LAYOUT_USER_FIRST),
                               bytes_to_pages_down(LAYOUT_USER_END - LAYOUT_USER_FIRST));
     s = s == STATUS_OK ? space_destroy(system->vmm, &space->tables) : s;

@@ -37,7 +37,7 @@
  *   MISUSE   (reported) not a space of this system, a space that is no more
  *   DENIED   more rights than the caller may give; sealed
  *   ABSENT   a page of the range is in no mapping
- *   LIMIT    of the space (aspace_limits), of the 65,000 references to a frame
+ *   LIMIT    of the space (aspace_limits), of the 65,000 references to a frame, ASPACE_TIMES, ASPACE_LOOKS
  *   NOMEM    memory is short; callbacks have been called
  *
  * Context: thread; aspace_fault, aspace_query and aspace_find also in the page fault handler of accesses to the user
@@ -50,6 +50,15 @@
 #include "vmm/vmm.h"
 
 #define ASPACE_PAGES_MAX (1ULL << 34) /* of one mapping or object: 64 TiB, the global part */
+
+/*
+ * What keeps a call short where pages were given in many ways (gifts.c, section 6).
+ *   ASPACE_TIMES  so often may a space map a page of an object in its private part (map, share; copies on write are not
+ *                 counted), and once more in the global part
+ *   ASPACE_LOOKS  unmap, share, transfer, withdraw of more than a page answer LIMIT where to find out what becomes of
+ *                 gifts takes more looks at mappings: to be asked for less at once. One page can always go
+ */
+enum { ASPACE_TIMES = 8, ASPACE_LOOKS = 1 << 16 };
 
 enum aspace_flags {
     ASPACE_GLOBAL = 1 << 0,        /* an address of the global part */
@@ -127,8 +136,9 @@ struct aspace_request {
 enum status aspace_map(struct aspace *space, const struct aspace_request *request, vaddr_t *va);
 /*
  * The range is given up: every page of it must be in a mapping. Guards and room go with the page beside them.
- * Pages that no other space maps return. => OK; ABSENT; DENIED: sealed; LIMIT: a part in the middle makes a range more;
- * NOMEM: records for that, and for what the space gave on of it; tables that a clone shares beyond the range's ends.
+ * Pages that no other space maps return. => OK; ABSENT; DENIED: sealed; LIMIT: a part in the middle makes a range more,
+ * ASPACE_LOOKS; NOMEM: records for that, and for what the space gave on of it; tables that a clone shares beyond the
+ * range's ends.
  */
 enum status aspace_unmap(struct aspace *space, vaddr_t va, npages_t pages);
 /*
@@ -158,13 +168,13 @@ enum status aspace_share(struct aspace *from, vaddr_t va, npages_t pages, struct
                          vaddr_t to_va);
 /*
  * The same, and `from` has them no more: no copy, and no moment at which both have them. Global part only. => as
- * aspace_share; DENIED also: sealed.
+ * aspace_share; DENIED also: sealed; LIMIT also: ASPACE_LOOKS.
  */
 enum status aspace_transfer(struct aspace *from, vaddr_t va, npages_t pages, struct aspace *to, unsigned rights);
 /*
  * What `from` shared with `to` of [va, va + pages) (addresses of `from`) is taken back before the call returns; also
- * from all to whom `to` gave it on. => OK; ABSENT: it has none of it from `from`; NOMEM: records, for a part in the
- * middle of what was shared.
+ * from all to whom `to` gave it on. => OK; ABSENT: it has none of it from `from`; LIMIT: ASPACE_LOOKS; NOMEM: records,
+ * for a part in the middle of what was shared.
  */
 enum status aspace_withdraw(struct aspace *from, vaddr_t va, npages_t pages, struct aspace *to);
 

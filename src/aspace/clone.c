@@ -80,6 +80,7 @@ static enum status copy_mappings(struct clone *k)
         struct mapping values = *m;
         if (!mapping_is_private(m)) {
             values.giver = k->parent->tables.id;
+            values.is_anyones = false;
             k->parent->gives = true;
         }
         if (va_is_global(m->base)) {

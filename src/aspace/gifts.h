@@ -5,16 +5,17 @@
 #include "aspace/mapping.h"
 
 /*
- * Pages [first, end) of an object, among which a mapping that has one has all; and the question what there is without
- * some mappings of `to`: those that `from` gave it, or, `from` null, those of addresses [since, last] (of the first
+ * Pages [first, end) of an object, among which a mapping that has one has all; and the question what stands without
+ * some mappings of `to`: those that `from` gave it, or, `from` null, those of addresses [since, until) (of the first
  * page).
  */
 struct gift_graph {
     struct object *object;
     uint64_t first, end;
     struct aspace *from, *to;
-    vaddr_t since, last;
-    struct aspace *givers; /* reached, and gave something once: a list */
+    vaddr_t since, until;
+    bool takes_anyones; /* `from` has the pages: those are left out too that are anyone's */
+    uint64_t *looks; /* each mapping of each stretch counts once */
 };
 
 /* The next stretch of [*at, end) that somebody maps; *at is its end. */
@@ -39,13 +40,12 @@ static inline vaddr_t gift_address(const struct gift_graph *g, const struct mapp
 bool gift_is_left_out(const struct gift_graph *g, const struct mapping *m);
 
 /*
- * Mark who has the pages from `to`, directly or not, and who of these (and `to`) has them from elsewhere too. Rounds
- * over the mappings of the stretch, at most one for each space reached that ever gave anything. gift_unmark follows.
+ * Which mappings of the stretch stand: they are their space's own, or there is a chain of gifts to their giver from a
+ * space that has the pages of its own, without those left out. gift_stands says it of each, of those left out too,
+ * until the next question. => does `to` still have the pages so? O(mappings of the stretch), as long as few ids of
+ * givers fall together in a list.
  */
-void gift_mark(struct gift_graph *g);
-void gift_unmark(struct gift_graph *g);
-/* Of a marked graph: is a mapping that this space gave a gift of nobody who has the pages? */
-bool gift_is_lost(const struct gift_graph *g, const struct mapping *m);
-bool gift_is_supported(const struct aspace *space);
+bool gift_weigh(const struct gift_graph *g);
+static inline bool gift_stands(const struct mapping *m) { return m->next_gift == m; }
 
 #endif

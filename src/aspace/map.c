@@ -188,7 +188,10 @@ static enum status check_limits(const struct aspace *space, const struct mapping
     size_t ranges = space->ranges + 1;
     ranges -= below != NULL && mapping_joins(below, m);
     ranges -= above != NULL && mapping_joins(m, above);
-    return limits_allow(space, m->pages, ranges) ? STATUS_OK : STATUS_LIMIT;
+    struct giving_up looks = {0};
+    const bool again = va_is_global(m->base) || mapping_is_private(m) ||
+                       limits_allow_again(space, m->object, m->first, m->pages, NULL, &looks);
+    return again && limits_allow(space, m->pages, ranges) ? STATUS_OK : STATUS_LIMIT;
 }
 
 /* At its address, with the pages that are wanted at once. => nothing changed but for OK */

@@ -230,6 +230,7 @@ bool mapping_joins(const struct mapping *low, const struct mapping *high)
     return mapping_end(low) == high->base.v && low->object == high->object &&
            (low->object == NULL || low->first + low->pages.v == high->first) && low->rights == high->rights &&
            low->allowed == high->allowed && low->sealed == high->sealed && low->giver == high->giver &&
+           low->is_anyones == high->is_anyones &&
            low->tag == high->tag && (low->flags & ~beside) == (high->flags & ~beside);
 }
 

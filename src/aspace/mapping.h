@@ -18,10 +18,12 @@ struct mapping {
     uint16_t rights, allowed;   /* VMM_* */
     uint16_t flags;             /* ASPACE_* */
     bool sealed;
+    bool is_anyones;            /* who gave it could not be kept apart: any who has a page of it may withdraw that */
     uint32_t giver;             /* id (space.id) of the space that shared it; 0: nobody */
     uint32_t room_pages;        /* of a stack, between its guard and `base`: addresses that are its own, not mapped */
     const char *tag;
     struct object *object;      /* null: private anonymous */
+    struct mapping *next_gift;  /* of a question under way (gifts_graph.c): means nothing between calls */
 };
 /* Rights, flags and tag. */
 #define MAPPING_SAID_BYTES (offsetof(struct aspace_query, object) - offsetof(struct aspace_query, rights))
@@ -50,6 +52,7 @@ struct object {
     enum object_kind kind;
     npages_t pages;
     unsigned holders, mapping_count;
+    uint32_t passed_by;         /* the last space that ended and had all its gifts of it passed on whole */
     vaddr_t global;             /* address of page 0 in the global part; 0: none */
     bool is_written;            /* a mapping, not private, had the right to write, or could get it */
     npages_t global_pages;      /* that had addresses there when it was placed */
@@ -86,6 +89,17 @@ static inline npages_t mapping_trail(const struct mapping *m)
 static inline bool mapping_is_private(const struct mapping *m)
 {
     return m->object == NULL || (m->flags & ASPACE_PRIVATE) != 0;
+}
+
+/* What a space gives up in one call, all of which counts as gone, and what it has taken so far to look at its gifts. */
+struct giving_up {
+    vaddr_t since, end;
+    uint32_t to;            /* id of the space that stands in its place from now on; 0: who gave the pages to it */
+    uint64_t looks, most;   /* most: then questions end, and what they say is worth nothing */
+};
+static inline bool gifts_are_too_many(const struct giving_up *up, npages_t pages)
+{
+    return pages.v > 1 && up->looks > up->most;
 }
 
 /* ---- mapping.c ---- */
@@ -311,17 +325,25 @@ bool reverse_is_private(const struct aspaces *system, pfn_t frame, const struct 
  */
 enum status loans_end(struct aspace *space, vaddr_t va, npages_t pages);
 
-/* ---- gifts.c: who gave what to whom ---- */
+/* ---- gifts_pass.c, gifts_graph.c: who gave what to whom ---- */
 
 /*
  * Before the pages [first, first + pages) that `m` maps of its object go from its space (unmapped or transferred, not
- * withdrawn): what its space gave on of these, and has no more from anybody else, counts as given by `giver`. The space
- * gives up all that it maps from address `since` on, in order of address: what lies between counts as gone already.
- * Mappings that are partly concerned are cut: the pool `mappings` has gifts_pass_missing() records; those for which
- * there is none are passed on whole. O(1) when the space never gave anything.
+ * withdrawn): what its space gave on of these, and has no more from anybody else, counts as given by who gave them to
+ * it, or by up->to. Mappings that are partly concerned are cut: the pool `mappings` has gifts_pass_missing() records;
+ * those for which there is none are passed on whole. O(1) when the space never gave anything.
  */
-size_t gifts_pass_missing(const struct mapping *m, uint64_t first, npages_t pages, vaddr_t since);
-void gifts_pass(struct mapping *m, uint64_t first, npages_t pages, uint32_t giver, vaddr_t since);
+size_t gifts_pass_missing(const struct mapping *m, uint64_t first, npages_t pages, struct giving_up *up);
+void gifts_pass(struct mapping *m, uint64_t first, npages_t pages, struct giving_up *up);
+/* All that a space that ends gave to others. Needs no memory. */
+void gifts_pass_all(struct aspace *space);
+
+/*
+ * May a space have [first, first + pages) of the object once more in its private part (ASPACE_TIMES)? Or, `from` not
+ * null, as often as that has them in [up->since, up->end). O(mappings of these pages), which up->looks counts.
+ */
+bool limits_allow_again(const struct aspace *space, const struct object *object, uint64_t first, npages_t pages,
+                        const struct aspace *from, struct giving_up *up);
 
 /* ---- share.c ---- */
 

@@ -37,6 +37,7 @@ struct share {
     unsigned rights;
     bool takes;             /* transfer */
     struct object *adopted; /* for the private pieces, in order: a list through pager.ctx */
+    struct giving_up up;
     uint64_t favours;       /* pages that may yet be mapped at once */
     bool has_addresses, adopts;
 };
@@ -78,6 +79,7 @@ static struct mapping values_of(const struct share *k, const struct piece *p)
         .rights = (uint16_t)k->rights,
         .allowed = (uint16_t)k->rights,
         /* what comes back to its giver is its own gift: it stands on what else the giver has of it (gifts.c) */
+        .is_anyones = k->takes && p->m->is_anyones,
         .giver = k->takes ? p->m->giver : k->from->tables.id,
     };
 }
@@ -123,24 +125,40 @@ static size_t ranges_after(const struct share *k, const struct piece *p, struct 
     return ranges;
 }
 
+/* Records for what the giver gave on of what it transfers. */
+static size_t passing(struct share *k, const struct piece *p)
+{
+    const bool asks = k->takes && p->m->object != NULL && !gifts_are_too_many(&k->up, k->pages);
+    return asks ? gifts_pass_missing(p->m, mapping_page(p->m, p->va), p->pages, &k->up) : 0;
+}
+
+static bool may_have_again(struct share *k, const struct piece *p)
+{
+    return va_is_global(k->to_va) || mapping_is_private(p->m) ||
+           (!gifts_are_too_many(&k->up, k->pages) &&
+            limits_allow_again(k->to, p->m->object, mapping_page(p->m, p->va), p->pages, k->from, &k->up));
+}
+
 /* *records: of mappings. => OK; ABSENT; DENIED; LIMIT */
-static enum status look_at_pieces(const struct share *k, size_t *records)
+static enum status look_at_pieces(struct share *k, size_t *records)
 {
     struct piece p = {0};
     struct mapping before = {0};
     size_t ranges = k->to->ranges, own = k->from->ranges;
     uint64_t seen = 0;
-    bool is_denied = false;
+    bool is_denied = false, fits = true;
     for (; next_piece(k, &p); seen += p.pages.v) {
         const uint64_t end = vaddr_add_pages(p.va, p.pages.v).v;
         const size_t cuts = (size_t)(p.m->base.v < p.va.v) + (mapping_end(p.m) > end);
         is_denied = is_denied || (k->rights & ~(unsigned)p.m->rights) != 0 ||
                     (k->takes && p.m->sealed);
         ranges = ranges_after(k, &p, &before, ranges);
-        *records += 1 + cuts + (k->takes ? gifts_pass_missing(p.m, mapping_page(p.m, p.va), p.pages, k->va) : 0);
+        *records += 1 + cuts + passing(k, &p);
+        fits = fits && may_have_again(k, &p);
         own += mapping_is_private(p.m) ? cuts : k->takes ? cuts - 1 : 0; /* may wrap, and comes back */
     }
-    const bool fits = limits_allow(k->to, k->pages, ranges) && limits_allow(k->from, npages(0), own);
+    fits = fits && limits_allow(k->to, k->pages, ranges) && limits_allow(k->from, npages(0), own) &&
+           !gifts_are_too_many(&k->up, k->pages);
     return seen < k->pages.v ? STATUS_ABSENT
            : is_denied       ? STATUS_DENIED
            : fits            ? STATUS_OK
@@ -150,7 +168,12 @@ static enum status look_at_pieces(const struct share *k, size_t *records)
 static enum status look(struct share *k, vaddr_t to_va, size_t *records)
 {
     enum status s = check_arguments(k, to_va);
-    s = s == STATUS_OK ? look_at_pieces(k, records) : s;
+    if (s == STATUS_OK) {
+        k->up = (struct giving_up){
+            .since = k->va, .end = vaddr_add_pages(k->va, k->pages.v), .to = k->to->tables.id, .most = ASPACE_LOOKS};
+        s = look_at_pieces(k, records);
+        k->up.most = UINT64_MAX;
+    }
     return s == STATUS_OK && !mapping_is_clear(k->to, k->to_va, k->pages) ? STATUS_EXISTS : s;
 }
 
@@ -352,7 +375,7 @@ static enum status transfer(struct share *k)
         const uint64_t rest = k->pages.v - done, there = bytes_to_pages_down(mapping_end(p.m) - at.v).v;
         p.pages = npages(there < rest ? there : rest);
         const struct mapping values = values_of(k, &p);
-        gifts_pass(p.m, values.first, p.pages, k->to->tables.id, k->va);
+        gifts_pass(p.m, values.first, p.pages, &k->up);
         mapping_cut(p.m, at, p.pages);
         (void)mapping_merge(mapping_add(k->to, &values));
         (void)!do_favour(k, &p, &values);

@@ -1,16 +1,11 @@
 /* Giving a range up: look, reserve, tables, and then what cannot fail. */
 #include "aspace/mapping.h"
 
-/* Records for what its space gave on of an object. */
-static size_t passing(const struct mapping *m, uint64_t first, npages_t pages, vaddr_t since)
-{
-    return m->object != NULL ? gifts_pass_missing(m, first, pages, since) : 0;
-}
-
 /* May all of it go? *needs: records for a part in the middle, and for what the space gave on. */
 static enum status look(const struct aspace *space, vaddr_t va, vaddr_t end, struct aspace_needs *needs)
 {
     size_t ranges = space->ranges;
+    struct giving_up up = {.since = va, .end = end, .most = ASPACE_LOOKS};
     const struct mapping *m = mapping_at(space, va);
     for (vaddr_t at = va; at.v < end.v;) {
         if (m == NULL || m->base.v > at.v) {
@@ -22,12 +17,17 @@ static enum status look(const struct aspace *space, vaddr_t va, vaddr_t end, str
         const vaddr_t to = mapping_end(m) < end.v ? vaddr(mapping_end(m)) : end;
         const bool is_middle = m->base.v < va.v && mapping_end(m) > end.v;
         const bool is_whole = m->base.v >= va.v && mapping_end(m) <= end.v;
-        needs->mappings += is_middle + passing(m, mapping_page(m, at), bytes_to_pages_down(to.v - at.v), va);
+        needs->mappings += is_middle;
+        if (m->object != NULL && !gifts_are_too_many(&up, bytes_to_pages_down(end.v - va.v))) {
+            needs->mappings += gifts_pass_missing(m, mapping_page(m, at), bytes_to_pages_down(to.v - at.v), &up);
+        }
         ranges = is_middle ? ranges + 1 : ranges - is_whole;
         at = to;
         m = mapping_next(m);
     }
-    return limits_allow(space, npages(0), ranges) ? STATUS_OK : STATUS_LIMIT;
+    const bool fits = limits_allow(space, npages(0), ranges) &&
+                      !gifts_are_too_many(&up, bytes_to_pages_down(end.v - va.v));
+    return fits ? STATUS_OK : STATUS_LIMIT;
 }
 
 /* The range with the guards and the room that go with it. */
@@ -43,7 +43,7 @@ static void with_guards(const struct aspace *space, vaddr_t *va, vaddr_t *end)
 }
 
 /* The pages of one mapping, which no table shows any more. */
-static void leave(struct mapping *m, vaddr_t va, npages_t pages)
+static void leave(struct mapping *m, vaddr_t va, npages_t pages, struct giving_up *up)
 {
     struct object *object = m->object;
     const uint64_t first = mapping_page(m, va);
@@ -51,7 +51,7 @@ static void leave(struct mapping *m, vaddr_t va, npages_t pages)
         mapping_cut(m, va, pages);
         return;
     }
-    gifts_pass(m, first, pages, m->giver, va);
+    gifts_pass(m, first, pages, up);
     mapping_cut(m, va, pages);
     object_release_uncovered(object, first, pages);
 }
@@ -78,10 +78,11 @@ static enum status unmap(struct aspace *space, vaddr_t va, vaddr_t end)
     if (is_private) { /* first: addresses of objects that go may take the nodes that are left */
         addresses_give(space, from, all);
     }
+    struct giving_up up = {.since = va, .end = end, .most = UINT64_MAX};
     for (vaddr_t at = va; at.v < end.v;) {
         struct mapping *m = mapping_at(space, at);
         const vaddr_t stop = mapping_end(m) < end.v ? vaddr(mapping_end(m)) : end;
-        leave(m, at, bytes_to_pages_down(stop.v - at.v));
+        leave(m, at, bytes_to_pages_down(stop.v - at.v), &up);
         at = stop;
     }
     return STATUS_OK;

@@ -179,10 +179,10 @@ static void fill(uint64_t number, uint64_t a[6])
     }
 }
 
-/* A range that is there now. Large ones in memory, and most of a module's, go again: others want to live too. */
+/* A range that is there now. Large ones in memory go again: others want to live too. */
 static void learn_range(uint64_t number, uint64_t va, uint64_t bytes)
 {
-    if ((number == TASK_ALLOC && bytes >= 256 * MIB) || (number == TASK_MAP_MODULE && !one_in(8))) {
+    if (number == TASK_ALLOC && bytes >= 256 * MIB) {
         (void)!call_free(va, bytes);
     } else {
         ranges[count < RANGES ? count++ : below(RANGES)] = (struct range){va, bytes};

@@ -3,6 +3,7 @@
  * who must give back keeps what somebody else still gives it, and what it gave on; it loses the rest. Who gives up
  * pages stays the giver of those that it still has from others than those it gave them to.
  */
+#include "arch/layout.h"
 #include "unit/aspace_play_map.h"
 
 enum { EDGES = 128 };
@@ -30,6 +31,16 @@ static struct user {
 static int first_user[APLAY_OBJECTS][APLAY_OBJECT_PAGES];
 
 static bool is_shared(const struct aplay_page *p) { return p->object != 0 && !aplay_is_private(p); }
+
+unsigned aplay_times(const struct aplay_space *s, unsigned object, uint64_t page)
+{
+    unsigned times = 0;
+    for (unsigned k = 0; k < s->count && s->page[k].number < number_of(vaddr(APLAY_PRIVATE_END)); k++) {
+        const struct aplay_page *p = &s->page[k];
+        times += p->object == object && p->page == page && is_shared(p);
+    }
+    return times;
+}
 
 /* Of the pages that a space has; good until pages come or go. */
 static void list_users(void)

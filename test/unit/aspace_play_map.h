@@ -117,6 +117,8 @@ static inline unsigned index_of(const struct aplay_space *s) { return (unsigned)
  * by `heir`; 0: by its givers.
  */
 void aplay_pass(struct aplay_space *s, uint64_t number, uint64_t pages, uint32_t heir);
+/* How often the space has a page of an object in its private part; copies on write are none of it. */
+unsigned aplay_times(const struct aplay_space *s, unsigned object, uint64_t page);
 /* Everybody has what he has of his own, or by a chain of gifts from somebody who does. */
 void aplay_check_gifts(void);
 

@@ -38,6 +38,27 @@ static unsigned receiver_says(struct aplay_space *to, vaddr_t va, npages_t pages
     return must;
 }
 
+/* Has the receiver it too often in its private part afterwards? What begins or ends outside of the range may count. */
+static unsigned times_say(struct aplay_space *from, const struct aplay_range *r, const struct aplay_space *to,
+                          unsigned *may)
+{
+    unsigned most = 0;
+    for (uint64_t i = 0; i < r->pages.v; i++) {
+        const struct aplay_page *p = aplay_find(from, number_of(r->va) + i);
+        if (p == NULL || p->object == 0 || aplay_is_private(p)) {
+            continue;
+        }
+        unsigned times = aplay_times(to, p->object, p->page);
+        for (uint64_t k = 0; k < r->pages.v; k++) {
+            const struct aplay_page *q = aplay_find(from, number_of(r->va) + k);
+            times += q != NULL && q->object == p->object && q->page == p->page && !aplay_is_private(q);
+        }
+        most = times > most ? times : most;
+    }
+    *may |= most + 2 > ASPACE_TIMES ? APLAY_BIT(STATUS_LIMIT) : 0;
+    return most > ASPACE_TIMES ? APLAY_BIT(STATUS_LIMIT) : 0;
+}
+
 static bool has_private(struct aplay_space *s, const struct aplay_range *r)
 {
     for (uint64_t i = 0; i < r->pages.v; i++) {
@@ -145,6 +166,7 @@ void aplay_share(const struct aplay_op *op)
     must |= !at && r.va.v < APLAY_PRIVATE_END ? APLAY_BIT(STATUS_NOT_GLOBAL) : 0;
     must |= is_plain ? pages_say(from, &r, rights, &may) | receiver_says(to, va, r.pages, &may) : 0;
     may |= from->limits.ranges != 0 ? APLAY_BIT(STATUS_LIMIT) : 0;
+    must |= is_plain && va.v < APLAY_PRIVATE_END ? times_say(from, &r, to, &may) : 0;
     const enum status s = aspace_share(&from->space, r.va, r.pages, &to->space, rights, to_va);
     aplay_say("aspace_share(%u, %#lx, %lu, %u, %#x, %#lx) = %s", op->space, r.va.v, r.pages.v, op->other, rights,
               to_va.v, status_name(s));

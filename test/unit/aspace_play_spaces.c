@@ -112,6 +112,11 @@ static unsigned object_says(struct aplay_space *s, const struct aspace_request *
     *may |= o->kind == OBJECT_PHYSICAL ? APLAY_BIT(STATUS_CONFLICT) | APLAY_BIT(STATUS_LIMIT) : 0;
     *may |= o->answer != STATUS_OK ? APLAY_BIT(o->answer) : 0;
     if ((r->flags & ASPACE_GLOBAL) == 0) {
+        const uint64_t end = (r->flags & ASPACE_PRIVATE) != 0 ? 0 : r->first + r->pages.v;
+        for (uint64_t i = r->first; i < end && i < o->pages; i++) {
+            const bool is_often = aplay_times(s, (unsigned)(o - aplay.object) + 1, i) >= ASPACE_TIMES;
+            must |= is_often ? APLAY_BIT(STATUS_LIMIT) : 0;
+        }
         return must;
     }
     const uint64_t begins = o->global + pages_to_bytes(npages(r->first));
