@@ -17,7 +17,9 @@
  *   ABSENT      no such page, no such task (any more), no such module
  *   LIMIT       of the task, or of the receiver: nobody can be filled up by others, who may give it pages, lent or for
  *               good, only as long as it then has at most half of the pages and ranges that it may have; a constant
- *               that is named here
+ *               that is named here. A page shared, or a module mapped, in the private part where the task has it
+ *               ASPACE_TIMES (8) times. FREE, SHARE, TRANSFER, WITHDRAW of more than a page, where it was given on in
+ *               so many ways that the call would take too long (ASPACE_LOOKS): to be asked for less at once
  *   NOMEM       memory is short
  */
 #ifndef CAIRN_TASK_ABI_H
@@ -56,8 +58,8 @@ enum task_call {
     TASK_CLONE,
     /* (va, bytes) Neither freed nor protected from now on. => OK; ABSENT */
     TASK_SEAL,
-    /* (to, word0, word1, va, bytes, flags) See below. => OK; ABSENT: no such task; LIMIT: its messages wait already;
-     * TASK_DATA_BYTES; with pages as TASK_SHARE, TASK_TRANSFER */
+    /* (to, word0, word1, va, bytes, flags) See below. => OK; ABSENT: no such task; LIMIT: no room, or more of the
+     * caller's wait there already than there is room for; TASK_DATA_BYTES; with pages as TASK_SHARE, TASK_TRANSFER */
     TASK_SEND,
     /* (from, buffer, bytes, flags) See below. from 0: anybody. => OK and the message; AGAIN: none, with TASK_NO_WAIT or
      * from itself; ABSENT: `from` is no more, and left none; LIMIT: data longer than the buffer, RDX: the bytes that it

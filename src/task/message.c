@@ -16,6 +16,10 @@
  * 4. Order: of one receiver's messages, that of their ids; with `from`, of those of this sender. Only the latter is
  *    searched for, through at most what may wait.
  *
+ * 5. Room. Who sends may leave no more messages than there is then still room for in the queue: one sender half of it,
+ *    two three quarters, so whoever has sent nothing yet finds room until some log2(limit) others work together. To
+ *    count them is to look at the queue, and only for a message that is kept.
+ *
  * Rejected: a copy between two spaces at once (pages of a space that is not current would have to be brought, and the
  * receiver's mistakes would be the sender's to hear); a rendezvous, where the sender waits too (two turns a message).
  */
@@ -82,10 +86,20 @@ static void keep(struct task *task, struct task *to, struct task_message *m, enu
     tasks->messages++;
 }
 
-/* A record for a message that is kept, if one may be. => OK; LIMIT; NOMEM */
-static enum status make_record(struct task *to, struct task_message **m)
+/* One more of this sender's may be kept: it has left no more than there is room for. */
+static bool has_room(const struct task *to, const struct task *sender)
 {
-    if (to->messages >= to->limits.messages) {
+    unsigned left = 0;
+    for (const struct task_message *m = to->first; m != NULL; m = m->next) {
+        left += m->sender == sender->id;
+    }
+    return to->messages + left < to->limits.messages;
+}
+
+/* A record for a message that is kept, if one may be. => OK; LIMIT; NOMEM */
+static enum status make_record(const struct task *task, struct task *to, struct task_message **m)
+{
+    if (!has_room(to, task)) {
         return STATUS_LIMIT;
     }
     *m = heap_cache_alloc(&to->system->message_cache);
@@ -101,7 +115,7 @@ static enum status send_words(struct task *task, struct task *to, const struct i
         return STATUS_OK;
     }
     struct task_message *m;
-    const enum status s = make_record(to, &m);
+    const enum status s = make_record(task, to, &m);
     if (s == STATUS_OK) {
         keep(task, to, m, TASK_MESSAGE_WORDS, f->rsi, f->rdx);
     }
@@ -115,7 +129,7 @@ static enum status send_pages(struct task *task, struct task *to, const struct i
         .va = f->r10, .bytes = f->r8, .rights = f->r9 & uses, .takes = (f->r9 & ~uses) == TASK_GIVE};
     const bool is_kept = !waits_for(to, task);
     struct task_message *m = NULL;
-    enum status s = is_kept ? make_record(to, &m) : STATUS_OK;
+    enum status s = is_kept ? make_record(task, to, &m) : STATUS_OK;
     if (s != STATUS_OK) {
         return s;
     }
@@ -140,7 +154,7 @@ static void ask_again(struct task *to)
 
 static enum status send_data(struct task *task, struct task *to, const struct interrupt_frame *f)
 {
-    if (f->r8 > TASK_DATA_BYTES || to->messages >= to->limits.messages) {
+    if (f->r8 > TASK_DATA_BYTES || !has_room(to, task)) {
         return STATUS_LIMIT;
     }
     struct heap *heap = task->system->heap;

@@ -109,17 +109,44 @@ TEST(task_message, a_full_queue_refuses_until_one_is_taken)
     vaddr_t page;
     struct task *to = task_bed_task(&bed, few, &page);
     REQUIRE(to != NULL);
-    EXPECT_OK(CALL(&bed, bed.a, TASK_SEND, to->id, 1, 0));
+    EXPECT_OK(CALL(&bed, bed.c, TASK_SEND, to->id, 1, 0));
     EXPECT_OK(CALL(&bed, bed.a, TASK_SEND, to->id, 2, 0));
     EXPECT_EQ(CALL(&bed, bed.a, TASK_SEND, to->id, 3, 0), STATUS_LIMIT);
     EXPECT_EQ(CALL(&bed, bed.a, TASK_SEND, to->id, 3, 0, bed.page[0].v, 1, TASK_DATA), STATUS_LIMIT);
     EXPECT_EQ(CALL(&bed, bed.a, TASK_SEND, to->id, 3, 0, bed.page[0].v, PAGE_BYTES, TASK_GIVE | TRW), STATUS_LIMIT);
     EXPECT_OK(CALL(&bed, to, TASK_RECEIVE, 0));
-    EXPECT_OK(CALL(&bed, bed.a, TASK_SEND, to->id, 3, 0));
+    EXPECT_OK(CALL(&bed, bed.c, TASK_SEND, to->id, 3, 0));
     EXPECT_EQ(CALL(&bed, to, TASK_RECEIVE, bed.b->id), TASK_BED_WAITS); /* full, and waits for another: still refused */
     EXPECT_EQ(CALL(&bed, bed.a, TASK_SEND, to->id, 4, 0), STATUS_LIMIT);
     EXPECT_OK(CALL(&bed, bed.b, TASK_SEND, to->id, 5, 0)); /* whom it waits for needs no room */
     expect_message(to, bed.b->id, TASK_MESSAGE_WORDS, 5, 0);
+    task_bed_close(&bed);
+}
+
+TEST(task_message, one_sender_leaves_room_for_others)
+{
+    REQUIRE(task_bed_open(&bed));
+    vaddr_t page;
+    const struct task_limits few = {.messages = 16}, usual = {0};
+    struct task *to = task_bed_task(&bed, few, &page);
+    struct task *const senders[] = {bed.a, bed.b, bed.c, task_bed_task(&bed, usual, &page)};
+    const vaddr_t data[] = {bed.page[0], bed.page[1], bed.page[2], page};
+    REQUIRE(to != NULL && senders[3] != NULL);
+    for (unsigned i = 0; i < ARRAY_LEN(senders); i++) { /* 8, 4, 2, 1: always half of what is left */
+        for (unsigned k = 0; k < 8U >> i; k++) {
+            const uint64_t flags = k % 2 == 1 ? TASK_DATA : 0;
+            EXPECT_OK(CALL(&bed, senders[i], TASK_SEND, to->id, k, 0, data[i].v, 8, flags));
+        }
+        EXPECT_EQ(CALL(&bed, senders[i], TASK_SEND, to->id, 0, 0), STATUS_LIMIT);
+        EXPECT_EQ(CALL(&bed, senders[i], TASK_SEND, to->id, 0, 0, data[i].v, 8, TASK_DATA), STATUS_LIMIT);
+    }
+    EXPECT_EQ(to->messages, 15);
+    EXPECT_OK(CALL(&bed, to, TASK_SEND, to->id, 0, 0)); /* the last place: of who has sent nothing */
+    EXPECT_EQ(CALL(&bed, to, TASK_SEND, to->id, 0, 0), STATUS_LIMIT);
+    EXPECT_OK(CALL(&bed, to, TASK_RECEIVE, bed.a->id));
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEND, to->id, 0, 0), STATUS_LIMIT); /* it has 7 there, and there is room for one */
+    EXPECT_EQ(CALL(&bed, bed.b, TASK_SEND, to->id, 0, 0), STATUS_LIMIT);
+    EXPECT_EQ(to->messages, 15);
     task_bed_close(&bed);
 }
 

@@ -36,7 +36,11 @@ static bool is_full(const struct tplay *p, int to, bool is_data)
     const struct tplay_task *t = &p->tasks[to];
     const bool is_awaited =
         t->state == TASK_WAITING && (t->waits_for == 0 || t->waits_for == p->tasks[p->running].id) && !is_data;
-    return !is_awaited && t->messages == TPLAY_LIMIT_MESSAGES;
+    unsigned left = 0;
+    for (unsigned i = 0; i < t->messages; i++) {
+        left += t->queue[i].sender == p->tasks[p->running].id;
+    }
+    return !is_awaited && left >= TPLAY_LIMIT_MESSAGES - t->messages;
 }
 
 static bool send_words(struct tplay *p)
