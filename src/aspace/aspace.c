@@ -18,6 +18,10 @@
  *    needs. An empty space costs its PML4 and a share of two pages of records; the arena of its private part, a page,
  *    comes with its first private range.
  *
+ *    What a space leaves goes to the stock, and beyond STOCK_KEPT pages back to the VMM when it ends: memory that
+ *    thousands of spaces took for their records is no longer taken when they are gone. What is kept is what a few
+ *    spaces that come and go need, so that these do not fetch and give back pages each time.
+ *
  * 4. One CPU, no lock: `busy` marks a call. What is called back from inside (pagers, visitors, low-memory callbacks)
  *    finds everything in order, but may change nothing: another call is refused.
  */
@@ -26,6 +30,8 @@
 #include "arch/layout.h"
 #include "aspace/mapping.h"
 #include "lib/report.h"
+
+enum { STOCK_KEPT = 64 };
 
 /* ---- The system ---- */
 
@@ -175,6 +181,7 @@ enum status aspace_destroy(struct aspace *space)
     if (s == STATUS_OK) {
         struct aspaces *system = space->system;
         s = destroy(space);
+        (void)stock_trim(&system->stock, STOCK_KEPT);
         aspaces_done(system);
     }
     return s;

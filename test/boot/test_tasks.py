@@ -55,8 +55,13 @@ def test_under_bochs(name):
 
 @pytest.mark.cairn(labels="qemu", seconds=180)
 def test_the_limits_of_a_fork_bomb_hold_and_the_machine_goes_on():
-    ended = run("run forkbomb", "wait", "check", "run hello", "wait", modules=("forkbomb", "hello")).need_success()
+    bomb = ("run forkbomb", "wait", "mem -j")
+    commands = ("mem -j", *bomb, *bomb, "check", "run hello", "wait")
+    ended = run(*commands, modules=("forkbomb", "hello"), options=("--icount",)).need_success()
     assert re.search(r"task \d+ \(hello\): exited with 0", ended.log)
+    before, once, twice = (mem["used"] for mem in ended.json_all("mem -j"))
+    assert once == twice, "what a thousand spaces took is back, or taken again"
+    assert once - before < 6 << 20, "nodes of arenas, words of the reverse index for all frames"
 
 
 def test_the_hundredth_run_needs_what_the_second_needed(tmp_path):
