@@ -169,7 +169,8 @@ static bool has_timer(void)
 {
     static enum { UNKNOWN, NO, YES } answer;
     if (answer == UNKNOWN) {
-        static const char *const names[] = {[TIMER_NONE] = "none", [TIMER_APIC] = "local APIC", [TIMER_PIT] = "PIT"};
+        static const char *const names[] = {
+            [TIMER_NONE] = "none", [TIMER_APIC] = "local APIC", [TIMER_PIT] = "PIT", [TIMER_X2APIC] = "x2APIC"};
         const enum timer_kind kind = timer_start(map_registers, machine.options.timer);
         answer = kind != TIMER_NONE ? YES : NO;
         log_at(kind != TIMER_NONE ? LOG_DEBUG : LOG_WARN, "timer: %s", names[kind]);

@@ -125,6 +125,17 @@ def test_a_loop_without_calls_does_not_keep_others_from_running_and_can_be_kille
     assert "task 1 (ends): killed: at the monitor; 0 calls" in ended.log
 
 
+@pytest.mark.cairn(labels="bochs", seconds=240)
+@pytest.mark.parametrize(("option", "timer"), [("loglevel=3", "x2APIC"), ("loglevel=3 timer=pit", "PIT")])
+def test_turns_end_where_the_apic_is_an_x2apic(option, timer):
+    """QEMU's software CPU has none."""
+    commands = ("run ends loop", "run hello", "wait 2", "tasks -j", "kill 1", "wait", "check")
+    ended = run(*commands, options=("--emulator", "bochs", "--append", option)).need_success()
+    (loop,) = ended.json_after("tasks -j")["tasks"]
+    assert loop["calls"] == 0 and loop["switches"] > 1
+    assert re.search(rf"^\[ +[0-9.]+\] timer: {timer}$", ended.log, re.MULTILINE)
+
+
 def test_registers_of_tasks_that_take_turns_are_their_own():
     counts = [f"run ends count {n}" for n in (3000001, 3000002, 3000003)]
     ended = run(*counts, "run ends yield", "wait 1", "wait 2", "wait 3", "tasks -j", "kill 4", "wait").need_success()

@@ -3,7 +3,8 @@
  * away before it is taken is delivered as IRQ 7 or 15 although both are masked (data sheet, "Default IR7").
  *
  * The APIC's registers are where IA32_APIC_BASE says, which is what the CPU does; ACPI's MADT can only say the same. In
- * x2APIC mode, where firmware has left it on, they are MSRs.
+ * x2APIC mode they are MSRs: no page of registers to be mapped, and no store that the CPU could still hold back. So it
+ * is turned on where the CPU has it, as firmware does on some machines, where it could not be turned off again.
  *
  * The APIC's clock is unknown. It is counted while the PIT's channel 2 runs for a quarter of a millisecond: long enough
  * for two digits, and under an emulator's instruction clock 250,000 instructions. A PIT that does not answer leaves a
@@ -173,12 +174,16 @@ static uint32_t count_apic(void)
 /* => false: there is none, or none that can be reached. */
 static bool apic_find(timer_map_fn *map)
 {
-    if ((cpuid(1, 0).edx >> 9 & 1) == 0) {
+    const struct cpuid_result has = cpuid(1, 0);
+    if ((has.edx >> 9 & 1) == 0) {
         return false;
     }
+    is_x2 = (has.ecx >> 21 & 1) != 0;
     const uint64_t base = read_msr(MSR_APIC_BASE) | APIC_BASE_ON;
-    write_msr(MSR_APIC_BASE, base);
-    is_x2 = (base & APIC_BASE_X2) != 0;
+    write_msr(MSR_APIC_BASE, base); /* on first: from off there is no way to x2APIC mode (SDM 3A 10.12.5) */
+    if (is_x2) {
+        write_msr(MSR_APIC_BASE, base | APIC_BASE_X2);
+    }
     apic = is_x2 ? NULL : map(pfn_to_paddr(paddr_to_pfn(paddr(base))));
     return is_x2 || apic != NULL;
 }
@@ -220,5 +225,5 @@ enum timer_kind timer_start(timer_map_fn *map, enum timer_kind want)
     }
     pic_start(PIC_ALL);
     apic_start();
-    return TIMER_APIC;
+    return is_x2 ? TIMER_X2APIC : TIMER_APIC;
 }
