@@ -11,11 +11,6 @@ target_compile_options(cairn_options INTERFACE
     -falign-functions=1 -falign-loops=1 $<$<C_COMPILER_ID:GNU>:-falign-jumps=1>
     $<$<C_COMPILER_ID:Clang>:-fno-unroll-loops>)
 target_compile_definitions(cairn_options INTERFACE ARCH_INLINE_HEADER="arch/x86_64/inline.h")
-if(CAIRN_BREAK)
-    string(TOUPPER ${CAIRN_BREAK} break)
-    string(REPLACE "-" "_" break ${break})
-    target_compile_definitions(cairn_options INTERFACE CAIRN_BREAK_${break})
-endif()
 
 # The console font: printable ASCII of the one that GRUB brings, as a C table.
 find_program(PYTHON3 python3 REQUIRED)
@@ -115,7 +110,7 @@ set_source_files_properties(${CMAKE_SOURCE_DIR}/src/lib/string.c PROPERTIES
     COMPILE_OPTIONS "-fno-builtin;$<$<C_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>")
 
 function(kernel_image name header)
-    add_executable(${name} $<TARGET_OBJECTS:kernel_objects>)
+    add_executable(${name} ${ARGN})
     set_target_properties(${name} PROPERTIES SUFFIX .elf LINK_DEPENDS ${linker_script})
     target_sources(${name} PRIVATE ${header} ${trampoline_object} ${entry_object} ${user_object}
         ${user_copy_object} ${linker_script})
@@ -124,5 +119,20 @@ function(kernel_image name header)
         -nostdlib -static -no-pie -Wl,-T,${linker_script} -Wl,-z,max-page-size=16 -Wl,-z,common-page-size=16
         -Wl,--build-id=none -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--orphan-handling=error)
 endfunction()
-kernel_image(cairn ${header_object})
-kernel_image(cairn-high ${header_high_object})
+kernel_image(cairn ${header_object} $<TARGET_OBJECTS:kernel_objects>)
+kernel_image(cairn-high ${header_high_object} $<TARGET_OBJECTS:kernel_objects>)
+
+# Kernels that break one promise on purpose between the product and its exercises (src/kernel/exercise_port.h): all but
+# these is the kernel's own. Built by name alone (scripts/build --break).
+set(exercise_sources ${sources})
+list(FILTER exercise_sources INCLUDE REGEX "/src/kernel/exercise[^/]*\\.c$")
+foreach(name frame-twice foreign-lost heap-overwrite)
+    string(TOUPPER ${name} promise)
+    string(REPLACE "-" "_" promise ${promise})
+    add_library(exercises-${name} OBJECT EXCLUDE_FROM_ALL ${exercise_sources})
+    target_link_libraries(exercises-${name} PRIVATE cairn_options)
+    target_compile_definitions(exercises-${name} PRIVATE CAIRN_BREAK_${promise})
+    kernel_image(break-${name} ${header_object} $<TARGET_OBJECTS:exercises-${name}>
+        $<FILTER:$<TARGET_OBJECTS:kernel_objects>,EXCLUDE,/src/kernel/exercise[^/]*$>)
+    set_target_properties(break-${name} PROPERTIES EXCLUDE_FROM_ALL TRUE)
+endforeach()

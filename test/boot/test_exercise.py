@@ -90,7 +90,7 @@ def test_the_emulator_finds_the_pattern_in_ten_claimed_frames(tmp_path, memory):
 @pytest.mark.parametrize("name", ["frame-twice", "foreign-lost", "heap-overwrite"])
 def test_a_kernel_with_a_broken_invariant_does_not_print_ok(name):
     subprocess.run([ROOT / "scripts" / "build", "--break", name], check=True, stdin=subprocess.DEVNULL)
-    ended = run_cairn("--kernel", ROOT / "build" / f"break-{name}" / "cairn.elf", "--exec", "exercise")
+    ended = run_cairn("--kernel", ROOT / "build" / "kernel" / f"break-{name}.elf", "--exec", "exercise")
     print(ended.log)
     assert ended.status == 1, "found by the exercise itself, not by a time-out"
     assert "exercise: ok" not in ended.log
@@ -100,7 +100,7 @@ def test_a_kernel_with_a_broken_invariant_does_not_print_ok(name):
 @pytest.mark.cairn(labels="qemu", seconds=400)
 def test_the_history_of_spaces_finds_a_lost_change_too():
     subprocess.run([ROOT / "scripts" / "build", "--break", "foreign-lost"], check=True, stdin=subprocess.DEVNULL)
-    kernel = ROOT / "build" / "break-foreign-lost" / "cairn.elf"
+    kernel = ROOT / "build" / "kernel" / "break-foreign-lost.elf"
     ended = run_cairn("--kernel", kernel, "--exec", "exercise vmm")
     assert ended.status == 1 and "exercise: FAILED: EX-4: " in ended.log, ended.log
 
