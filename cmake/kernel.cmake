@@ -85,11 +85,12 @@ target_link_libraries(kernel_objects PRIVATE cairn_options)
 # image, which is larger, leaves more out.
 foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
     file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
-    if(name MATCHES "^src/kernel/(bench_(arena|large|pmm|tasks|user)|cmd|exercise|fault_place|fault_why|fault_walk)"
+    if(name MATCHES "^src/kernel/bench_(arena|large|own|page|pmm|spaces|tasks|user|vmm)"
+        OR name MATCHES "^src/kernel/(cmd|exercise|fault_place|fault_why|fault_walk)"
         OR name MATCHES "^src/kernel/(json|line|main|monitor|options|program)"
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|reclaim|selftest|serial|stacks|symbols|task_port)"
-        OR name MATCHES "^src/pmm/(bad|claim|earmark|hotplug|metadata|pmm|regions_start|stats|trace)\\.c$"
+        OR name MATCHES "^src/pmm/(bad|claim|earmark|hotplug|many|metadata|owner|pmm|regions_start|stats|trace)\\.c$"
         OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages_resize|large|large_fill|lend)\\.c$"
         OR name MATCHES "^src/vmm/(move|promote|space)\\.c$"
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
@@ -103,6 +104,12 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Oz)
     elseif(name MATCHES ${CAIRN_HEAP_HOT})
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${CAIRN_HEAP_HOT_OPTIONS}")
+    elseif(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND name MATCHES "^src/pmm/(alloc|opening|run|take)\\.c$")
+        # What is said to be inline is, but not each static function too: 6 KiB, and no call gets longer.
+        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+            "--param=max-inline-insns-single=30;--param=max-inline-insns-auto=10;--param=early-inlining-insns=4")
+    elseif(CMAKE_C_COMPILER_ID STREQUAL "Clang" AND NOT name MATCHES "^src/(lib|pmm/share|vmm/arena|vmm/map|vmm/unmap)")
+        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mllvm;-inline-threshold=100") # of 225
     endif()
 endforeach()
 # These would be compiled into calls to themselves.
