@@ -7,47 +7,52 @@ if(CAIRN_SANITIZE)
 endif()
 target_compile_definitions(cairn_options INTERFACE CAIRN_HOST)
 if(CAIRN_COVERAGE)
-    target_compile_options(cairn_options INTERFACE --coverage -fprofile-update=atomic -O0)
     target_link_options(cairn_options INTERFACE --coverage)
 endif()
 
 # One library a layer, each linked with the lower ones only: a layer that reaches upward does not link.
 add_library(cairn_lib STATIC ${CAIRN_LIB_SOURCES})
 target_link_libraries(cairn_lib PUBLIC cairn_options)
-foreach(layer boot pmm vmm aspace heap task)
+# VMM and spaces are overheard when they free (test/model/overheard.c): the model's MMU judges frames that go back.
+foreach(library boot pmm vmm_judged aspace_judged heap task)
+    string(REPLACE "_judged" "" layer ${library})
     string(TOUPPER ${layer} upper)
     set(sources ${CAIRN_${upper}_SOURCES})
     list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
-    add_library(cairn_${layer} STATIC ${sources})
-endforeach()
-target_link_libraries(cairn_boot PUBLIC cairn_lib)
-target_link_libraries(cairn_pmm PUBLIC cairn_lib)
-target_link_libraries(cairn_vmm PUBLIC cairn_pmm)
-target_link_libraries(cairn_aspace PUBLIC cairn_lib)
-target_link_libraries(cairn_heap PUBLIC cairn_lib)
-target_link_libraries(cairn_task PUBLIC cairn_lib)
-
-# VMM and spaces once more, overheard when they free (test/model/overheard.c): the model's MMU judges frames that go
-# back.
-foreach(layer vmm aspace)
-    string(TOUPPER ${layer} upper)
-    set(sources ${CAIRN_${upper}_SOURCES})
-    list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
-    add_library(cairn_${layer}_judged STATIC ${sources})
-    foreach(call alloc alloc_zeroed alloc_many free release free_many free_run)
-        target_compile_definitions(cairn_${layer}_judged PRIVATE pmm_${call}=model_pmm_${call})
-    endforeach()
+    add_library(cairn_${library} STATIC ${sources})
+    target_link_libraries(cairn_${library} PUBLIC cairn_lib)
+    if(NOT library STREQUAL layer)
+        foreach(call alloc alloc_zeroed alloc_many free release free_many free_run)
+            target_compile_definitions(cairn_${library} PRIVATE pmm_${call}=model_pmm_${call})
+        endforeach()
+    endif()
+    # Lines are counted of the layers alone: in the tests and the model, most of what runs, nobody would look.
+    if(CAIRN_COVERAGE)
+        target_compile_options(cairn_${library} PRIVATE --coverage -O0)
+    endif()
 endforeach()
 target_link_libraries(cairn_vmm_judged PUBLIC cairn_pmm)
 target_link_libraries(cairn_aspace_judged PUBLIC cairn_vmm_judged)
 
 set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_TEST_MORE_SOURCES} ${CAIRN_HOST_TEST_SOURCES} ${CAIRN_HOST_SOURCES}
     ${CAIRN_RIVAL_SOURCES} ${CAIRN_ADDRESSES_SOURCES} ${CAIRN_HEAP_WAY_SOURCES})
+if(CAIRN_COVERAGE)
+    # Counters that threads may share cost five times as much, and this one test alone needs them.
+    list(REMOVE_ITEM test_sources test/unit/pmm_threads_test.c)
+endif()
 list(TRANSFORM test_sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_executable(unit_tests ${test_sources})
 target_link_libraries(unit_tests PRIVATE cairn_boot cairn_task cairn_heap cairn_aspace_judged cairn_vmm_judged
     cairn_pmm cairn_lib)
 target_compile_definitions(unit_tests PRIVATE CAIRN_TEST_DATA="${CMAKE_SOURCE_DIR}/test/data" ADDRESSES_COUNTED)
+
+# Several CPUs at once, for TSan (scripts/check): of the unit tests those that start threads, and what they take.
+set(thread_sources test/model/cpu.c test/unit/host.c test/unit/pmm_bed.c test/unit/pmm_cpus_test.c
+    test/unit/pmm_model.c test/unit/pmm_model_agrees.c test/unit/pmm_model_calls.c test/unit/pmm_model_runs.c
+    test/unit/pmm_steps.c test/unit/pmm_threads_test.c test/unit/runner.c)
+list(TRANSFORM thread_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+add_executable(thread_tests EXCLUDE_FROM_ALL ${thread_sources})
+target_link_libraries(thread_tests PRIVATE cairn_pmm cairn_lib)
 
 # The tools bring a port of their own: reports go to standard error.
 foreach(tool mapcheck mb2check)
