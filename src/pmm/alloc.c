@@ -29,7 +29,7 @@ enum status check_flags(struct pmm *pmm, const char *call, unsigned flags, unsig
 ALWAYS_INLINE enum status from_blocks(struct pmm *pmm, unsigned flags, uint64_t *frame)
 {
     uint64_t *account = account_for(pmm, flags, 1);
-    enum status s = account == NULL ? STATUS_NOMEM : take_frame(pmm, flags, frame, 1);
+    enum status s = account == NULL ? STATUS_NOMEM : take_frame(pmm, flags, frame);
     if (s == STATUS_OK) {
         account_pay(pmm, account, 1);
         pmm->allocated++;

@@ -169,6 +169,7 @@ static enum status add_locked(struct pmm *pmm, uint64_t first, uint64_t frames, 
         slots[i] = free_slot(pmm);
         struct pmm_region *r = &pmm->regions[slots[i]];
         region_init(r, p.first[i], p.end[i] - p.first[i], node);
+        region_ready(pmm, r);
         r->joined = i > 0;
         place_insert(pmm, slots[i]);
     }

@@ -124,6 +124,8 @@ enum status make_regions(struct pmm *pmm);
 /* `shown` of all places anew, from `joined`. O(regions). */
 void regions_renumber(struct pmm *pmm);
 void region_init(struct pmm_region *r, uint64_t base, uint64_t blocks, unsigned node);
+/* From now on its blocks can be opened. After choose_cache_zone. */
+void region_ready(const struct pmm *pmm, struct pmm_region *r);
 
 /* ---- holds.c: runs and holds; what is free in blocks never used ---- */
 size_t run_at(const struct pmm *pmm, uint64_t frame);  /* index of the first run that ends behind `frame` */

@@ -89,24 +89,20 @@ static inline void fresh_whole_remove(struct pmm *pmm, struct pmm_region *r, uin
     }
 }
 
-/* What stands in the descriptor of a block just opened, all 512 frames free. */
-static inline void block_begin(const struct pmm *pmm, const struct pmm_region *r, struct pmm_block *b, unsigned class)
+/*
+ * The descriptor of a block just opened: all its frames from the mark on are free, if not all 512 less than all are
+ * RAM. Written by words, each once, whose other fields are 0; so is what it says of gaps, as in any never used.
+ */
+static inline void block_begin(const struct pmm_region *r, struct pmm_block *b, unsigned class, unsigned carved,
+                               unsigned free, unsigned usable, bool is_late)
 {
-    unsigned direct = r->zone < pmm->cache_zone ? LANE_DIRECT : 0;
-    b->top = 0;
-    b->free = PMM_BLOCK_FRAMES;
-    b->carved = 0;
-    b->owner = 0;
-    b->region = (uint16_t)(r - pmm->regions);
-    b->lane = (uint8_t)(class | (unsigned)r->node << LANE_NODE_SHIFT | direct);
-    b->mode = PMM_BLOCK_OPEN;
-    b->stack = STACK_NONE;
-    b->usable = PMM_BLOCK_FRAMES;
-    b->late = 0;
-    b->retained = 0;
-    b->loose = 0;
-    b->next = b->prev = b->gap_next = PMM_NO_BLOCK;
-    b->gap_blocks = 0;
+    static_assert(offsetof(struct pmm_block, free) == 2 && offsetof(struct pmm_block, carved) == 4, "16 bits each");
+    static_assert(offsetof(struct pmm_block, lane) - offsetof(struct pmm_block, kind) == 2, "the third byte of `kind`");
+    ASSERT(b->gap_blocks == 0);
+    unsigned frames = usable | (is_late ? 1U << 11 : 0);
+    __atomic_store_n(&b->counts, (uint64_t)carved << 32 | free << 16, __ATOMIC_RELAXED);
+    __atomic_store_n(&b->kind, (uint64_t)frames << 32 | class << 16 | r->new_kind, __ATOMIC_RELAXED);
+    b->next = b->prev = PMM_NO_BLOCK;
 }
 
 /* Its descriptor is backed; it is open now. */
@@ -114,6 +110,10 @@ static inline void extent_take(struct pmm *pmm, struct pmm_region *r, uint64_t b
 {
     if (has_few_blocks(r)) {
         r->never &= ~block_bit(r, block);
+        if (block == r->watermark) {
+            r->watermark++;
+            return;
+        }
         r->watermark = block < r->watermark ? r->watermark : (uint32_t)block + 1;
         bool has_some = r->never << (-(r->watermark - r->base) % PMM_REGION_BITS) != 0; /* below: gap_bits */
         r->gaps = has_some ? r->base : PMM_NO_BLOCK;
@@ -142,10 +142,17 @@ static inline bool shares_pages(const struct pmm *pmm, const struct pmm_region *
     return has_few_blocks(r) ? (r->never & block_bit(r, block - 1)) == 0 : block == extent_bottom(pmm, r);
 }
 
-/* As open_cost. */
+/*
+ * As open_cost. A page of codes is there only since a block of it was opened: then the page that all their descriptors
+ * share is there too, since it is backed first.
+ */
 static inline uint64_t cost_now(const struct pmm *pmm, const struct pmm_region *r, uint64_t block)
 {
-    return shares_pages(pmm, r, block) ? 0 : open_cost(pmm, block).v;
+    if (shares_pages(pmm, r, block) || pmm->backing.missing(pmm->backing.ctx, states_page(pmm, block)).v == 0) {
+        ASSERT(open_cost(pmm, block).v == 0);
+        return 0;
+    }
+    return open_cost(pmm, block).v;
 }
 
 /* The hint's run, with no hold of it below the hint's, has a block of r that is whole: those beside it are plain. */
@@ -168,7 +175,7 @@ static inline struct pmm_block *open_plain(struct pmm *pmm, struct pmm_region *r
 {
     ASSERT(pmm->claim_first == pmm->claim_end && !pmm->broken);
     struct pmm_block *b = &pmm->blocks[block];
-    block_begin(pmm, r, b, 0);
+    block_begin(r, b, 0, 0, PMM_BLOCK_FRAMES, PMM_BLOCK_FRAMES, false);
     trace(pmm, PMM_EVENT_OPEN_BLOCK, block_start(block), PMM_BLOCK_FRAMES);
     fresh_whole_remove(pmm, r, block);
     extent_take(pmm, r, block);

@@ -247,7 +247,7 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
 {
     uint64_t start = block_start(block), end = block_start(block + 1);
     struct pmm_block *b = &pmm->blocks[block];
-    block_begin(pmm, r, b, class);
+    block_begin(r, b, class, 0, PMM_BLOCK_FRAMES, PMM_BLOCK_FRAMES, false);
     trace(pmm, PMM_EVENT_OPEN_BLOCK, start, PMM_BLOCK_FRAMES);
     bool is_claimed = pmm->claim_first < end && start < pmm->claim_end; /* 0, 0: there is no claim */
     bool is_paid = paid != paid_end && start < paid_end;                /* frames from block to block, in this order */

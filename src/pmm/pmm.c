@@ -210,13 +210,14 @@ static enum status take_stock(struct pmm *pmm, bool strict)
         pmm->bad += pmm->holds[i].kind == HOLD_BAD ? pmm->holds[i].frames : 0;
     }
     pmm->metadata_fixed = (int64_t)pmm->metadata - (int64_t)existing;
+    choose_cache_zone(pmm);
     for (size_t i = 0; i < pmm->region_count; i++) {
+        region_ready(pmm, &pmm->regions[i]);
         pmm->whole_total += pmm->regions[i].left_out ? 0 : pmm->regions[i].blocks;
     }
     for (size_t i = 0; i < pmm->run_count; i++) {
         pmm->ram += pmm->runs[i].frames.v;
     }
-    choose_cache_zone(pmm);
     pmm->reserved = pmm->ram - pmm->untouched - pmm->metadata - pmm->used_at_start;
     return STATUS_OK;
 }

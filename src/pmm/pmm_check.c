@@ -176,8 +176,10 @@ static void check_region(struct check *c, const struct pmm_region *r)
         census.opened++;
         units_add_blocks(pmm, &c->units, block, stop);
         const struct pmm_block *b = &pmm->blocks[block];
-        if (b->region != index || b->mode == PMM_BLOCK_NEVER || b->mode > PMM_BLOCK_CLOSED || node_of(b) != r->node) {
-            wrong(c, "PMM-I8: block %#lx: region %u, mode %u, node %u", block, b->region, b->mode, node_of(b));
+        bool is_direct = r->zone < pmm->cache_zone || b->mode == PMM_BLOCK_CLOSED;
+        if (b->region != index || b->mode == PMM_BLOCK_NEVER || b->mode > PMM_BLOCK_CLOSED || node_of(b) != r->node
+            || (b->owner == 0 && ((b->lane & LANE_DIRECT) != 0) != is_direct)) { /* of owners': check_owners */
+            wrong(c, "PMM-I8: block %#lx: region %u, mode %u, lane %#x", block, b->region, b->mode, b->lane);
             continue;
         }
         uint64_t from = block_start(block);

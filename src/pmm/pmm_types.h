@@ -40,18 +40,28 @@ enum pmm_mode {
  * and which magazine serves it. All is written under the lock.
  */
 struct pmm_block {
-    uint16_t top;      /* link code of the stack's top frame; 0: the stack is empty */
-    uint16_t free;     /* frames: on the stack, loose, and never carved */
-    uint16_t carved;   /* index of the first frame never carved */
-    uint16_t owner;    /* whose own block it is; 0: nobody's */
-    uint16_t region;   /* slot */
-    uint8_t lane;      /* bit 0: class (0 kernel, 1 user); bits 1-3: node; bit 7: past the magazines */
-    uint8_t mode : 4;  /* enum pmm_mode */
-    uint8_t stack : 4; /* enum pmm_stack: where it lies */
-    uint32_t usable : 11;   /* frames of RAM that are neither reserved nor bad; nothing is in use when free == usable */
-    uint32_t late : 1;      /* from the mark on not all is RAM: the runs say what is, until it is carved */
-    uint32_t retained : 12; /* frames that are or were shared since they were allocated, or go bad when freed */
-    uint32_t loose : 8;     /* bit per eighth: carved frames of it are free and not on the stack */
+    union {
+        struct {
+            uint16_t top;    /* link code of the stack's top frame; 0: the stack is empty */
+            uint16_t free;   /* frames: on the stack, loose, and never carved */
+            uint16_t carved; /* index of the first frame never carved */
+            uint16_t owner;  /* whose own block it is; 0: nobody's */
+        };
+        uint64_t counts; /* all of these */
+    };
+    union {
+        struct {
+            uint16_t region;   /* slot */
+            uint8_t lane;      /* bit 0: class (0 kernel, 1 user); bits 1-3: node; bit 7: past the magazines */
+            uint8_t mode : 4;  /* enum pmm_mode */
+            uint8_t stack : 4; /* enum pmm_stack: where it lies */
+            uint32_t usable : 11;   /* frames of RAM, not reserved, not bad; none is in use when free == usable */
+            uint32_t late : 1;      /* from the mark on not all is RAM: the runs say what is, until it is carved */
+            uint32_t retained : 12; /* frames that are or were shared since allocated, or go bad when freed */
+            uint32_t loose : 8;     /* bit per eighth: carved frames of it are free and not on the stack */
+        };
+        uint64_t kind; /* all of these */
+    };
     uint32_t next, prev;  /* on its stack; prev of the first is PMM_NO_BLOCK */
     uint32_t gap_blocks;  /* never-used blocks right below this one that the watermark has passed */
     uint32_t gap_next;    /* next block of the region with a gap below; valid while in that list */
@@ -86,6 +96,7 @@ struct pmm_region {
     uint8_t zone, node;    /* enum pmm_zone of its blocks (16M also for block 0) */
     uint8_t joined;        /* 1: users see it and the one before as one region */
     uint8_t is_one_run;    /* 1: all its RAM is one run, and nothing was held at the start */
+    uint32_t new_kind;     /* low half of `kind` of a block just opened, but for its class */
     uint64_t free;         /* frames, physically free, not cached */
     uint64_t untouched;    /* the part of `free` in blocks never used */
     struct pmm_list_hint fresh, in_gap; /* the last extent's begin, a gap */

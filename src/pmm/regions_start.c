@@ -68,6 +68,13 @@ void region_init(struct pmm_region *r, uint64_t base, uint64_t blocks, unsigned 
                              .never = blocks <= PMM_REGION_BITS ? ~0ULL >> (PMM_REGION_BITS - blocks) : 0};
 }
 
+void region_ready(const struct pmm *pmm, struct pmm_region *r)
+{
+    struct pmm_block b = {.region = (uint16_t)(r - pmm->regions), .mode = PMM_BLOCK_OPEN, .stack = STACK_NONE};
+    b.lane = (uint8_t)((unsigned)r->node << LANE_NODE_SHIFT | (r->zone < pmm->cache_zone ? (unsigned)LANE_DIRECT : 0));
+    r->new_kind = (uint32_t)b.kind;
+}
+
 void regions_renumber(struct pmm *pmm)
 {
     pmm->shown_count = 0;

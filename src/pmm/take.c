@@ -263,38 +263,27 @@ ALWAYS_INLINE struct pmm_block *settle_first(struct pmm *pmm, struct place place
  * afterwards: then *taken is set.
  */
 ALWAYS_INLINE struct pmm_block *choose(struct pmm *pmm, unsigned zones, unsigned flags, unsigned n, unsigned home,
-                                       uint64_t *frame, unsigned code, bool *taken)
+                                       struct pmm_block *serving, uint64_t *frame, bool *taken)
 {
-    unsigned class = flags & PMM_USER, bit = current_bit(home, class);
-    struct pmm_block *b = pmm->current[home][class];
-    bool serves = b->free > 0 && (zones >> pmm->regions[b->region].zone & 1) != 0;
-    if ((zones & ZONES_ABOVE_16M) == ZONES_ABOVE_16M) {
-        pmm->news = (uint16_t)(pmm->news & ~bit);
-    } else if (takes_any(flags)) {
-        pmm->news = (uint16_t)(pmm->news | bit);
-    }
-    uint64_t kinds = kinds_for(pmm, class);
-    struct place place;
-    if (serves) {
-        place = place_find(pmm, zones, home, kinds, place_of(pmm, b));
-        if (place.zone == PMM_ZONE_1M) {
-            return b;
-        }
-    } else {
-        place = place_find(pmm, zones, home, kinds, NO_PLACE);
-    }
-    if (place.zone != PMM_ZONE_1M && place.kind != PMM_SUPPLY_FRESH) {
-        return settle_first(pmm, place, flags, n, home);
-    }
-    uint64_t cost = FRAME_NONE;
-    if (place.zone != PMM_ZONE_1M && taken != NULL) {
-        cost = open_and_take(pmm, place_region(pmm, place), flags, home, frame, code);
+    unsigned class = flags & PMM_USER;
+    uint64_t kinds = kinds_for(pmm, class), cost = FRAME_NONE;
+    struct place place = serving != NULL ? place_find(pmm, zones, home, kinds, place_of(pmm, serving))
+                                         : place_find(pmm, zones, home, kinds, NO_PLACE);
+    if (taken != NULL && place.zone != PMM_ZONE_1M && place.kind == PMM_SUPPLY_FRESH) {
+        cost = open_and_take(pmm, place_region(pmm, place), flags, home, zones, frame);
         *taken = cost == TAKEN;
         if (cost == TAKEN) {
             return NULL;
         }
     }
-    b = place.zone == PMM_ZONE_1M ? NULL : find_fresh(pmm, place, zones, kinds, home, class, cost);
+    news_seen(pmm, zones, flags, current_bit(home, class));
+    if (serving != NULL && place.zone == PMM_ZONE_1M) {
+        return serving;
+    }
+    if (place.zone != PMM_ZONE_1M && place.kind != PMM_SUPPLY_FRESH) {
+        return settle_first(pmm, place, flags, n, home);
+    }
+    struct pmm_block *b = place.zone == PMM_ZONE_1M ? NULL : find_fresh(pmm, place, zones, kinds, home, class, cost);
     b = b != NULL ? b : find_hard(pmm, zones, home, class);
     bool is_used = b != NULL && (b->stack < PMM_STACKS || b->stack == STACK_CURRENT);
     if (b != NULL && (n > 1 || (!is_used && (b->stack != STACK_NONE || takes_any(flags))))) {
@@ -314,21 +303,21 @@ static enum status take_lowest(struct pmm *pmm, unsigned flags, uint64_t *frames
 }
 
 enum status take_frame_slow(struct pmm *pmm, unsigned flags, unsigned zones, unsigned home, uint64_t *frame,
-                            unsigned code)
+                            struct pmm_block *serving)
 {
     unsigned got;
     bool taken = false;
-    struct pmm_block *b = zones != 0 ? choose(pmm, zones, flags, 1, home, frame, code, &taken) : NULL;
+    struct pmm_block *b = zones != 0 ? choose(pmm, zones, flags, 1, home, serving, frame, &taken) : NULL;
     if (b == NULL) {
-        return taken ? STATUS_OK : take_lowest(pmm, flags, frame, 1, code, &got);
+        return taken ? STATUS_OK : take_lowest(pmm, flags, frame, 1, 1, &got);
     }
-    got = block_take_one(pmm, b, frame, code);
+    got = block_take_one(pmm, b, frame, 1);
     if (b->stack == STACK_NONE) { /* it was wholly free, or is closed now */
         block_place(pmm, b);
     } else if (b->stack < PMM_STACKS && b->free % STACK_FRAMES == 0) { /* it has lost one */
         stack_move(pmm, b);
     }
-    return got > 0 ? STATUS_OK : take_frames(pmm, flags, frame, 1, code, &got);
+    return got > 0 ? STATUS_OK : take_frames(pmm, flags, frame, 1, 1, &got);
 }
 
 enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsigned n, unsigned code, unsigned *got)
@@ -336,8 +325,8 @@ enum status take_frames(struct pmm *pmm, unsigned flags, uint64_t *frames, unsig
     *got = 0;
     while (zone_limit(flags) > PMM_ZONE_1M) {
         unsigned home, zones;
-        struct pmm_block *b = current_for(pmm, flags, &home, &zones);
-        b = b != NULL ? b : choose(pmm, zones, flags, n, home, frames, code, NULL);
+        struct pmm_block *serving, *b = current_for(pmm, flags, &home, &zones, &serving);
+        b = b != NULL ? b : choose(pmm, zones, flags, n, home, serving, NULL, NULL);
         if (b == NULL) {
             break;
         }

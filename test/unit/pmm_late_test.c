@@ -74,6 +74,29 @@ TEST(pmm_late, an_opening_counts_the_frames_behind_its_first_run_and_writes_no_c
     }
 }
 
+TEST(pmm_late, an_opening_that_backs_nothing_counts_the_same_and_leaves_its_hints_where_the_next_ones_look)
+{
+    pfn_t frame;
+    struct pmm_bed *bed = late_bed(NULL, 0, &frame);
+    REQUIRE(bed != NULL);
+    const struct pmm_block *b = &bed->blocks[B + 2]; /* its page of codes is there since block B was opened */
+    while (b->mode == PMM_BLOCK_NEVER) {
+        REQUIRE(EXPECT_EQ(pmm_alloc(&bed->pmm, PMM_USER, &frame), STATUS_OK));
+    }
+    EXPECT_EQ(pmm_stats(&bed->pmm).metadata.v, PAID);
+    EXPECT_EQ(frame.v, F + 1024);
+    EXPECT_EQ(b->carved, 1);
+    EXPECT_EQ(b->usable, 2 + 40 + 30 + 100);
+    EXPECT_EQ(b->free, b->usable - 1);
+    EXPECT(b->late);
+    EXPECT_EQ(bed->states[F + 1025], 3);                   /* the run that the mark is in */
+    EXPECT_EQ(bed->regions[0].fresh.run, ARRAY_LEN(runs)); /* none ends behind the block */
+    for (unsigned i = 1026; i < 3 * PMM_BLOCK_FRAMES; i++) {
+        EXPECT_EQ(bed->states[F + i], CODE_UNWRITTEN);
+    }
+    bed_sound(bed);
+}
+
 TEST(pmm_late, all_frames_are_had_once_each_whether_by_alloc_by_many_or_through_a_magazine)
 {
     for (size_t cpus = 0; cpus < 2; cpus++) {
