@@ -24,7 +24,8 @@ def workloads(rows, subject, unit):
 
 
 @pytest.mark.cairn(labels="host", seconds=300)
-def test_pmm_stands_beside_the_raw_stack_in_a_table_and_as_json(tmp_path):
+def test_pmm_stands_beside_the_raw_stack_and_misses_no_gate(tmp_path):
+    """In a table and as JSON. One run for all that is asked of it: it takes half a minute."""
     file = tmp_path / "bench.json"
     done = bench("pmm", "--quick", "--json", file)
     rows = json.loads(file.read_text())
@@ -41,19 +42,8 @@ def test_pmm_stands_beside_the_raw_stack_in_a_table_and_as_json(tmp_path):
         assert row["value"] > 0 or row["unit"] in ("percent", "pages"), row
     timed, counted = done.stdout.split("pmm: instructions")
     assert re.search(r"^pair .* (ok|MISSED) *$", timed, re.M) and re.search(r"^pair_2m +- ", timed, re.M)
-    assert done.returncode == ("MISSED" in counted), done.stdout + done.stderr
-
-
-OPEN_GATES = set()  # gates that are not reached yet (README, "Not yet")
-
-
-@pytest.mark.cairn(labels="host", seconds=300)
-def test_no_gate_of_pmm_is_missed_but_those_that_are_said_to_be_open():
-    done = bench("pmm", "--quick")
-    counted = done.stdout.split("the gates bind", 1)[1]
-    missed = set(re.findall(r"^(\w+) .*MISSED", counted, re.M))
-    assert missed <= OPEN_GATES, done.stdout  # which a quick look may not find
-    assert done.returncode == int(bool(missed)), "a missed gate is a failure of the benchmark"
+    assert "MISSED" not in counted, done.stdout + done.stderr
+    assert done.returncode == 0, "a missed gate is a failure of the benchmark"
 
 
 @pytest.mark.cairn(labels="host", seconds=300)

@@ -41,12 +41,23 @@ def counts_of(table):
     return {key: {unit: row[unit] for unit in COUNTS} for key, row in table.items()}
 
 
+# One test, since each is a process of its own and the bench takes a quarter of a minute.
 @pytest.mark.cairn(labels="host", seconds=300)
-def test_all_subjects_play_the_same_traces_and_count_the_same_again(tmp_path):
+def test_all_subjects_play_the_same_traces_count_the_same_again_and_no_call_of_the_arena_is_long(tmp_path):
     file, again, other = (tmp_path / name for name in ("bench.json", "again.json", "other.json"))
     done = bench("arena", "--quick", "--json", file)
     table = table_of(file)
     assert done.returncode == 0 and "MISSED" not in done.stdout, done.stdout + done.stderr
+    all_are_in_the_table(table)
+    known_figures_come_out_and_no_call_of_the_arena_is_long(table)
+    imported_spans_save_page_tables_and_hold_more_addresses(all_of(file))
+    bench("arena", "--quick", "--json", again)
+    assert counts_of(table_of(again)) == counts_of(table)
+    bench("arena", "--quick", "--seed", 2, "--json", other)
+    assert counts_of(table_of(other)) != counts_of(table), "the seed does nothing"
+
+
+def all_are_in_the_table(table):
     assert set(table) == {(subject, workload) for subject in SUBJECTS for workload in QUICK}
     for (subject, workload), row in table.items():
         assert set(row) == COUNTS | (TIMES if subject != "vmem" else TIMES - {"find_cycles"})
@@ -56,17 +67,9 @@ def test_all_subjects_play_the_same_traces_and_count_the_same_again(tmp_path):
         assert row["lines_most"] >= row["lines_mean"] > 1, "nothing is counted"
         assert row["alloc_steps"] > 0 and row["free_steps"] > 0 and row["bytes_a_range"] > 0
     assert all(table["cairn", workload]["ratio"] == 1 for workload in QUICK)
-    bench("arena", "--quick", "--json", again)
-    assert counts_of(table_of(again)) == counts_of(table)
-    bench("arena", "--quick", "--seed", 2, "--json", other)
-    assert counts_of(table_of(other)) != counts_of(table), "the seed does nothing"
 
 
-@pytest.mark.cairn(labels="host", seconds=300)
-def test_known_figures_come_out_and_no_call_of_the_arena_is_long(tmp_path):
-    file = tmp_path / "bench.json"
-    bench("arena", "--quick", "--json", file)
-    table = table_of(file)
+def known_figures_come_out_and_no_call_of_the_arena_is_long(table):
     # A page out of 2^47 bytes by halves, out of 64 GiB; 16 KiB out of 4 GiB by quarters.
     assert table["buddy2", "wide_1k"]["splits"] == 35
     assert table["buddy2", "tight_50"]["splits"] == 24
@@ -91,11 +94,7 @@ def test_known_figures_come_out_and_no_call_of_the_arena_is_long(tmp_path):
     assert 2 ** 24 <= chunks["bytes_a_range"] * chunks["ranges"] < 2 ** 24 + 4096
 
 
-@pytest.mark.cairn(labels="host", seconds=300)
-def test_imported_spans_save_page_tables_and_hold_more_addresses(tmp_path):
-    file = tmp_path / "bench.json"
-    bench("arena", "--quick", "--json", file)
-    rows = all_of(file)
+def imported_spans_save_page_tables_and_hold_more_addresses(rows):
     for workload in SPACES:
         straight, imports = rows["cairn", workload], rows["imports", workload]
         for row in (straight, imports):

@@ -25,19 +25,15 @@ def cost(line):
     return line["instructions"] / line["ops"]
 
 
-@pytest.fixture(scope="module", params=["256M", "8G"])
-def pmm(request):
+@pytest.mark.cairn(labels="qemu", seconds=240)
+@pytest.mark.parametrize("memory", ["256M", "8G"])
+def test_calls_of_the_pmm_cost_what_they_may_and_bring_up_the_same_at_any_size(memory):
     commands = "mem -j; bench pmm -j; check; mem -j"
-    ended = run_cairn("--icount", "--memory", request.param, "--timeout", "100", "--exec", commands).need_success()
+    ended = run_cairn("--icount", "--memory", memory, "--timeout", "100", "--exec", commands).need_success()
     before, after = ended.json_all("mem -j")
     assert before["free"] == after["free"] and before["used"] == after["used"], "bench leaves all as it was"
-    costs = {name: cost(line) for name, line in lines_of(ended).items()}
-    print(request.param, costs)
-    return costs
-
-
-@pytest.mark.cairn(labels="qemu", seconds=240)
-def test_calls_of_the_pmm_cost_what_they_may(pmm):
+    pmm = {name: cost(line) for name, line in lines_of(ended).items()}
+    print(memory, pmm)
     assert pmm["pmm_pair"] <= PAIR_MAX and pmm["pmm_pair_user"] <= PAIR_MAX
     for name in ("pmm_refill", "pmm_flush", "pmm_claim", "pmm_mark_bad"):
         assert pmm[name] <= BATCH_MAX, name
@@ -45,10 +41,6 @@ def test_calls_of_the_pmm_cost_what_they_may(pmm):
     for name in ("pmm_alloc_free_blocks", "pmm_retain_release", "pmm_pair_2m"):
         assert pmm[name] <= 2 * LONGEST_MAX, name
     assert pmm["pmm_refill"] > pmm["pmm_pair"], "the refill was really there"
-
-
-@pytest.mark.cairn(labels="qemu", seconds=240)
-def test_bring_up_costs_the_same_at_any_size(pmm):
     small, large = pmm["pmm_init_64m"], pmm["pmm_init_16t"]
     assert abs(large - small) <= INIT_DIFFERS_MAX * small
 
