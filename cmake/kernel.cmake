@@ -102,8 +102,6 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/task/(call_memory|clone|elf|load|task)\\.c$"
         OR name MATCHES "_(check|dump|check_share)\\.c$" OR name MATCHES "^(boot|test/unit)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Oz)
-    elseif(name MATCHES ${CAIRN_HEAP_HOT})
-        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${CAIRN_HEAP_HOT_OPTIONS}")
     elseif(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND name MATCHES "^src/pmm/(alloc|opening|run|take)\\.c$")
         # What is said to be inline is, but not each static function too: 6 KiB, and no call gets longer.
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
