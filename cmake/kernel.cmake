@@ -41,8 +41,8 @@ function(nasm_object name source)
     set(object ${CMAKE_BINARY_DIR}/${name}.o)
     add_custom_command(OUTPUT ${object}
         COMMAND ${NASM} -f elf64 -g -F dwarf -w+all -Werror ${nasm_slots} ${ARGN} -I ${CMAKE_BINARY_DIR}/
-                -o ${object} ${source}
-        DEPENDS ${source} ${layout_nasm} VERBATIM)
+                -I ${CMAKE_SOURCE_DIR}/src/arch/x86_64/ -o ${object} ${source}
+        DEPENDS ${source} ${layout_nasm} ${CMAKE_SOURCE_DIR}/src/arch/x86_64/frame.inc VERBATIM)
     set(${name}_object ${object} PARENT_SCOPE)
 endfunction()
 # Multiboot2 load preference: 1 lowest, 2 highest possible address.

@@ -1,6 +1,7 @@
 ; 64-bit entry points: from the trampoline, and from interrupts.
 
 %include "layout.inc"
+%include "frame.inc"
 
 extern kernel_boot, interrupt_dispatch, features_smap
 
@@ -85,21 +86,7 @@ interrupt_entry_ %+ vector:
 interrupt_entries_end:
 
 interrupt_common:
-    push r15
-    push r14
-    push r13
-    push r12
-    push r11
-    push r10
-    push r9
-    push r8
-    push rbp
-    push rdi
-    push rsi
-    push rdx
-    push rcx
-    push rbx
-    push rax
+    push_registers
     cld
     ; Delivery leaves AC as it was: user mode may set it, and a copy that faults has it set. Here SMAP holds.
     cmp byte [features_smap], 0

@@ -8,6 +8,7 @@
 ; between the last load of RSP and SYSRET.
 
 %include "layout.inc"
+%include "frame.inc"
 
 extern interrupt_task_state, user_running, user_call
 
@@ -91,21 +92,7 @@ user_syscall:
     push rcx
     push qword 0
     push qword USER_SYSCALL
-    push r15
-    push r14
-    push r13
-    push r12
-    push r11
-    push r10
-    push r9
-    push r8
-    push rbp
-    push rdi
-    push rsi
-    push rdx
-    push rcx
-    push rbx
-    push rax
+    push_registers
     lea rdi, [rsp - CONTEXT_FRAME]
     mov rsp, [user_stack]       ; 16-aligned: the return address and seven registers lie above
     xor ebp, ebp                ; the end of every backtrace
