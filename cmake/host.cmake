@@ -74,10 +74,11 @@ if(CAIRN_FUZZ)
     target_sources(mb2_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/mb2_bed.c)
     target_sources(acpi_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/acpi_bed.c)
     target_sources(elf_fuzz PRIVATE ${CMAKE_SOURCE_DIR}/test/unit/elf_bed.c ${CMAKE_SOURCE_DIR}/src/task/elf.c)
-    set(pmm_game test/model/cpu.c test/unit/pmm_bed.c test/unit/pmm_model.c test/unit/pmm_model_agrees.c
-        test/unit/pmm_model_calls.c test/unit/pmm_model_runs.c test/unit/pmm_random_change.c
-        test/unit/pmm_random_frames.c test/unit/pmm_random_game.c test/unit/pmm_random_ops.c
-        test/unit/pmm_random_owners.c test/unit/pmm_random_pressure.c test/unit/pmm_random_runs.c)
+    set(pmm_game test/fuzz/expect.c test/model/cpu.c test/unit/pmm_bed.c test/unit/pmm_model.c
+        test/unit/pmm_model_agrees.c test/unit/pmm_model_calls.c test/unit/pmm_model_runs.c
+        test/unit/pmm_random_change.c test/unit/pmm_random_frames.c test/unit/pmm_random_game.c
+        test/unit/pmm_random_ops.c test/unit/pmm_random_owners.c test/unit/pmm_random_pressure.c
+        test/unit/pmm_random_runs.c)
     list(TRANSFORM pmm_game PREPEND ${CMAKE_SOURCE_DIR}/)
     # What the model compares is no news, and watching it takes most of the time.
     set_source_files_properties(${pmm_game} PROPERTIES COMPILE_OPTIONS -fno-sanitize=fuzzer,fuzzer-no-link)
@@ -93,6 +94,7 @@ if(CAIRN_FUZZ)
     set(task_game ${CAIRN_HOST_SOURCES} ${CAIRN_TASK_HOST_TEST_SOURCES} test/unit/aspace_bed.c
         test/unit/aspace_touch.c test/unit/heap_pages.c test/unit/task_bed.c test/unit/vmm_bed.c)
     list(FILTER task_game EXCLUDE REGEX "_test\\.c$|/host\\.c$")
+    list(APPEND task_game test/fuzz/expect.c)
     list(TRANSFORM task_game PREPEND ${CMAKE_SOURCE_DIR}/)
     set_source_files_properties(${task_game} PROPERTIES COMPILE_OPTIONS -fno-sanitize=fuzzer,fuzzer-no-link)
     target_sources(task_fuzz PRIVATE ${task_game})

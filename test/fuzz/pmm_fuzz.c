@@ -4,11 +4,11 @@
  * The first byte says whether and when the backing fails; from the rest all dice are thrown (unit/pmm_random_ops.h),
  * until it is used up.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "arch/arch.h"
+#include "expect.h"
 #include "unit/pmm_random_ops.h"
 
 enum { STEPS_MAX = 400, BLOCKS_MAX = 5 };
@@ -32,34 +32,6 @@ void arch_fatal(const char *text)
 {
     fprintf(stderr, "fatal: %s\n", text);
     abort();
-}
-
-bool test_expect(bool ok, const char *text, const char *file, int line)
-{
-    if (!ok) {
-        fprintf(stderr, "%s:%d: expected %s\n", file, line, text);
-    }
-    return ok;
-}
-
-bool test_expect_eq(uint64_t actual, uint64_t expected, const char *text, const char *file, int line)
-{
-    if (actual != expected) {
-        fprintf(stderr, "%s:%d: expected %s: got %#lx, not %#lx\n", file, line, text, actual, expected);
-    }
-    return actual == expected;
-}
-
-void test_note(const char *format, ...)
-{
-    va_list args;
-    char text[1024];
-    struct buffer_sink sink;
-    va_start(args, format);
-    buffer_sink_init(&sink, text, sizeof text);
-    sink_vprintf(&sink.sink, format, args);
-    va_end(args);
-    fprintf(stderr, "%s\n", text);
 }
 
 unsigned test_reports(void) { return reports; }

@@ -2,22 +2,19 @@
  * libFuzzer: any bytes as a game of tasks (unit/task_play.h): from them all dice are thrown, until they are used up;
  * each answer, right and content is compared with the plain model, and in the end all memory is back.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "arch/arch.h"
+#include "expect.h"
 #include "unit/task_play.h"
-#include "unit/test.h"
 
 enum { STEPS_MAX = 300, POOL_PAGES = 160 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* ---- What the bed wants of its runner ---- */
-
-static bool has_failed;
 
 void arch_report(enum report_kind kind, const char *text)
 {
@@ -31,36 +28,6 @@ void arch_fatal(const char *text)
 {
     fprintf(stderr, "fatal: %s\n", text);
     abort();
-}
-
-bool test_expect(bool ok, const char *text, const char *file, int line)
-{
-    if (!ok) {
-        fprintf(stderr, "%s:%d: expected %s\n", file, line, text);
-        has_failed = true;
-    }
-    return ok;
-}
-
-bool test_expect_eq(uint64_t actual, uint64_t expected, const char *text, const char *file, int line)
-{
-    if (actual != expected) {
-        fprintf(stderr, "%s:%d: expected %s: got %#lx, not %#lx\n", file, line, text, actual, expected);
-        has_failed = true;
-    }
-    return actual == expected;
-}
-
-void test_note(const char *format, ...)
-{
-    va_list args;
-    char text[1024];
-    struct buffer_sink sink;
-    va_start(args, format);
-    buffer_sink_init(&sink, text, sizeof text);
-    sink_vprintf(&sink.sink, format, args);
-    va_end(args);
-    fprintf(stderr, "%s\n", text);
 }
 
 static uint8_t *pool; /* for one input */
@@ -101,14 +68,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     play.dice = data;
     play.dice_left = size;
     for (unsigned i = 0; i < STEPS_MAX && play.dice_left > 0; i++) {
-        if (!tplay_step(&play) || has_failed) {
+        if (!tplay_step(&play) || expect_has_failed()) {
             fprintf(stderr, "step %u\n", i);
             abort();
         }
     }
     play.has_dice = false;
     task_bed_close(&play.bed);
-    if (has_failed) {
+    if (expect_has_failed()) {
         abort();
     }
     return 0;
