@@ -44,6 +44,7 @@ set(CAIRN_HEAP_TEST_SOURCES
     test/unit/heap_attack_test.c
     test/unit/heap_bed.c
     test/unit/heap_buffer_test.c
+    test/unit/heap_cache_bed.c
     test/unit/heap_cache_check_test.c
     test/unit/heap_cache_guard_more_test.c
     test/unit/heap_cache_guard_test.c

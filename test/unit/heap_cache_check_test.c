@@ -1,35 +1,6 @@
 /* Object caches: masks, lists and counters that something overwrote. */
-#include "heap/cache.h"
 #include "heap/heap_internal.h"
-#include "unit/heap_bed.h"
-
-enum { OBJECT_BYTES = 200, ARENA_PAGES = 40 };
-
-struct pair {
-    struct heap_bed *bed;
-    struct heap_cache cache, other;
-};
-
-static struct heap_cache_type named(const char *name)
-{
-    return (struct heap_cache_type){.name = name, .object_bytes = OBJECT_BYTES, .align_bytes = 8};
-}
-
-static bool begin(struct pair *p)
-{
-    struct heap_cache_type first = named("first"), second = named("second");
-    p->bed = heap_bed_new(ARENA_PAGES);
-    return p->bed != NULL && EXPECT_EQ(heap_cache_create(&p->bed->heap, &p->cache, &first), STATUS_OK) &&
-           EXPECT_EQ(heap_cache_create(&p->bed->heap, &p->other, &second), STATUS_OK);
-}
-
-static void end(struct pair *p)
-{
-    EXPECT_EQ(heap_caches_check(&p->bed->heap, NULL), STATUS_OK);
-    EXPECT_EQ(heap_cache_destroy(&p->cache), STATUS_OK);
-    EXPECT_EQ(heap_cache_destroy(&p->other), STATUS_OK);
-    heap_bed_end(p->bed);
-}
+#include "unit/heap_cache_bed.h"
 
 static bool says(const struct heap_cache *cache, const char *what)
 {
@@ -45,9 +16,9 @@ static bool says(const struct heap_cache *cache, const char *what)
 
 TEST(heap_cache, heap_i5_a_bit_beyond_the_objects_is_found_and_the_slab_taken_out_of_use)
 {
-    struct pair p;
+    struct cache_pair p;
     void *objects[41];
-    REQUIRE(begin(&p));
+    REQUIRE(cache_pair_begin(&p));
     REQUIRE(heap_cache_alloc_bulk(&p.cache, 41, objects) == STATUS_OK);
     EXPECT_EQ(heap_cache_free(&p.cache, objects[0]), STATUS_OK);
     struct heap_desc *slab = heap_find(&p.bed->heap, objects[0]);
@@ -69,9 +40,9 @@ TEST(heap_cache, heap_i5_a_bit_beyond_the_objects_is_found_and_the_slab_taken_ou
 
 TEST(heap_cache, a_bit_beyond_the_objects_of_the_current_slab_is_not_given_out)
 {
-    struct pair p;
+    struct cache_pair p;
     void *objects[20];
-    REQUIRE(begin(&p));
+    REQUIRE(cache_pair_begin(&p));
     objects[0] = heap_cache_alloc(&p.cache);
     p.cache.current->free_mask[0] |= 1UL << 40;
     EXPECT(says(&p.cache, "HEAP-I5: slab "));
@@ -80,13 +51,13 @@ TEST(heap_cache, a_bit_beyond_the_objects_of_the_current_slab_is_not_given_out)
         EXPECT((uint8_t *)objects[i] == (uint8_t *)objects[0] + (size_t)i * OBJECT_BYTES);
     }
     EXPECT_EQ(heap_cache_free_bulk(&p.cache, 20, objects), STATUS_OK);
-    end(&p);
+    cache_pair_end(&p);
 }
 
 TEST(heap_cache, heap_i5_a_slab_of_no_known_cache_is_found)
 {
-    struct pair p;
-    REQUIRE(begin(&p));
+    struct cache_pair p;
+    REQUIRE(cache_pair_begin(&p));
     void *object = heap_cache_alloc(&p.cache);
     struct heap_cache copy = p.cache;
     heap_find(&p.bed->heap, object)->cache = &copy;
@@ -94,14 +65,14 @@ TEST(heap_cache, heap_i5_a_slab_of_no_known_cache_is_found)
     EXPECT(says(&p.cache, "HEAP-I7"));
     heap_find(&p.bed->heap, object)->cache = &p.cache;
     EXPECT_EQ(heap_cache_free(&p.cache, object), STATUS_OK);
-    end(&p);
+    cache_pair_end(&p);
 }
 
 TEST(heap_cache, heap_i6_a_slab_that_the_list_has_lost_is_found)
 {
-    struct pair p;
+    struct cache_pair p;
     void *objects[41];
-    REQUIRE(begin(&p));
+    REQUIRE(cache_pair_begin(&p));
     REQUIRE(heap_cache_alloc_bulk(&p.cache, 41, objects) == STATUS_OK);
     EXPECT_EQ(heap_cache_free(&p.cache, objects[0]), STATUS_OK);
     EXPECT_EQ(heap_cache_free(&p.cache, objects[25]), STATUS_OK);
@@ -121,13 +92,13 @@ TEST(heap_cache, heap_i6_a_slab_that_the_list_has_lost_is_found)
     EXPECT_EQ(heap_cache_alloc_bulk(&p.cache, 1, &objects[0]), STATUS_OK);
     EXPECT_EQ(heap_cache_alloc_bulk(&p.cache, 1, &objects[25]), STATUS_OK);
     EXPECT_EQ(heap_cache_free_bulk(&p.cache, 41, objects), STATUS_OK);
-    end(&p);
+    cache_pair_end(&p);
 }
 
 TEST(heap_cache, heap_i7_counters_that_are_no_sums_are_found)
 {
-    struct pair p;
-    REQUIRE(begin(&p));
+    struct cache_pair p;
+    REQUIRE(cache_pair_begin(&p));
     void *object = heap_cache_alloc(&p.cache);
     uint64_t *const counters[] = {&p.cache.used, &p.cache.slabs, &p.cache.reserve, &p.cache.ample};
     for (unsigned i = 0; i < ARRAY_LEN(counters); i++) {
@@ -139,5 +110,5 @@ TEST(heap_cache, heap_i7_counters_that_are_no_sums_are_found)
     EXPECT(says(&p.cache, "HEAP-I7: the cache 'first' counts"));
     p.cache.most_slabs++;
     EXPECT_EQ(heap_cache_free(&p.cache, object), STATUS_OK);
-    end(&p);
+    cache_pair_end(&p);
 }

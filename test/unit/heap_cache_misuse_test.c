@@ -1,34 +1,5 @@
 /* Object caches: the reserve, and wrong calls. */
-#include "heap/cache.h"
-#include "unit/heap_bed.h"
-
-enum { OBJECT_BYTES = 200, ARENA_PAGES = 40 };
-
-struct pair {
-    struct heap_bed *bed;
-    struct heap_cache cache, other;
-};
-
-static struct heap_cache_type named(const char *name)
-{
-    return (struct heap_cache_type){.name = name, .object_bytes = OBJECT_BYTES, .align_bytes = 8};
-}
-
-static bool begin(struct pair *p)
-{
-    struct heap_cache_type first = named("first"), second = named("second");
-    p->bed = heap_bed_new(ARENA_PAGES);
-    return p->bed != NULL && EXPECT_EQ(heap_cache_create(&p->bed->heap, &p->cache, &first), STATUS_OK) &&
-           EXPECT_EQ(heap_cache_create(&p->bed->heap, &p->other, &second), STATUS_OK);
-}
-
-static void end(struct pair *p)
-{
-    EXPECT_EQ(heap_caches_check(&p->bed->heap, NULL), STATUS_OK);
-    EXPECT_EQ(heap_cache_destroy(&p->cache), STATUS_OK);
-    EXPECT_EQ(heap_cache_destroy(&p->other), STATUS_OK);
-    heap_bed_end(p->bed);
-}
+#include "unit/heap_cache_bed.h"
 
 /* ---- Arguments ---- */
 
@@ -37,7 +8,7 @@ TEST(heap_cache, a_type_that_cannot_be_is_invalid)
     struct heap_bed *bed = heap_bed_new(4);
     struct heap_cache cache;
     REQUIRE(bed != NULL);
-    struct heap_cache_type good = named("good");
+    struct heap_cache_type good = cache_type_named("good");
     struct heap_cache_type wrong[] = {good, good, good, good, good, good, good, good};
     wrong[0].name = NULL;
     wrong[1].object_bytes = 0;
@@ -67,7 +38,7 @@ TEST(heap_cache, zeroing_and_a_constructor_exclude_each_other)
     struct heap_bed *bed = heap_bed_new(4);
     struct heap_cache cache;
     REQUIRE(bed != NULL);
-    struct heap_cache_type type = named("both");
+    struct heap_cache_type type = cache_type_named("both");
     type.flags = HEAP_CACHE_ZERO;
     type.construct = construct_nothing;
     EXPECT_EQ(heap_cache_create(&bed->heap, &cache, &type), STATUS_INVALID);
@@ -76,12 +47,12 @@ TEST(heap_cache, zeroing_and_a_constructor_exclude_each_other)
 
 TEST(heap_cache, the_heap_lists_its_caches_in_the_order_they_were_made)
 {
-    struct pair p;
-    REQUIRE(begin(&p));
+    struct cache_pair p;
+    REQUIRE(cache_pair_begin(&p));
     EXPECT(heap_cache_next(&p.bed->heap, NULL) == &p.cache);
     EXPECT(heap_cache_next(&p.bed->heap, &p.cache) == &p.other);
     EXPECT(heap_cache_next(&p.bed->heap, &p.other) == NULL);
-    end(&p);
+    cache_pair_end(&p);
     EXPECT(heap_cache_next(&p.bed->heap, NULL) == NULL);
 }
 
@@ -99,9 +70,9 @@ static unsigned take_all(struct heap_cache *cache, void **objects, unsigned most
 
 TEST(heap_cache, a_reserve_is_had_when_memory_is_short_and_a_free_refills_it)
 {
-    struct pair p;
+    struct cache_pair p;
     void *objects[ARENA_PAGES * 20];
-    REQUIRE(begin(&p));
+    REQUIRE(cache_pair_begin(&p));
     EXPECT_EQ(heap_cache_reserve(&p.cache, 50), STATUS_OK);
     EXPECT(heap_cache_stats(&p.cache).objects >= 50);
     EXPECT_EQ(heap_shrink(&p.bed->heap).v, 0);
@@ -133,8 +104,8 @@ TEST(heap_cache, a_reserve_is_had_when_memory_is_short_and_a_free_refills_it)
 
 TEST(heap_cache, a_reserve_that_cannot_be_had_changes_nothing)
 {
-    struct pair p;
-    REQUIRE(begin(&p));
+    struct cache_pair p;
+    REQUIRE(cache_pair_begin(&p));
     EXPECT_EQ(heap_cache_reserve(&p.cache, 30), STATUS_OK);
     heap_shrink(&p.bed->heap);
     uint64_t slabs = heap_cache_stats(&p.cache).slabs, held = heap_stats(&p.bed->heap).held_bytes;
@@ -144,12 +115,13 @@ TEST(heap_cache, a_reserve_that_cannot_be_had_changes_nothing)
     EXPECT_EQ(heap_cache_stats(&p.cache).slabs, slabs);
     EXPECT_EQ(heap_cache_stats(&p.cache).reserve, 30);
     EXPECT_EQ(heap_stats(&p.bed->heap).held_bytes, held);
-    end(&p);
+    cache_pair_end(&p);
 }
 
 /* ---- Wrong calls ---- */
 
-static void refused(struct pair *p, enum status (*call)(struct pair *p, void *object), void *object, const char *why)
+static void refused(struct cache_pair *p, enum status (*call)(struct cache_pair *p, void *object), void *object,
+                    const char *why)
 {
     struct heap_stats before = heap_stats(&p->bed->heap);
     p->bed->forbids_gets = true;
@@ -162,13 +134,13 @@ static void refused(struct pair *p, enum status (*call)(struct pair *p, void *ob
     heap_bed_check(p->bed);
 }
 
-static enum status free_one(struct pair *p, void *object)
+static enum status free_one(struct cache_pair *p, void *object)
 {
     return heap_cache_free(&p->cache, object);
 }
 
 /* Between two objects that are fine. */
-static enum status free_among(struct pair *p, void *object)
+static enum status free_among(struct cache_pair *p, void *object)
 {
     void *fine[3] = {NULL, object, NULL};
     if (heap_cache_alloc_bulk(&p->cache, 1, &fine[0]) != STATUS_OK ||
@@ -181,7 +153,7 @@ static enum status free_among(struct pair *p, void *object)
     return status;
 }
 
-static void refused_by_both(struct pair *p, void *object, const char *why)
+static void refused_by_both(struct cache_pair *p, void *object, const char *why)
 {
     refused(p, free_one, object, why);
     EXPECT(heap_bed_reported("heap_cache_free: "));
@@ -195,8 +167,8 @@ static void refused_by_both(struct pair *p, void *object, const char *why)
 
 TEST(heap_cache, a_wrong_free_is_reported_with_both_names_and_changes_nothing)
 {
-    struct pair p;
-    REQUIRE(begin(&p));
+    struct cache_pair p;
+    REQUIRE(cache_pair_begin(&p));
     uint8_t *mine = heap_cache_alloc(&p.cache), *freed = heap_cache_alloc(&p.cache);
     uint8_t *others = heap_cache_alloc(&p.other), *block = heap_alloc(&p.bed->heap, 100);
     uint8_t *large = heap_alloc(&p.bed->heap, 3 * PAGE_BYTES);
@@ -219,14 +191,14 @@ TEST(heap_cache, a_wrong_free_is_reported_with_both_names_and_changes_nothing)
     EXPECT_EQ(heap_cache_free(&p.other, others), STATUS_OK);
     EXPECT_EQ(heap_free(&p.bed->heap, block), STATUS_OK);
     EXPECT_EQ(heap_free(&p.bed->heap, large), STATUS_OK);
-    end(&p);
+    cache_pair_end(&p);
 }
 
 TEST(heap_cache, an_object_twice_in_one_bulk_free_is_reported)
 {
-    struct pair p;
+    struct cache_pair p;
     void *objects[4];
-    REQUIRE(begin(&p));
+    REQUIRE(cache_pair_begin(&p));
     REQUIRE(heap_cache_alloc_bulk(&p.cache, 3, objects) == STATUS_OK);
     objects[3] = objects[1];
     EXPECT_EQ(heap_cache_free_bulk(&p.cache, 4, objects), STATUS_MISUSE);
@@ -235,33 +207,33 @@ TEST(heap_cache, an_object_twice_in_one_bulk_free_is_reported)
     EXPECT_EQ(heap_cache_stats(&p.cache).used, 3);
     EXPECT_EQ(heap_caches_check(&p.bed->heap, NULL), STATUS_OK);
     EXPECT_EQ(heap_cache_free_bulk(&p.cache, 3, objects), STATUS_OK);
-    end(&p);
+    cache_pair_end(&p);
 }
 
-static enum status to_heap_free(struct pair *p, void *object)
+static enum status to_heap_free(struct cache_pair *p, void *object)
 {
     return heap_free(&p->bed->heap, object);
 }
 
-static enum status to_free_sized(struct pair *p, void *object)
+static enum status to_free_sized(struct cache_pair *p, void *object)
 {
     return heap_free_sized(&p->bed->heap, object, OBJECT_BYTES);
 }
 
-static enum status to_realloc(struct pair *p, void *object)
+static enum status to_realloc(struct cache_pair *p, void *object)
 {
     return heap_realloc(&p->bed->heap, object, 300) == NULL ? STATUS_MISUSE : STATUS_OK;
 }
 
-static enum status to_usable(struct pair *p, void *object)
+static enum status to_usable(struct cache_pair *p, void *object)
 {
     return heap_usable_size(&p->bed->heap, object) == 0 ? STATUS_MISUSE : STATUS_OK;
 }
 
 TEST(heap_cache, the_heap_does_not_take_an_object_for_a_block)
 {
-    struct pair p;
-    REQUIRE(begin(&p));
+    struct cache_pair p;
+    REQUIRE(cache_pair_begin(&p));
     uint8_t *object = heap_cache_alloc(&p.cache);
     REQUIRE(object != NULL);
     refused(&p, to_heap_free, object, "is an object of the cache 'first', which heap_cache_free takes");
@@ -272,14 +244,14 @@ TEST(heap_cache, the_heap_does_not_take_an_object_for_a_block)
     refused(&p, to_heap_free, object + OBJECT_BYTES, "is not allocated");
     test_expect_reports(6);
     EXPECT_EQ(heap_cache_free(&p.cache, object), STATUS_OK);
-    end(&p);
+    cache_pair_end(&p);
 }
 
 TEST(heap_cache, owner_of_knows_objects_and_their_cache)
 {
-    struct pair p;
+    struct cache_pair p;
     struct heap_block found;
-    REQUIRE(begin(&p));
+    REQUIRE(cache_pair_begin(&p));
     uint8_t *object = heap_cache_alloc(&p.cache);
     REQUIRE(object != NULL);
     EXPECT(heap_owner_of(&p.bed->heap, object + 17, &found));
@@ -292,14 +264,14 @@ TEST(heap_cache, owner_of_knows_objects_and_their_cache)
     void *block = heap_alloc(&p.bed->heap, 10);
     EXPECT(heap_owner_of(&p.bed->heap, block, &found) && found.cache_name == NULL);
     EXPECT_EQ(heap_free(&p.bed->heap, block), STATUS_OK);
-    end(&p);
+    cache_pair_end(&p);
 }
 
 TEST(heap_cache, a_cache_in_use_is_not_destroyed_nor_made_again)
 {
-    struct pair p;
-    struct heap_cache_type type = named("again");
-    REQUIRE(begin(&p));
+    struct cache_pair p;
+    struct heap_cache_type type = cache_type_named("again");
+    REQUIRE(cache_pair_begin(&p));
     void *object = heap_cache_alloc(&p.cache);
     EXPECT_EQ(heap_cache_destroy(&p.cache), STATUS_MISUSE);
     EXPECT(heap_bed_reported("'first' has 1 objects of 200 bytes in use"));
@@ -307,7 +279,7 @@ TEST(heap_cache, a_cache_in_use_is_not_destroyed_nor_made_again)
     EXPECT(heap_bed_reported("is the cache 'first' of this heap already"));
     EXPECT_EQ(heap_cache_stats(&p.cache).used, 1);
     EXPECT_EQ(heap_cache_free(&p.cache, object), STATUS_OK);
-    end(&p);
+    cache_pair_end(&p);
     EXPECT_EQ(heap_cache_destroy(&p.cache), STATUS_MISUSE);
     EXPECT(heap_bed_reported("destroyed twice"));
     EXPECT(heap_cache_alloc(&p.cache) == NULL);

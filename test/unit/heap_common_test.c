@@ -7,12 +7,6 @@
 
 enum { PAGES = 700, LIVE = 100, STEPS = 3000, MOST_BYTES = 3 * PAGE_BYTES, USUAL_BYTES = 600 };
 
-struct block {
-    uint8_t *at; /* null: none */
-    size_t bytes;
-    uint64_t seed;
-};
-
 static struct heap *begin(void)
 {
     struct heap *heap = test_pages(bytes_to_pages_up(sizeof *heap).v);
@@ -32,25 +26,6 @@ static void expect_empty(struct heap *heap)
     EXPECT_EQ(heap_check(heap, NULL), STATUS_OK);
 }
 
-static uint8_t pattern(const struct block *b, size_t i) { return (uint8_t)(b->seed * 37 + i * 11 + i / 251); }
-
-static void fill(struct block *b, uint64_t seed)
-{
-    b->seed = seed;
-    for (size_t i = 0; i < b->bytes; i++) {
-        b->at[i] = pattern(b, i);
-    }
-}
-
-static bool is_as_written(const struct block *b, size_t bytes)
-{
-    size_t i = 0;
-    while (i < bytes && b->at[i] == pattern(b, i)) {
-        i++;
-    }
-    return i == bytes;
-}
-
 static bool is_zero(const uint8_t *at, size_t bytes)
 {
     size_t i = 0;
@@ -65,7 +40,7 @@ static size_t random_bytes(struct rng *rng)
     return 1 + rng_below(rng, rng_below(rng, 8) == 0 ? MOST_BYTES : USUAL_BYTES);
 }
 
-static bool step_new(struct heap *heap, struct rng *rng, struct block *b)
+static bool step_new(struct heap *heap, struct rng *rng, struct pattern_block *b)
 {
     size_t align = HEAP_ALIGN_BYTES;
     bool zeroed = false;
@@ -91,22 +66,22 @@ static bool step_new(struct heap *heap, struct rng *rng, struct block *b)
         !EXPECT(heap_usable_size(heap, b->at) >= b->bytes) || !EXPECT(!zeroed || is_zero(b->at, b->bytes))) {
         return false;
     }
-    fill(b, rng_next(rng));
+    pattern_fill(b, rng_next(rng));
     return true;
 }
 
-static bool step_old(struct heap *heap, struct rng *rng, struct block *b)
+static bool step_old(struct heap *heap, struct rng *rng, struct pattern_block *b)
 {
-    if (!EXPECT(is_as_written(b, b->bytes))) {
+    if (!EXPECT(pattern_is_kept(b, b->bytes))) {
         return false;
     }
     if (rng_below(rng, 3) == 0) {
         const size_t bytes = random_bytes(rng), kept = bytes < b->bytes ? bytes : b->bytes;
         uint8_t *moved = heap_realloc(heap, b->at, bytes);
         b->at = moved != NULL ? moved : b->at;
-        const bool is_kept = EXPECT(moved != NULL) && EXPECT(is_as_written(b, kept));
+        const bool is_kept = EXPECT(moved != NULL) && EXPECT(pattern_is_kept(b, kept));
         b->bytes = bytes;
-        fill(b, rng_next(rng));
+        pattern_fill(b, rng_next(rng));
         return is_kept;
     }
     const enum status s = rng_below(rng, 2) == 0 ? heap_free(heap, b->at) : heap_free_sized(heap, b->at, b->bytes);
@@ -116,13 +91,13 @@ static bool step_old(struct heap *heap, struct rng *rng, struct block *b)
 
 TEST(heap_common, blocks_keep_what_is_written_and_all_pages_go_back)
 {
-    static struct block live[LIVE];
+    static struct pattern_block live[LIVE];
     struct heap *heap = begin();
     REQUIRE(heap != NULL);
     struct rng rng = rng_seeded(test_seed());
     memset(live, 0, sizeof live);
     for (unsigned i = 0; i < STEPS; i++) {
-        struct block *b = &live[rng_below(&rng, LIVE)];
+        struct pattern_block *b = &live[rng_below(&rng, LIVE)];
         REQUIRE(b->at == NULL ? step_new(heap, &rng, b) : step_old(heap, &rng, b));
         if (i % (STEPS / 4) == 0) { /* it goes on as well after a shrink */
             (void)heap_shrink(heap);
@@ -131,7 +106,7 @@ TEST(heap_common, blocks_keep_what_is_written_and_all_pages_go_back)
     }
     EXPECT_EQ(heap_check(heap, NULL), STATUS_OK);
     for (unsigned i = 0; i < LIVE; i++) {
-        REQUIRE(live[i].at == NULL || is_as_written(&live[i], live[i].bytes));
+        REQUIRE(live[i].at == NULL || pattern_is_kept(&live[i], live[i].bytes));
         EXPECT_EQ(heap_free(heap, live[i].at), STATUS_OK);
     }
     expect_empty(heap);
@@ -168,11 +143,11 @@ TEST(heap_common, a_block_that_cannot_grow_stays)
 {
     struct heap *heap = begin();
     REQUIRE(heap != NULL);
-    struct block b = {heap_alloc(heap, 200), 200, 0};
+    struct pattern_block b = {heap_alloc(heap, 200), 200, 0};
     REQUIRE(b.at != NULL);
-    fill(&b, 3);
+    pattern_fill(&b, 3);
     EXPECT(heap_realloc(heap, b.at, pages_to_bytes(npages(PAGES))) == NULL);
-    EXPECT(is_as_written(&b, b.bytes));
+    EXPECT(pattern_is_kept(&b, b.bytes));
     EXPECT_EQ(heap_free(heap, b.at), STATUS_OK);
     expect_empty(heap);
 }

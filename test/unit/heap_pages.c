@@ -74,3 +74,22 @@ struct heap_source heap_pages_begin(size_t pages)
 
 uint64_t heap_pages_out(void) { return source.out; }
 void heap_pages_refuse_at(uint64_t requests) { source.refuse_at = requests; }
+
+static uint8_t pattern(const struct pattern_block *b, size_t i) { return (uint8_t)(b->seed * 37 + i * 11 + i / 251); }
+
+void pattern_fill(struct pattern_block *b, uint64_t seed)
+{
+    b->seed = seed;
+    for (size_t i = 0; i < b->bytes; i++) {
+        b->at[i] = pattern(b, i);
+    }
+}
+
+bool pattern_is_kept(const struct pattern_block *b, size_t bytes)
+{
+    size_t i = 0;
+    while (i < bytes && b->at[i] == pattern(b, i)) {
+        i++;
+    }
+    return i == bytes;
+}

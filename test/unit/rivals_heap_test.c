@@ -58,38 +58,13 @@ static bool is_empty(const struct calls *way, void *state)
 
 /* ---- Histories ---- */
 
-struct block {
-    uint8_t *at; /* null: none */
-    size_t bytes;
-    uint64_t seed;
-};
-
-static uint8_t pattern(const struct block *b, size_t i) { return (uint8_t)(b->seed * 37 + i * 11 + i / 251); }
-
-static void fill(struct block *b, uint64_t seed)
-{
-    b->seed = seed;
-    for (size_t i = 0; i < b->bytes; i++) {
-        b->at[i] = pattern(b, i);
-    }
-}
-
-static bool is_as_written(const struct block *b, size_t bytes)
-{
-    size_t i = 0;
-    while (i < bytes && b->at[i] == pattern(b, i)) {
-        i++;
-    }
-    return i == bytes;
-}
-
 static size_t random_bytes(const struct calls *way, struct rng *rng)
 {
     const size_t most = rng_below(rng, 10) == 0 ? way->most_bytes : way->most_bytes < 600 ? way->most_bytes : 600;
     return 1 + rng_below(rng, most);
 }
 
-static bool step_new(const struct calls *way, void *state, struct rng *rng, struct block *b)
+static bool step_new(const struct calls *way, void *state, struct rng *rng, struct pattern_block *b)
 {
     size_t align = HEAP_ALIGN_BYTES;
     b->bytes = random_bytes(way, rng);
@@ -104,11 +79,11 @@ static bool step_new(const struct calls *way, void *state, struct rng *rng, stru
         !EXPECT(way->usable(state, b->at) >= b->bytes)) {
         return false;
     }
-    fill(b, rng_next(rng));
+    pattern_fill(b, rng_next(rng));
     return true;
 }
 
-static bool step_resize(const struct calls *way, void *state, struct rng *rng, struct block *b)
+static bool step_resize(const struct calls *way, void *state, struct rng *rng, struct pattern_block *b)
 {
     const size_t bytes = random_bytes(way, rng), kept = bytes < b->bytes ? bytes : b->bytes;
     uint8_t *moved = way->resize(state, b->at, bytes);
@@ -116,20 +91,20 @@ static bool step_resize(const struct calls *way, void *state, struct rng *rng, s
         return false;
     }
     b->at = moved;
-    if (!EXPECT(is_as_written(b, kept)) || !EXPECT(way->usable(state, moved) >= bytes)) {
+    if (!EXPECT(pattern_is_kept(b, kept)) || !EXPECT(way->usable(state, moved) >= bytes)) {
         return false;
     }
     b->bytes = bytes;
-    fill(b, rng_next(rng));
+    pattern_fill(b, rng_next(rng));
     return true;
 }
 
-static bool step(const struct calls *way, void *state, struct rng *rng, struct block *b)
+static bool step(const struct calls *way, void *state, struct rng *rng, struct pattern_block *b)
 {
     if (b->at == NULL) {
         return step_new(way, state, rng, b);
     }
-    if (!EXPECT(is_as_written(b, b->bytes))) {
+    if (!EXPECT(pattern_is_kept(b, b->bytes))) {
         return false;
     }
     if (rng_below(rng, 3) == 0) {
@@ -142,7 +117,7 @@ static bool step(const struct calls *way, void *state, struct rng *rng, struct b
 
 static bool play(const struct calls *way, void *state)
 {
-    static struct block live[LIVE];
+    static struct pattern_block live[LIVE];
     struct rng rng = rng_seeded(test_seed());
     memset(live, 0, sizeof live);
     for (unsigned i = 0; i < STEPS; i++) {
@@ -159,7 +134,7 @@ static bool play(const struct calls *way, void *state)
     }
     for (unsigned i = 0; i < LIVE; i++) {
         if (live[i].at != NULL &&
-            (!EXPECT(is_as_written(&live[i], live[i].bytes)) ||
+            (!EXPECT(pattern_is_kept(&live[i], live[i].bytes)) ||
              !EXPECT_EQ(way->release(state, live[i].at), STATUS_OK))) {
             return false;
         }
