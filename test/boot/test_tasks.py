@@ -64,6 +64,16 @@ def test_the_limits_of_a_fork_bomb_hold_and_the_machine_goes_on():
     assert once - before < 6 << 20, "nodes of arenas, words of the reverse index for all frames"
 
 
+@pytest.mark.cairn(labels="qemu", seconds=180)
+def test_random_calls_get_every_answer_and_leave_all_in_order():
+    """A hundred seconds and more of it: scripts/storm."""
+    ended = run("run fuzz 1 120000", "wait", "tasks -j", "check", modules=("fuzz",), options=("--icount",))
+    ended.need_success()
+    told = re.search(r"(\d+) calls with seed 1; \d+ workers died on the way; (.*)$", ended.log, re.MULTILINE)
+    assert int(told[1]) >= 120000 and told[2].strip() == "0 answers never seen; 0 registers changed"
+    assert ended.json_after("tasks -j")["count"] == 0
+
+
 def test_the_hundredth_run_needs_what_the_second_needed(tmp_path):
     short = tmp_path / "h"  # all commands must fit into exec=
     run("run hello", "wait").need_success()
