@@ -64,6 +64,10 @@ endforeach()
 # libFuzzer programs (Clang only; preset host-fuzz, scripts/fuzz).
 set(heap_game test/fuzz/heap_fuzz_caches.c test/fuzz/heap_fuzz_model.c test/fuzz/heap_fuzz_pages.c)
 list(TRANSFORM heap_game PREPEND ${CMAKE_SOURCE_DIR}/)
+set(task_game ${CAIRN_HOST_SOURCES} ${CAIRN_TASK_HOST_TEST_SOURCES} test/unit/aspace_bed.c
+    test/unit/aspace_touch.c test/unit/heap_pages.c test/unit/task_bed.c test/unit/vmm_bed.c)
+list(FILTER task_game EXCLUDE REGEX "_test\\.c$|/(host|malloc_again)\\.c$")
+list(TRANSFORM task_game PREPEND ${CMAKE_SOURCE_DIR}/)
 if(CAIRN_FUZZ)
     foreach(name mb2 memmap early acpi elf pmm heap task)
         add_executable(${name}_fuzz ${CMAKE_SOURCE_DIR}/test/fuzz/${name}_fuzz.c)
@@ -91,13 +95,8 @@ if(CAIRN_FUZZ)
     set_source_files_properties(${heap_game} ${heap_checks} PROPERTIES
         COMPILE_OPTIONS -fno-sanitize=fuzzer,fuzzer-no-link)
     target_link_libraries(heap_fuzz PRIVATE cairn_heap)
-    set(task_game ${CAIRN_HOST_SOURCES} ${CAIRN_TASK_HOST_TEST_SOURCES} test/unit/aspace_bed.c
-        test/unit/aspace_touch.c test/unit/heap_pages.c test/unit/task_bed.c test/unit/vmm_bed.c)
-    list(FILTER task_game EXCLUDE REGEX "_test\\.c$|/host\\.c$")
-    list(APPEND task_game test/fuzz/expect.c)
-    list(TRANSFORM task_game PREPEND ${CMAKE_SOURCE_DIR}/)
     set_source_files_properties(${task_game} PROPERTIES COMPILE_OPTIONS -fno-sanitize=fuzzer,fuzzer-no-link)
-    target_sources(task_fuzz PRIVATE ${task_game})
+    target_sources(task_fuzz PRIVATE ${task_game} ${CMAKE_SOURCE_DIR}/test/fuzz/expect.c)
     target_link_libraries(task_fuzz PRIVATE
         cairn_task cairn_heap cairn_aspace_judged cairn_vmm_judged cairn_pmm cairn_lib)
 endif()
@@ -193,7 +192,14 @@ add_executable(elf_replay ${CMAKE_SOURCE_DIR}/test/fuzz/replay.c ${CMAKE_SOURCE_
 target_link_libraries(elf_replay PRIVATE cairn_lib)
 file(GLOB elf_corpus CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/fuzz/corpus/elf/*)
 add_test(NAME fuzz.elf_corpus COMMAND elf_replay ${elf_corpus})
-set_tests_properties(fuzz.heap_corpus fuzz.elf_corpus PROPERTIES LABELS host)
+# And that of tasks at play.
+add_executable(task_replay ${CMAKE_SOURCE_DIR}/test/fuzz/replay.c ${CMAKE_SOURCE_DIR}/test/fuzz/task_fuzz.c
+    ${task_game})
+target_link_libraries(task_replay PRIVATE
+    cairn_boot cairn_task cairn_heap cairn_aspace_judged cairn_vmm_judged cairn_pmm cairn_lib)
+file(GLOB task_corpus CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/fuzz/corpus/task/*)
+add_test(NAME fuzz.task_corpus COMMAND task_replay ${task_corpus})
+set_tests_properties(fuzz.heap_corpus fuzz.elf_corpus fuzz.task_corpus PROPERTIES LABELS host)
 # Each unit test is a CTest test of its own name, found by running the built program once.
 add_custom_command(TARGET unit_tests POST_BUILD
     COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:unit_tests> -DOUT=${CMAKE_BINARY_DIR}/unit_tests.cmake
