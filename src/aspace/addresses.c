@@ -41,6 +41,7 @@ static enum status make_arena(struct aspace *space)
     s = arena_init_shared(a, vaddr(LAYOUT_USER_FIRST), vaddr(LAYOUT_SLOT_BASE(LAYOUT_SLOT_GLOBAL)), &system->nodes);
     if (s == STATUS_OK) {
         space->arena = a;
+        system->arenas++;
     } else {
         stock_put(&system->stock, a);
     }

@@ -31,7 +31,7 @@
 #include "aspace/mapping.h"
 #include "lib/report.h"
 
-enum { STOCK_KEPT = 64 };
+enum { STOCK_KEPT = 64, NODE_PAGES_KEPT = 8 };
 
 /* ---- The system ---- */
 
@@ -64,6 +64,23 @@ static enum status find_zero_frame(struct aspaces *system)
     return s == STATUS_OK ? pmm_zero_frame_set(vmm->pmm, system->zero) : s;
 }
 
+static enum status begin_arenas(struct aspaces *system)
+{
+    arena_reserve_init(&system->nodes, (struct arena_source){.ctx = system, .more = more_nodes});
+    return arena_init_shared(&system->global, vaddr(LAYOUT_SLOT_BASE(LAYOUT_SLOT_GLOBAL)), vaddr(LAYOUT_USER_END),
+                             &system->nodes);
+}
+
+/* All nodes go to the stock. */
+static void end_arenas(struct aspaces *system)
+{
+    arena_end(&system->global);
+    for (uint64_t i = 0, pages = system->node_pages.count; i < pages; i++) {
+        stock_put(&system->stock, vaddr_to_ptr(vaddr(page_index_get(&system->node_pages, i))));
+    }
+    page_index_clear(&system->node_pages, &system->stock);
+}
+
 enum status aspaces_init(struct aspaces *system, struct vmm *vmm)
 {
     *system = (struct aspaces){.vmm = vmm, .next_object = 1, .next_family = 1};
@@ -72,11 +89,8 @@ enum status aspaces_init(struct aspaces *system, struct vmm *vmm)
     pool_init(&system->objects, &system->stock, "objects", sizeof(struct object));
     pool_init(&system->families, &system->stock, "families", sizeof(struct aspace_family));
     pool_init(&system->loans, &system->stock, "loans", sizeof(struct vmm_loan));
-    arena_reserve_init(&system->nodes, (struct arena_source){.ctx = system, .more = more_nodes});
     enum status s = find_zero_frame(system);
-    s = s == STATUS_OK ? arena_init_shared(&system->global, vaddr(LAYOUT_SLOT_BASE(LAYOUT_SLOT_GLOBAL)),
-                                           vaddr(LAYOUT_USER_END), &system->nodes)
-                       : s;
+    s = s == STATUS_OK ? begin_arenas(system) : s;
     if (s != STATUS_OK) {
         (void)stock_trim(&system->stock, 0);
         system->vmm = NULL;
@@ -91,14 +105,10 @@ enum status aspaces_end(struct aspaces *system)
                       system != NULL && system->first != NULL ? system->first->tables.id : 0,
                       system != NULL ? system->objects.used : 0);
     }
-    arena_end(&system->global);
+    end_arenas(system);
     page_index_clear(&system->used_for, &system->stock);
     page_index_clear(&system->object_of, &system->stock);
     page_index_clear(&system->family_of, &system->stock);
-    for (uint64_t i = 0, pages = system->node_pages.count; i < pages; i++) {
-        stock_put(&system->stock, vaddr_to_ptr(vaddr(page_index_get(&system->node_pages, i))));
-    }
-    page_index_clear(&system->node_pages, &system->stock);
     struct pool *pools[] = {&system->mappings, &system->objects, &system->families, &system->loans};
     for (unsigned i = 0; i < ARRAY_LEN(pools); i++) {
         (void)pool_trim(pools[i]);
@@ -149,6 +159,7 @@ static void forget(struct aspace *space)
     if (space->arena != NULL) {
         arena_end(space->arena);
         stock_put(&system->stock, space->arena);
+        system->arenas--;
     }
     family_leave(space);
     *(space->previous != NULL ? &space->previous->next : &system->first) = space->next;
@@ -175,13 +186,28 @@ static enum status destroy(struct aspace *space)
     return s;
 }
 
+/*
+ * Nodes lie anywhere in their pages: these can go when no arena has a range. What a new one takes is in stock then.
+ */
+static void give_back(struct aspaces *system)
+{
+    system->reserved = 0; /* the call is over */
+    if (system->arenas == 0 && system->global.used.v == 0 && system->node_pages.count > NODE_PAGES_KEPT) {
+        end_arenas(system);
+        const enum status s = begin_arenas(system);
+        ASSERT(s == STATUS_OK);
+        (void)s;
+    }
+    (void)stock_trim(&system->stock, STOCK_KEPT);
+}
+
 enum status aspace_destroy(struct aspace *space)
 {
     enum status s = aspace_begin(space, "aspace_destroy");
     if (s == STATUS_OK) {
         struct aspaces *system = space->system;
         s = destroy(space);
-        (void)stock_trim(&system->stock, STOCK_KEPT);
+        give_back(system);
         aspaces_done(system);
     }
     return s;

@@ -37,6 +37,7 @@ struct aspaces {
     struct arena global;              /* addresses of the global part */
     struct arena_reserve nodes;       /* of this and of the spaces' arenas */
     struct page_index node_pages;     /* their pages, numbered, by address */
+    unsigned arenas;                  /* of spaces */
     struct stock stock;               /* memory for all below */
     size_t reserved;                  /* pages of it that the call under way relies on: not to be trimmed */
     pfn_t recent;                     /* that object_page_get gave last: not to be dropped in the same call */

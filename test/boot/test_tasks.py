@@ -56,12 +56,12 @@ def test_under_bochs(name):
 @pytest.mark.cairn(labels="qemu", seconds=180)
 def test_the_limits_of_a_fork_bomb_hold_and_the_machine_goes_on():
     bomb = ("run forkbomb", "wait", "mem -j")
-    commands = ("mem -j", *bomb, *bomb, "check", "run hello", "wait")
+    commands = ("mem -j", *bomb, *bomb, *bomb, "check", "run hello", "wait")
     ended = run(*commands, modules=("forkbomb", "hello"), options=("--icount",)).need_success()
     assert re.search(r"task \d+ \(hello\): exited with 0", ended.log)
-    before, once, twice = (mem["used"] for mem in ended.json_all("mem -j"))
-    assert once == twice, "what a thousand spaces took is back, or taken again"
-    assert once - before < 6 << 20, "nodes of arenas, words of the reverse index for all frames"
+    before, _, twice, again = (mem["used"] for mem in ended.json_all("mem -j"))
+    assert twice == again
+    assert twice - before < 3 << 19, "words of the reverse index for all frames, and stock for a few spaces"
 
 
 @pytest.mark.cairn(labels="qemu", seconds=180)
@@ -78,12 +78,13 @@ def test_the_hundredth_run_needs_what_the_second_needed(tmp_path):
     short = tmp_path / "h"  # all commands must fit into exec=
     run("run hello", "wait").need_success()
     shutil.copy(PROGRAMS / "hello", short)
-    seven = ["run h"] * 7 + ["wait"]
-    # By the instruction clock: which of seven run side by side at the peak, and so what is kept in stock, is always so.
-    commands = [*seven, *seven, "mem -j", *(seven * 13), "mem -j", "check"]
+    nine, six = ["run h"] * 9 + ["wait"], ["run h"] * 6 + ["wait"]
+    # How many of those that are begun together run side by side at the peak, and so what is kept in stock, is chance:
+    # more are begun at first, so that no later peak is higher.
+    commands = [*nine, *nine, "mem -j", *(six * 14), "mem -j", "check"]
     ended = run(*commands, modules=(short,), options=("--icount",))
     before, after = ended.need_success().json_all("mem -j")
-    assert ended.log.count("(h): exited with 0") == 15 * 7 > 100
+    assert ended.log.count("(h): exited with 0") == 2 * 9 + 14 * 6 > 100
     assert (before["free"], before["used"]) == (after["free"], after["used"])
 
 

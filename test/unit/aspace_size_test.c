@@ -66,3 +66,29 @@ TEST(aspace_size, nothing_is_left_of_ranges_that_are_gone)
     }
     aspace_bed_close(&bed);
 }
+
+TEST(aspace_size, what_many_spaces_took_for_their_records_goes_back_when_they_end)
+{
+    enum { MANY = 30, RANGES = 300 };
+    static struct aspace spaces[MANY];
+    REQUIRE(aspace_bed_open(&bed));
+    const size_t before = bed.system.stock.drawn;
+    for (unsigned i = 0; i < MANY; i++) {
+        EXPECT_OK(aspace_create(&bed.system, &spaces[i], (struct aspace_limits){0}));
+        for (unsigned k = 0; k < RANGES; k++) {
+            (void)map_it(&spaces[i], want(npages(1), k % 2 == 0 ? ARW : AR, 0));
+        }
+    }
+    const size_t most = bed.system.stock.drawn;
+    for (unsigned i = 0; i < MANY; i++) {
+        EXPECT_OK(aspace_destroy(&spaces[i]));
+    }
+    test_note("%lu pages before, %lu then, %lu and %lu in stock afterwards", before, most, bed.system.stock.drawn,
+              bed.system.stock.count);
+    EXPECT(most > before + 400);
+    EXPECT(bed.system.stock.drawn <= before + 4 && bed.system.stock.count <= 64);
+    const vaddr_t va = map_it(&bed.a, want(npages(1), ARW, 0)); /* and all goes on */
+    const vaddr_t global = map_it(&bed.a, want(npages(3), ARW, ASPACE_GLOBAL));
+    EXPECT(va.v != 0 && global.v != 0);
+    aspace_bed_close(&bed);
+}
