@@ -23,8 +23,9 @@
  * from one word of one slab's mask, its current one, lowest bit first, until that is empty; then from the slab with
  * room that had none for the longest time, for it has most by now; then from a slab of a class that is up to 64 bytes
  * larger (borrowing); then from a new one. Mixed slabs are found by their greatest hole, the least that is enough
- * (mixed.c). A slab that becomes wholly free goes, unless its class takes from it at the time. Alloc and free of an
- * object: O(1), no search but through the four words of one bitmap.
+ * (mixed.c). A slab that becomes wholly free goes, unless its class takes from it at the time; but each time pages go
+ * back to the source, the next class in turn keeps such a slab no longer. Alloc and free of an object: O(1), no search
+ * but through the four words of one bitmap.
  *
  * 4. From an address to its descriptor: a tree over the source's 512 GiB span (tree.c), no higher than it must be, and
  * before it a table of the leaves found of late, which needs no tag: a descriptor names its page, so a wrong one shows.
@@ -34,11 +35,11 @@
  * 5. Memory short in the middle. A page needs a descriptor, so perhaps a leaf and nodes. They are there before it is
  * used, and go back if they are not wanted; then the second half links and cannot fail. So an allocation that fails has
  * changed nothing, and a free only ever gives back: it never needs a page. A page that becomes free is held ready for
- * the next slab: one in eight of all that are held, 64 at most; then a page goes back for each that comes. The page for
- * the next leaf is got and cleaned in steps before it is needed, and one in four leaves that become empty stays for
- * that (tree_spare.c); other leaves and nodes without a page go back at once. After heap_shrink of an empty heap
- * nothing is held. The heap changes its own state first and calls pages_put last; it calls pages_get only with its
- * state whole.
+ * the next slab: one in eight of all that are held, 64 at most; the others go back. Before an allocation fails all that
+ * lie ready have gone back, and it was tried again. The page for the next leaf is got and cleaned in steps before it is
+ * needed, and one in four leaves that become empty stays for that (tree_spare.c); other leaves and nodes without a page
+ * go back at once. After heap_shrink of an empty heap nothing is held. The heap changes its own state first and calls
+ * pages_put last; it calls pages_get only with its state whole.
  *
  * 6. Wrong calls are reported with address, block, size and reason, counted, answered with MISUSE or null, and change
  * nothing. A large block freed twice, or an object whose slab went back, is found as *not this heap's*, unless its
@@ -177,13 +178,10 @@ HEAP_RARE npages_t heap_shrink(struct heap *heap)
         heap_guard_shrink(heap);
     }
     for (unsigned i = 0; i < HEAP_CLASSES; i++) {
-        heap_slab_shrink(heap, &heap->classes[i]);
-    }
-    for (unsigned i = 0; i < HEAP_MIXED_KINDS; i++) {
-        heap_mixed_shrink(heap, &heap->mixed[i]);
+        heap_slab_shrink_next(heap);
     }
     heap_caches_shrink(heap);
-    heap_ready_empty(heap);
+    (void)heap_ready_empty(heap);
     heap_tree_shrink(heap);
     return npages(held_before - heap->held_pages);
 }

@@ -86,13 +86,14 @@ struct heap_block { /* what is known of an address */
 enum status heap_init(struct heap *heap, struct heap_source source);
 /*
  * Have at least `bytes` of pages ready for small and page requests before they are wanted (heap=SIZE). Pages used up
- * are not replaced. => OK; NOMEM: as before, or fewer pages held.
+ * are not replaced; before any request fails for want of memory, all go back. => OK; NOMEM: as before, or fewer pages
+ * held.
  */
 enum status heap_prefill(struct heap *heap, uint64_t bytes);
 
 /*
  * At least `bytes`, aligned to HEAP_ALIGN_BYTES, contents arbitrary. O(1) but for pages.
- * => null when memory is short (nothing changed), when bytes is 0, or above 2^47 (misuse).
+ * => null when memory is short (nothing changed, but that no page lies ready), when bytes is 0, or above 2^47 (misuse).
  */
 void *heap_alloc(struct heap *heap, size_t bytes);
 /* The same, the `bytes` asked for zeroed. */

@@ -251,9 +251,10 @@ static void check_class(struct check *c, unsigned index)
         wrong(c, "HEAP-I2: class %u lists %lu slabs and %lu are current, of %lu with room", class->object_bytes, listed,
               current, sums->active);
     }
-    if ((class->current == NULL) != (class->word == &c->heap->no_room)) {
-        wrong(c, "HEAP-I2: class %u takes from %p, its current slab is %p", class->object_bytes, (void *)class->word,
-              (void *)class->current);
+    if ((class->current == NULL) != (class->word == &c->heap->no_room) ||
+        (class->stays != NULL && class->stays != class->current)) {
+        wrong(c, "HEAP-I2: class %u takes from %p, its current slab is %p, which stays is %p", class->object_bytes,
+              (void *)class->word, (void *)class->current, (void *)class->stays);
     }
     if (class->slabs != sums->slabs) {
         wrong(c, "HEAP-I4: class %u counts %lu slabs and has %lu", class->object_bytes, class->slabs, sums->slabs);

@@ -140,7 +140,8 @@ static inline void heap_note_most(uint64_t *most, uint64_t now)
 
 /* ---- Pages (section 5), pages.c ---- */
 
-/* Pages and a descriptor with kind and base, the rest zero. Null: memory is short, nothing changed. */
+/* Pages and a descriptor with kind and base, the rest zero. Null: memory is short: nothing changed, but that no page
+ * lies ready. */
 struct heap_desc *heap_pages_open(struct heap *heap, enum heap_desc_kind kind, npages_t pages, unsigned align_log2,
                                   bool guarded);
 /* All of it away, or, if it is one page that has no guards, kept for the next. Needs no memory. */
@@ -148,17 +149,22 @@ void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages,
 /* From the source itself, its answer checked; null when memory is short. */
 void *heap_source_get(struct heap *heap, npages_t pages, unsigned align_log2, bool guarded);
 void heap_source_put(struct heap *heap, void *base, npages_t pages);
+/* Unlinked, and to the source; last, for the heap is whole again when that runs. */
+void heap_pages_give_back(struct heap *heap, struct heap_desc *desc, npages_t pages);
 /* So many pages more, in a number that wraps, are held from the source. */
 void heap_hold(struct heap *heap, uint64_t more);
-/* Are all these pages within the span? */
+/* Are all these pages, of which there are no more than the span has, within it? */
 bool heap_span_holds(const struct heap *heap, const void *base, npages_t pages);
 /* Are they, and aligned? A source that answers otherwise would make the tree lie: reported, with what comes of it. */
 bool heap_source_is_right(const struct heap *heap, const void *base, npages_t pages, unsigned align_log2,
                           const char *else_what);
-void heap_ready_empty(struct heap *heap);
+/* Where memory is short, pages that lie ready may be what is missing: all go, and the tree's spare ones with them. =>
+ * there were some, another try is worth it. */
+bool heap_ready_empty(struct heap *heap);
 
 /* ---- Slabs (section 3), slab.c ---- */
 
+/* Of zeros until now. */
 void heap_class_init(struct heap *heap, struct heap_class *class, size_t object_bytes);
 /* One object when the class's word has none, or null. */
 void *heap_slab_alloc_slowly(struct heap *heap, struct heap_class *class);
@@ -196,15 +202,17 @@ static inline bool heap_slab_free(struct heap *heap, struct heap_desc *slab, con
         return false;
     }
     *word = after;
-    if (UNLIKELY(before == 0 || after == class->last_full || after == UINT64_MAX) && slab != class->current) {
+    if (UNLIKELY(before == 0 || after == class->last_full || after == UINT64_MAX) && slab != class->stays) {
         heap_slab_freed_at_edge(heap, slab);
     }
     return true;
 }
 
 void heap_slab_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out);
-void heap_slab_shrink(struct heap *heap, struct heap_class *class);
-void heap_mixed_shrink(struct heap *heap, struct heap_mixed *mixed);
+/* The next class in turn keeps no slab that is wholly free: what it takes from goes now, or when it is. Once in each
+ * round mixed slabs too. */
+void heap_slab_shrink_next(struct heap *heap);
+void heap_mixed_shrink(struct heap *heap);
 
 /* ---- Mixed slabs (section 3), mixed.c ---- */
 
@@ -215,8 +223,6 @@ void *heap_mixed_alloc(struct heap *heap, struct heap_mixed *mixed, size_t bytes
 /* Are there so few objects of about this size in mixed slabs that one more may lie there, not in a slab of its own? */
 bool heap_mixed_takes_few(const struct heap *heap, size_t bytes);
 void *heap_mixed_alloc_aligned(struct heap *heap, struct heap_mixed *mixed, size_t bytes, size_t align_bytes);
-/* Bytes of the block that starts here; 0: none does. */
-size_t heap_mixed_usable(const struct heap_desc *slab, const void *block);
 void heap_mixed_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out);
 /* Of all its blocks. O(slabs with room). */
 uint64_t heap_mixed_used_bytes(const struct heap_mixed *mixed);
@@ -257,10 +263,11 @@ void heap_caches_count_ample(struct heap *heap);
 
 /* ---- Whose address is this (section 6), owner.c ---- */
 
-/* The descriptor, when `block` is the start of an allocated block, else null. */
-struct heap_desc *heap_start_of(const struct heap *heap, const void *block);
-/* Usable bytes of the block that starts here. */
-size_t heap_usable_at(const struct heap_desc *desc, const void *block);
+/*
+ * The descriptor of the allocated block that starts here, and its usable bytes. Null, 0 bytes: none does, which is
+ * reported as misuse of `call`.
+ */
+struct heap_desc *heap_start_of(struct heap *heap, const char *call, const void *block, size_t *usable_bytes);
 
 /* Report why `block`, given to `call`, is not the start of an allocated block. => MISUSE. */
 enum status heap_refuse(struct heap *heap, const char *call, const void *block);

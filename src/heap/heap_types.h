@@ -76,8 +76,9 @@ struct heap_class {
     uint32_t limit_bytes; /* of all objects of a slab */
     uint64_t last_full; /* the last word of the mask of a slab that is wholly free */
 
-    struct heap_desc *list;    /* slabs with room, but the current ones: those that had none for the longest time */
-    struct heap_desc *last;    /* of the list */
+    struct heap_desc *stays; /* the current slab, if it stays when it becomes wholly free; else null */
+    struct heap_desc *list; /* slabs with room, but the current ones: those that had none for the longest time */
+    struct heap_desc *last; /* of the list */
     struct heap_desc *current; /* the slab of `word`, of this class or a larger one; null: none, the word is empty */
     uint64_t slabs, most_slabs; /* now; at most at a time */
     uint16_t object_bytes;
@@ -89,6 +90,7 @@ struct heap_class {
 /* Slabs in which blocks of all sizes lie. */
 struct heap_mixed {
     unsigned granule_log2, pages;
+    bool stays; /* the first slab that is wholly free; others go, and so does it if it is a single page */
     uint64_t slabs, most_slabs, allocs;
     uint64_t nonempty;                      /* bit i: bins[i] is not empty */
     struct heap_desc *bins[HEAP_WORD_BITS]; /* [i]: those whose greatest hole is of i + 1 granules */
@@ -104,9 +106,9 @@ struct heap_spare {
 
 struct heap {
     /* First what is often named in the code: offsets below 128 make it shorter. */
-    struct heap_source source;
     struct heap_guard *guard; /* null: guard mode is off */
     bool guards_blocks;       /* it is on for more than object caches */
+    uint8_t turn;             /* wraps: the class whose current slab is looked at next when pages go back */
 
     /* The tree that leads to the leaves (tree.c). */
     unsigned height;
@@ -115,11 +117,12 @@ struct heap {
     struct heap_spare *spares; /* pages for nodes and leaves */
     uint64_t spare_pages;
 
-    uint64_t held_pages, most_held_pages; /* from the source, everything included: now; at most at a time */
-    uint64_t misuses;
     struct heap_desc *ready; /* singly linked */
     uint64_t ready_pages;
     uint64_t prefilled_pages; /* so many of them stay until they are used */
+    uint64_t held_pages, most_held_pages; /* from the source, everything included: now; at most at a time */
+    uint64_t misuses;
+    struct heap_source source; /* its first four */
 
     uint64_t leaf_count, node_count;
     uint64_t large_blocks, large_pages, large_allocs;

@@ -126,7 +126,7 @@ bool heap_mixed_free(struct heap *heap, struct heap_desc *slab, const void *bloc
     slab->mixed.free = free;
     slab->mixed.starts &= ~(1UL << at);
     mixed->lengths[n]--;
-    if (UNLIKELY(free == UINT64_MAX) && (mixed->pages == 1 || mixed->bins[HEAP_GRANULES - 1] != NULL)) {
+    if (UNLIKELY(free == UINT64_MAX) && (!mixed->stays || mixed->bins[HEAP_GRANULES - 1] != NULL)) {
         heap_mixed_close(heap, mixed, slab);
         return true;
     }

@@ -1,6 +1,12 @@
 /* What mixed slabs (mixed.c) do seldom: they open and close, hold aligned blocks, resize blocks, are corrupt. */
 #include "heap/mixed.h"
 
+/* heap_length_at, where nobody waits for it. */
+HEAP_RARE static unsigned length_at(const struct heap_desc *slab, unsigned at)
+{
+    return heap_length_at(slab, at);
+}
+
 void heap_mixed_init(struct heap *heap)
 {
     heap->mixed[0].granule_log2 = HEAP_SMALL_GRANULE_LOG2;
@@ -52,7 +58,7 @@ void heap_mixed_isolate(struct heap_mixed *mixed, struct heap_desc *slab, unsign
     heap_mixed_rebin(mixed, slab);
     for (; holes != 0; holes &= holes - 1) {
         mixed->allocs++;
-        mixed->lengths[heap_length_at(slab, (unsigned)__builtin_ctzl(holes))]++;
+        mixed->lengths[length_at(slab, (unsigned)__builtin_ctzl(holes))]++;
     }
 }
 
@@ -64,6 +70,7 @@ static struct heap_desc *open_slab(struct heap *heap, struct heap_mixed *mixed)
     if (slab != NULL) {
         slab->mixed.free = UINT64_MAX;
         slab->owner = mixed;
+        mixed->stays = mixed->pages > 1;
         mixed->slabs++;
         heap_note_most(&mixed->most_slabs, mixed->slabs);
         heap_mixed_move_to_bin(mixed, slab, 0, HEAP_GRANULES);
@@ -78,10 +85,15 @@ void heap_mixed_close(struct heap *heap, struct heap_mixed *mixed, struct heap_d
     heap_pages_close(heap, slab, npages(mixed->pages), false);
 }
 
-void heap_mixed_shrink(struct heap *heap, struct heap_mixed *mixed)
+void heap_mixed_shrink(struct heap *heap)
 {
-    if (mixed->bins[HEAP_GRANULES - 1] != NULL) {
-        heap_mixed_close(heap, mixed, mixed->bins[HEAP_GRANULES - 1]);
+    struct heap_mixed *mixed = &heap->mixed[1];
+    struct heap_desc *slab = mixed->bins[HEAP_GRANULES - 1];
+    mixed->stays = false;
+    if (slab != NULL) {
+        heap_mixed_move_to_bin(mixed, slab, 0, 0);
+        mixed->slabs--;
+        heap_pages_give_back(heap, slab, npages(HEAP_BIG_PAGES));
     }
 }
 
@@ -90,13 +102,13 @@ void heap_mixed_shrink(struct heap *heap, struct heap_mixed *mixed)
 /* From slabs of the other kind, if that costs no more than a third. */
 static struct heap_desc *best_fit_elsewhere(struct heap *heap, struct heap_mixed **mixed, size_t bytes)
 {
-    struct heap_mixed *other = &heap->mixed[*mixed == &heap->mixed[0]];
+    struct heap_mixed *other = *mixed == &heap->mixed[0] ? &heap->mixed[1] : &heap->mixed[0];
     if (bytes < 3UL << other->granule_log2) {
         return NULL;
     }
-    unsigned n = heap_granules_of(other, bytes), page_granules = HEAP_GRANULES / other->pages;
+    unsigned n = heap_granules_of(other, bytes), page_granules = 1U << (HEAP_PAGE_ALIGN_LOG2 - other->granule_log2);
     struct heap_desc *slab = n > HEAP_GRANULES ? NULL : heap_mixed_best_fit(other, n);
-    if (slab == NULL || slab->mixed.hole_at % page_granules + n > page_granules) {
+    if (slab == NULL || (slab->mixed.hole_at & (page_granules - 1)) + n > page_granules) {
         return NULL; /* what comes to slabs of four pages from here is small, and small blocks lie within one page */
     }
     *mixed = other;
@@ -147,7 +159,7 @@ bool heap_mixed_resize(struct heap *heap, struct heap_desc *slab, const void *bl
 {
     struct heap_mixed *mixed = slab->owner;
     unsigned at = heap_start_at(slab, block);
-    unsigned n = heap_length_at(slab, at);
+    unsigned n = length_at(slab, at);
     if (bytes > (size_t)n << mixed->granule_log2 && heap_mixed_for(heap, bytes) != mixed) {
         return false;
     }
@@ -171,12 +183,6 @@ bool heap_mixed_resize(struct heap *heap, struct heap_desc *slab, const void *bl
 
 /* ---- Whose ---- */
 
-size_t heap_mixed_usable(const struct heap_desc *slab, const void *block)
-{
-    unsigned at = heap_start_at(slab, block);
-    return at == HEAP_GRANULES ? 0 : (size_t)heap_length_at(slab, at) << slab->owner->granule_log2;
-}
-
 void heap_mixed_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out)
 {
     unsigned shift = slab->owner->granule_log2;
@@ -186,7 +192,7 @@ void heap_mixed_owner_of(const struct heap_desc *slab, const void *address, stru
     if (is_used) {
         uint64_t below = slab->mixed.starts & heap_bits(0, at + 1);
         piece.at = HEAP_GRANULES - 1 - (unsigned)__builtin_clzl(below | 1);
-        piece.granules = heap_length_at(slab, piece.at);
+        piece.granules = length_at(slab, piece.at);
     }
     *out = (struct heap_block){
         .base = heap_desc_base(slab) + ((size_t)piece.at << shift),

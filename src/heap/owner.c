@@ -31,23 +31,16 @@ bool heap_raw_owner_of(const struct heap *heap, const void *address, struct heap
     }
 }
 
-struct heap_desc *heap_start_of(const struct heap *heap, const void *block)
+struct heap_desc *heap_start_of(struct heap *heap, const char *call, const void *block, size_t *usable_bytes)
 {
     struct heap_block found;
-    bool is_start = heap_raw_owner_of(heap, block, &found) && found.allocated && found.base == block;
-    return is_start && found.cache_name == NULL ? heap_find(heap, block) : NULL;
-}
-
-size_t heap_usable_at(const struct heap_desc *desc, const void *block)
-{
-    switch (heap_desc_kind(desc)) {
-    case HEAP_DESC_SLAB:
-        return desc->class->object_bytes;
-    case HEAP_DESC_MIXED:
-        return heap_mixed_usable(desc, block);
-    default:
-        return pages_to_bytes(desc->large.pages);
+    if (heap_raw_owner_of(heap, block, &found) && found.allocated && found.base == block && found.cache_name == NULL) {
+        *usable_bytes = found.usable_bytes;
+        return heap_find(heap, block);
     }
+    *usable_bytes = 0;
+    (void)heap_refuse(heap, call, block);
+    return NULL;
 }
 
 bool heap_raw_is_in_slab(const struct heap *heap, const void *address)
@@ -59,11 +52,11 @@ bool heap_raw_is_in_slab(const struct heap *heap, const void *address)
 enum status heap_refuse(struct heap *heap, const char *call, const void *block)
 {
     struct heap_block found;
+    heap->misuses++;
     if (!heap_raw_owner_of(heap, block, &found)) {
-        return HEAP_MISUSE(heap,
-                           "%s: %p is not this heap's: never given out, or given back with its pages (double free); "
-                           "span %#lx + 512 GiB",
-                           call, block, heap->source.span_base.v);
+        return misuse("%s: %p is not this heap's: never given out, or given back with its pages (double free); "
+                      "span %#lx + 512 GiB",
+                      call, block, heap->source.span_base.v);
     }
     char size[64]; /* of an object its class and cache, else its own */
     fmt_text(size, sizeof size,
@@ -75,17 +68,15 @@ enum status heap_refuse(struct heap *heap, const char *call, const void *block)
     bool is_start = found.base == block && !is_end;
     bool is_free = !found.allocated && !is_end && (is_start || found.class_bytes == 0);
     if (is_free || (is_start && found.cache_name != NULL)) {
-        return HEAP_MISUSE(heap,
-                           is_free ? "%s: the block %p of %s is not allocated (double free)"
-                                   : "%s: %p is an object of the cache '%s', which heap_cache_free takes",
-                           call, block, is_free ? size : found.cache_name);
+        return misuse(is_free ? "%s: the block %p of %s is not allocated (double free)"
+                              : "%s: %p is an object of the cache '%s', which heap_cache_free takes",
+                      call, block, is_free ? size : found.cache_name);
     }
-    return HEAP_MISUSE(heap,
-                       is_end            ? "%s: %p is in the unused end %p of a slab of %s, in no block"
-                       : found.large     ? "%s: %p is inside the large block %p of %s, not its start"
-                       : found.allocated ? "%s: %p is inside the allocated block %p of %s, not its start"
-                                         : "%s: %p is inside the free block %p of %s, not its start",
-                       call, block, found.base, size);
+    return misuse(is_end            ? "%s: %p is in the unused end %p of a slab of %s, in no block"
+                  : found.large     ? "%s: %p is inside the large block %p of %s, not its start"
+                  : found.allocated ? "%s: %p is inside the allocated block %p of %s, not its start"
+                                    : "%s: %p is inside the free block %p of %s, not its start",
+                  call, block, found.base, size);
 }
 
 size_t heap_usable_size(struct heap *heap, const void *block)
@@ -95,10 +86,7 @@ size_t heap_usable_size(struct heap *heap, const void *block)
 
 size_t heap_raw_usable_size(struct heap *heap, const void *block)
 {
-    const struct heap_desc *desc = heap_start_of(heap, block);
-    if (desc == NULL) {
-        (void)heap_refuse(heap, "heap_usable_size", block);
-        return 0;
-    }
-    return heap_usable_at(desc, block);
+    size_t bytes;
+    (void)heap_start_of(heap, "heap_usable_size", block, &bytes);
+    return bytes;
 }

@@ -2,11 +2,9 @@
 #include "heap/heap_internal.h"
 #include "lib/string.h"
 
-bool heap_span_holds(const struct heap *heap, const void *base, npages_t pages)
+__attribute__((noinline)) bool heap_span_holds(const struct heap *heap, const void *base, npages_t pages)
 {
-    uint64_t first = heap_page_number(heap, base);
-    uint64_t limit = HEAP_SPAN_BYTES / PAGE_BYTES;
-    return first < limit && pages.v <= limit - first;
+    return heap_page_number(heap, base) + pages.v <= HEAP_SPAN_BYTES / PAGE_BYTES;
 }
 
 bool heap_source_is_right(const struct heap *heap, const void *base, npages_t pages, unsigned align_log2,
@@ -67,19 +65,29 @@ __attribute__((noinline)) static struct heap_desc *ready_pop(struct heap *heap)
     return desc;
 }
 
-/* Back to the source, until so many are left. */
+void heap_pages_give_back(struct heap *heap, struct heap_desc *desc, npages_t pages)
+{
+    void *base = heap_desc_base(desc);
+    heap_tree_unlink(heap, base, pages);
+    heap_source_put(heap, base, pages);
+}
+
+/* They go back until so many are left. */
 static void ready_reduce(struct heap *heap, uint64_t pages)
 {
     while (heap->ready_pages > pages) {
-        void *base = heap_desc_base(ready_pop(heap));
-        heap_tree_unlink(heap, base, npages(1));
-        heap_source_put(heap, base, npages(1));
+        heap_pages_give_back(heap, ready_pop(heap), npages(1));
     }
 }
 
-void heap_ready_empty(struct heap *heap)
+bool heap_ready_empty(struct heap *heap)
 {
+    if (heap->ready == NULL) {
+        return false;
+    }
     ready_reduce(heap, 0);
+    heap_tree_drop_spares(heap, 0);
+    return true;
 }
 
 /* ---- Opening and closing ---- */
@@ -88,21 +96,22 @@ static struct heap_desc *open_new(struct heap *heap, enum heap_desc_kind kind, n
                                   bool guarded)
 {
     void *base = heap_source_get(heap, pages, align_log2, guarded);
-    if (base == NULL) {
-        return NULL;
-    }
-    if (!heap_tree_cover(heap, base, pages)) {
+    if (base != NULL && !heap_tree_cover(heap, base, pages)) {
         heap_source_put(heap, base, pages);
-        return NULL;
+        base = NULL;
+    }
+    if (base == NULL) { /* what lies ready goes for it, unless this was to become such a page */
+        bool is_worth_it = kind != HEAP_DESC_READY && heap_ready_empty(heap);
+        return is_worth_it ? open_new(heap, kind, pages, align_log2, guarded) : NULL;
     }
     if (pages.v == 1) {
         heap_tree_make_ready(heap, base);
     }
     struct heap_desc *desc = heap_tree_link(heap, base, pages, kind);
-    if (pages.v > 1 && heap->ready_pages > heap->prefilled_pages) {
+    if (pages.v > 1) {
         /* Many pages do not come from those held ready: as many of these are one too many now. */
-        uint64_t spare = heap->ready_pages - heap->prefilled_pages;
-        ready_reduce(heap, heap->ready_pages - (spare < pages.v ? spare : pages.v));
+        int64_t left = (int64_t)(heap->ready_pages - pages.v), prefilled = (int64_t)heap->prefilled_pages;
+        ready_reduce(heap, (uint64_t)(left > prefilled ? left : prefilled));
     }
     return desc;
 }
@@ -130,17 +139,19 @@ static uint64_t ready_limit(const struct heap *heap)
 
 void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages, bool guarded)
 {
-    uint64_t limit = ready_limit(heap);
-    if (pages.v == 1 && !guarded && heap->ready_pages < limit) {
+    if (pages.v == 1 && !guarded && heap->ready_pages < ready_limit(heap)) {
         ready_push(heap, desc);
         return;
     }
-    void *base = heap_desc_base(desc);
-    heap_tree_unlink(heap, base, pages);
+    heap_pages_give_back(heap, desc, pages);
+    /* The heap becomes smaller, and with it go pages that are too many now, or a slab that nobody asks for; not both,
+     * for no call shall be long. Large blocks come and go, and say little about it. */
+    uint64_t limit = ready_limit(heap);
     if (heap->ready_pages > limit) {
-        ready_reduce(heap, heap->ready_pages - 1);
+        ready_reduce(heap, limit);
+    } else if (pages.v == 1) {
+        heap_slab_shrink_next(heap);
     }
-    heap_source_put(heap, base, pages); /* last: the heap is whole again when the source runs */
 }
 
 enum status heap_prefill(struct heap *heap, uint64_t bytes)
@@ -149,12 +160,13 @@ enum status heap_prefill(struct heap *heap, uint64_t bytes)
     if (wanted.v > HEAP_SPAN_BYTES / PAGE_BYTES) {
         return STATUS_NOMEM;
     }
-    uint64_t had = heap->ready_pages, spares = heap->spare_pages;
+    uint64_t had = heap->ready_pages;
+    struct heap_tree_mark before = heap_tree_mark(heap);
     while (heap->ready_pages < wanted.v) {
         struct heap_desc *desc = open_new(heap, HEAP_DESC_READY, npages(1), HEAP_PAGE_ALIGN_LOG2, false);
         if (desc == NULL) {
             ready_reduce(heap, had);
-            heap_tree_drop_spares(heap, spares);
+            heap_tree_uncover(heap, vaddr_to_ptr(heap->source.span_base), npages(0), before); /* no higher either */
             return STATUS_NOMEM;
         }
         ready_push(heap, desc);

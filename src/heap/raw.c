@@ -91,9 +91,8 @@ static bool object_matches(size_t object_bytes, size_t bytes)
 }
 
 /* Could the block have been asked for with this size? */
-static bool size_matches(struct heap *heap, const struct heap_desc *desc, const void *block, size_t bytes)
+static bool size_matches(struct heap *heap, const struct heap_desc *desc, size_t usable, size_t bytes)
 {
-    size_t usable = heap_usable_at(desc, block);
     if (bytes == 0 || bytes > usable) {
         return false;
     }
@@ -111,14 +110,15 @@ static bool size_matches(struct heap *heap, const struct heap_desc *desc, const 
 
 enum status heap_raw_free_sized(struct heap *heap, void *block, size_t bytes)
 {
-    const struct heap_desc *desc = heap_start_of(heap, block);
+    size_t usable;
+    const struct heap_desc *desc = heap_start_of(heap, "heap_free_sized", block, &usable);
     if (desc == NULL) {
-        return heap_refuse(heap, "heap_free_sized", block);
+        return STATUS_MISUSE;
     }
-    if (!size_matches(heap, desc, block, bytes)) {
+    if (!size_matches(heap, desc, usable, bytes)) {
         return HEAP_MISUSE(
             heap, "heap_free_sized: the block %p of %zu usable bytes was not asked for as %zu: size does not match",
-            block, heap_usable_at(desc, block), bytes);
+            block, usable, bytes);
     }
     return heap_raw_free(heap, block);
 }

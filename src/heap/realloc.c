@@ -13,13 +13,12 @@ static void *replacement(struct heap *heap, const struct heap_desc *old, size_t 
 }
 
 /* => the new block, the old one is gone; null: memory is short, nothing changed. */
-static void *move(struct heap *heap, const struct heap_desc *desc, void *old, size_t bytes)
+static void *move(struct heap *heap, const struct heap_desc *desc, void *old, size_t old_bytes, size_t bytes)
 {
     void *to = replacement(heap, desc, bytes);
     if (to == NULL) {
         return NULL;
     }
-    size_t old_bytes = heap_usable_at(desc, old);
     memcpy(to, old, old_bytes < bytes ? old_bytes : bytes);
     (void)!heap_raw_free(heap, old);
     return to;
@@ -36,7 +35,7 @@ static void *realloc_large(struct heap *heap, struct heap_desc *desc, void *old,
     bool is_copied = leaves || (pages.v > had.v && !could_move) || pages.v * 2 < had.v;
     void *to = leaves || pages.v == had.v ? NULL : heap_large_resize(heap, desc, pages);
     if (to == NULL && is_copied) {
-        to = move(heap, desc, old, bytes);
+        to = move(heap, desc, old, pages_to_bytes(had), bytes);
         if (to != NULL) {
             return to;
         }
@@ -45,7 +44,7 @@ static void *realloc_large(struct heap *heap, struct heap_desc *desc, void *old,
         }
     }
     if (to == NULL && pages.v > had.v) {
-        return NULL;
+        return heap_ready_empty(heap) ? realloc_large(heap, desc, old, bytes) : NULL;
     }
     to = to != NULL ? to : old;
     heap_find(heap, to)->large.asked_bytes = bytes;
@@ -63,14 +62,14 @@ void *heap_raw_realloc(struct heap *heap, void *old, size_t bytes)
     if (old == NULL) {
         return heap_raw_alloc(heap, bytes);
     }
-    struct heap_desc *desc = heap_start_of(heap, old);
+    size_t usable;
+    struct heap_desc *desc = heap_start_of(heap, "heap_realloc", old, &usable);
     if (desc == NULL) {
-        (void)heap_refuse(heap, "heap_realloc", old);
         return NULL;
     }
     if (bytes == 0 || bytes > HEAP_ABSURD_BYTES) {
         (void)HEAP_MISUSE(heap, "heap_realloc: %p of %zu bytes to %zu bytes, a size that cannot be meant", old,
-                          heap_usable_at(desc, old), bytes);
+                          usable, bytes);
         return NULL;
     }
     bool stays;
@@ -81,7 +80,7 @@ void *heap_raw_realloc(struct heap *heap, void *old, size_t bytes)
         stays = heap_mixed_resize(heap, desc, old, bytes);
         break;
     default:
-        stays = bytes <= desc->class->object_bytes && bytes >= desc->class->object_bytes * 3U / 4;
+        stays = bytes <= usable && bytes >= usable * 3 / 4;
     }
-    return stays ? old : move(heap, desc, old, bytes);
+    return stays ? old : move(heap, desc, old, usable, bytes);
 }

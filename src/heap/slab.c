@@ -8,22 +8,20 @@ static uint64_t whole_word(const struct heap_class *class, unsigned word)
 
 static void forget_current(struct heap *heap, struct heap_class *class)
 {
-    class->current = NULL;
+    class->current = class->stays = NULL;
     class->word = &heap->no_room;
 }
 
 HEAP_RARE void heap_class_init(struct heap *heap, struct heap_class *class, size_t object_bytes)
 {
     unsigned objects = (unsigned)(PAGE_BYTES / object_bytes);
-    *class = (struct heap_class){
-        .reciprocal = (uint32_t)(((1UL << 32) + object_bytes - 1) / object_bytes),
-        .object_bytes = (uint16_t)object_bytes,
-        .limit_bytes = (uint32_t)(objects * object_bytes),
-        .objects = (uint16_t)objects,
-        .words = (uint16_t)((objects + HEAP_WORD_BITS - 1) / HEAP_WORD_BITS),
-        .rare_left = HEAP_RARE_ALLOCS,
-        .last_full = UINT64_MAX >> (-objects % HEAP_WORD_BITS),
-    };
+    class->reciprocal = (uint32_t)(((1UL << 32) + object_bytes - 1) / object_bytes);
+    class->object_bytes = (uint16_t)object_bytes;
+    class->limit_bytes = (uint32_t)(objects * object_bytes);
+    class->objects = (uint16_t)objects;
+    class->words = (uint16_t)((objects + HEAP_WORD_BITS - 1) / HEAP_WORD_BITS);
+    class->rare_left = HEAP_RARE_ALLOCS;
+    class->last_full = UINT64_MAX >> (-objects % HEAP_WORD_BITS);
     forget_current(heap, class);
 }
 
@@ -95,7 +93,7 @@ static inline bool use(struct heap_class *class, struct heap_desc *slab, const s
     if (UNLIKELY((slab->free_mask[word] & ~class->word_valid) != 0)) {
         return false;
     }
-    class->current = slab;
+    class->current = class->stays = slab;
     class->word = &slab->free_mask[word];
     class->word_base = heap_desc_base(slab) + (size_t)word * HEAP_WORD_BITS * from->object_bytes;
     class->step_bytes = from->object_bytes;
@@ -108,7 +106,9 @@ __attribute__((noinline)) static bool take_from(struct heap_class *class, struct
 {
     struct heap_desc *slab;
     while ((slab = from->list) != NULL) {
-        list_remove(from, slab);
+        struct heap_desc *next = slab->next;
+        from->list = next;
+        *(next != NULL ? &next->prev : &from->last) = NULL;
         if (LIKELY(use(class, slab, from))) {
             return true;
         }
@@ -186,7 +186,7 @@ void *heap_slab_alloc_slowly(struct heap *heap, struct heap_class *class)
     return heap_slab_take(heap, class);
 }
 
-void *heap_slab_take(struct heap *heap, struct heap_class *class)
+__attribute__((noinline)) void *heap_slab_take(struct heap *heap, struct heap_class *class)
 {
     return heap_slab_alloc(heap, class);
 }
@@ -196,7 +196,7 @@ void *heap_slab_alloc_aligned(struct heap *heap, size_t bytes, size_t align_byte
     /* Slabs are page-aligned, and so is each object whose size is a multiple of the alignment. */
     size_t rounded = (bytes + align_bytes - 1) & ~(align_bytes - 1);
     struct heap_class *class = &heap->classes[heap_class_of(rounded)];
-    bool is_there = (*class->word & class->word_valid) != 0 && class->step_bytes % align_bytes == 0;
+    bool is_there = (*class->word & class->word_valid) != 0 && (class->step_bytes & (align_bytes - 1)) == 0;
     return is_there ? heap_slab_take(heap, class) : NULL;
 }
 
@@ -210,21 +210,21 @@ static bool is_wholly_free(const struct heap_desc *slab, const struct heap_class
     return true;
 }
 
-/* A slab that is wholly free goes; or, if its class takes from it and may go on, stays. */
-static void emptied(struct heap *heap, struct heap_desc *slab, bool may_stay)
+/* A slab that is wholly free is its class's no more. => false: it is not wholly free. */
+static bool leave_if_idle(struct heap *heap, struct heap_desc *slab)
 {
     struct heap_class *class = slab->class;
-    struct heap_class *user = user_of(heap, class, slab);
-    if (user == class && may_stay) {
-        return;
+    if (!is_wholly_free(slab, class)) {
+        return false;
     }
+    struct heap_class *user = user_of(heap, class, slab);
     if (user != NULL) {
         forget_current(heap, user);
     } else {
         list_remove(class, slab);
     }
     class->slabs--;
-    heap_pages_close(heap, slab, npages(1), false);
+    return true;
 }
 
 void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab)
@@ -233,16 +233,23 @@ void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab)
     if ((slab->base_and_kind & HEAP_DESC_ACTIVE) == 0) {
         list_push(class, slab); /* nearly full: it is to be filled before emptier ones */
     }
-    if (is_wholly_free(slab, class)) {
-        emptied(heap, slab, true);
+    bool may_be_idle = slab->free_mask[class->words - 1] == class->last_full; /* a call for few */
+    if (may_be_idle && leave_if_idle(heap, slab)) {
+        heap_pages_close(heap, slab, npages(1), false);
     }
 }
 
-void heap_slab_shrink(struct heap *heap, struct heap_class *class)
+void heap_slab_shrink_next(struct heap *heap)
 {
+    unsigned index = heap->turn++ % HEAP_CLASSES;
+    struct heap_class *class = &heap->classes[index];
     struct heap_desc *slab = class->current;
-    if (slab != NULL && is_wholly_free(slab, slab->class)) {
-        emptied(heap, slab, false);
+    if (index == 0) {
+        heap_mixed_shrink(heap);
+    }
+    class->stays = NULL;
+    if (slab != NULL && leave_if_idle(heap, slab)) {
+        heap_pages_give_back(heap, slab, npages(1));
     }
 }
 

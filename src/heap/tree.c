@@ -47,35 +47,34 @@ void heap_forget_all(struct heap *heap)
     }
 }
 
-bool heap_path_to(const struct heap *heap, uint64_t number, struct heap_path *path)
+uint64_t *heap_path_to(const struct heap *heap, uint64_t number, struct heap_path *path)
 {
+    uint64_t *word = (uint64_t *)&heap->root; /* who only looks does not write through it */
     path->last = 0;
-    path->words[0] = (uint64_t *)&heap->root; /* who only looks does not write through it */
+    path->words[0] = word;
     if (!heap_is_below_root(heap, number)) {
-        return false;
+        return NULL;
     }
-    while (path->last < heap->height) {
-        uint64_t word = *path->words[path->last];
-        if (word == 0) {
-            return false;
+    for (unsigned level = heap->height; level > 0;) {
+        if (*word == 0) {
+            return NULL;
         }
-        path->words[path->last + 1] = &node_of(word)[entry_of(number, heap->height - path->last - 1)];
-        path->last++;
+        level--;
+        word = &node_of(*word)[entry_of(number, level)];
+        path->words[++path->last] = word;
     }
-    return true;
+    return word;
 }
 
 struct heap_desc *heap_find_slowly(const struct heap *heap, uint64_t page)
 {
     struct heap_path path;
-    uint64_t word = 0;
-    if (page < HEAP_SPAN_BYTES / PAGE_BYTES && heap_path_to(heap, page / HEAP_LEAF_PAGES, &path)) {
-        word = *path.words[path.last];
-    }
-    if (word == 0) {
+    const uint64_t *word = heap_path_to(heap, page / HEAP_LEAF_PAGES, &path);
+    if (word == NULL || *word == 0) {
         return heap_no_leaf;
     }
-    return (word & HEAP_INSIDE) != 0 ? vaddr_to_ptr(vaddr(word - HEAP_INSIDE)) : &leaf_of(word)[page % HEAP_LEAF_PAGES];
+    return (*word & HEAP_INSIDE) != 0 ? vaddr_to_ptr(vaddr(*word - HEAP_INSIDE))
+                                      : &leaf_of(*word)[page % HEAP_LEAF_PAGES];
 }
 
 struct heap_desc *heap_find(const struct heap *heap, const void *address)
@@ -87,11 +86,8 @@ struct heap_desc *heap_find(const struct heap *heap, const void *address)
 /* The word of the leaf or of the stretch inside a block. => null: the way there ends before. */
 static uint64_t *find_word(struct heap *heap, uint64_t number, struct heap_path *path)
 {
-    if (!heap_path_to(heap, number, path)) {
-        return NULL;
-    }
-    uint64_t *word = path->words[path->last];
-    if (*word != 0 && (*word & HEAP_INSIDE) == 0) {
+    uint64_t *word = heap_path_to(heap, number, path);
+    if (word != NULL && *word != 0 && (*word & HEAP_INSIDE) == 0) {
         unsigned at = number % HEAP_RECENT_LEAVES;
         heap->recent[at] = leaf_of(*word);
         heap->recent_words[at].number = number;
@@ -103,13 +99,12 @@ static uint64_t *find_word(struct heap *heap, uint64_t number, struct heap_path 
 void heap_remember(struct heap *heap, uint64_t page)
 {
     struct heap_path path;
-    if (page < HEAP_SPAN_BYTES / PAGE_BYTES) {
-        (void)find_word(heap, page / HEAP_LEAF_PAGES, &path);
-    }
+    (void)find_word(heap, page / HEAP_LEAF_PAGES, &path);
 }
 
 /* The word of the page's leaf if that is at hand and this is the only page. Mostly it is. */
-static inline uint64_t *word_of_one(const struct heap *heap, uint64_t page, npages_t pages)
+__attribute__((always_inline)) static inline uint64_t *word_of_one(const struct heap *heap, uint64_t page,
+                                                                   npages_t pages)
 {
     return pages.v == 1 ? heap_recent_word(heap, page / HEAP_LEAF_PAGES) : NULL;
 }
@@ -172,7 +167,7 @@ static bool ensure(struct heap *heap, uint64_t number, bool with_leaf)
 static void trim(struct heap *heap, uint64_t number, uint64_t spares)
 {
     struct heap_path path;
-    bool is_whole = heap_path_to(heap, number, &path);
+    bool is_whole = heap_path_to(heap, number, &path) != NULL;
     for (unsigned at = path.last + 1; at-- > 0;) {
         uint64_t word = *path.words[at];
         if (word != 0 && !is_empty(word)) {

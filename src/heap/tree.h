@@ -25,8 +25,9 @@ struct heap_path {
     unsigned last; /* words[last] is the leaf's */
 };
 
-/* As far as there is something. => it leads to the leaf's word. */
-bool heap_path_to(const struct heap *heap, uint64_t number, struct heap_path *path);
+/* As far as there is something. => the leaf's word; null: the way there ends before, or the number is outside the span.
+ */
+uint64_t *heap_path_to(const struct heap *heap, uint64_t number, struct heap_path *path);
 
 static inline bool heap_is_below_root(const struct heap *heap, uint64_t number)
 {
@@ -37,7 +38,13 @@ static inline bool heap_is_below_root(const struct heap *heap, uint64_t number)
 static inline uint64_t *heap_recent_word(const struct heap *heap, uint64_t number)
 {
     unsigned at = number % HEAP_RECENT_LEAVES;
-    return heap->recent_words[at].number == number ? heap->recent_words[at].word : NULL;
+    if (heap->recent_words[at].number != number) {
+        return NULL;
+    }
+    if (heap->recent_words[at].word == NULL) {
+        __builtin_unreachable(); /* there is one for each number: callers need not look twice */
+    }
+    return heap->recent_words[at].word;
 }
 
 /* ---- tree_spare.c ---- */

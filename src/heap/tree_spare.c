@@ -53,14 +53,16 @@ uint64_t heap_tree_new_page(struct heap *heap, bool is_leaf)
     if (heap->spares == NULL && !heap_tree_spare(heap)) {
         return 0;
     }
-    (*(is_leaf ? &heap->leaf_count : &heap->node_count))++;
+    heap->leaf_count += is_leaf;
+    heap->node_count += !is_leaf;
     struct heap_spare *page = take(heap);
     return ptr_to_vaddr(memset(page, 0, page->was_leaf && is_leaf ? sizeof *page : page->dirty_bytes)).v;
 }
 
 void heap_tree_retire(struct heap *heap, uint64_t word, bool is_leaf, uint64_t spares)
 {
-    (*(is_leaf ? &heap->leaf_count : &heap->node_count))--;
+    heap->leaf_count -= is_leaf;
+    heap->node_count -= !is_leaf;
     if (heap->spare_pages < spares) {
         add(heap, node_of(word), is_leaf);
     } else {

@@ -104,8 +104,11 @@ bool model_unchanged(const struct model *m, struct heap_stats before)
     struct heap_stats now = heap_stats(&m->heap);
     uint64_t fewer = before.held_bytes - now.held_bytes;
     bool is_fewer = now.held_bytes <= before.held_bytes;
+    /* All that lay ready go, or none. */
+    bool is_in_full = now.ready_bytes == 0 || now.ready_bytes == before.ready_bytes;
     now.held_bytes += fewer;
-    now.metadata_bytes += fewer;
+    now.metadata_bytes += fewer - (before.ready_bytes - now.ready_bytes);
+    now.ready_bytes = before.ready_bytes;
     now.most_held_bytes = before.most_held_bytes; /* what was held for a moment, and given back, was held */
-    return is_fewer && memcmp(&before, &now, sizeof now) == 0;
+    return is_fewer && is_in_full && memcmp(&before, &now, sizeof now) == 0;
 }

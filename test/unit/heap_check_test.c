@@ -88,6 +88,7 @@ TEST(heap, check_sees_a_slab_on_no_list_or_on_a_wrong_one)
     BREAK(&s, s.full_slab->class, &heap->classes[3], "HEAP-I2");
     BREAK(&s, s.full_slab->base_and_kind, s.full_slab->base_and_kind & ~(uint64_t)HEAP_DESC_ACTIVE, "HEAP-I2");
     BREAK(&s, s.class->current, NULL, "HEAP-I2");
+    BREAK(&s, s.class->stays, s.full_slab, "HEAP-I2");
     s.objects[10] = heap_alloc(heap, OBJECT_BYTES);
     scene_clear(&s);
 }

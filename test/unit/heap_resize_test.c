@@ -206,6 +206,24 @@ TEST(heap, an_answer_of_the_source_that_the_table_cannot_hold_is_reported)
     heap_bed_end(bed);
 }
 
+TEST(heap, a_block_grows_by_the_pages_that_lie_ready_when_there_are_no_others)
+{
+    enum { READY = 200, MANY = 250 };
+    struct heap_bed *bed = bed_new();
+    REQUIRE(bed != NULL);
+    uint8_t *block = heap_alloc(&bed->heap, bytes_of(3));
+    REQUIRE(block != NULL);
+    heap_bed_fill(block, bytes_of(3), 5);
+    EXPECT_EQ(heap_prefill(&bed->heap, bytes_of(READY)), STATUS_OK);
+    block = heap_realloc(&bed->heap, block, bytes_of(MANY));
+    REQUIRE(block != NULL);
+    EXPECT(heap_bed_filled(block, bytes_of(3), 5));
+    EXPECT_EQ(bed->heap.ready_pages, 0);
+    EXPECT(heap_realloc(&bed->heap, block, bytes_of(PAGES)) == NULL);
+    EXPECT_EQ(heap_free(&bed->heap, block), STATUS_OK);
+    heap_bed_end(bed);
+}
+
 /* Larger than anything: refused, nothing lost. */
 TEST(heap, growth_past_the_span_is_refused)
 {

@@ -173,6 +173,88 @@ TEST(heap, prefill_serves_single_pages_without_the_source_and_shrink_returns_it)
     heap_bed_end(bed);
 }
 
+/* Half of what there is lies ready; no request is refused for that. */
+TEST(heap, pages_that_lie_ready_are_given_up_before_a_request_is_refused)
+{
+    enum { PAGES = 64, READY = 36, MANY = 36 };
+    struct heap_bed *bed = heap_bed_new(PAGES);
+    REQUIRE(bed != NULL);
+    struct heap *heap = &bed->heap;
+    EXPECT_EQ(heap_prefill(heap, READY * PAGE_BYTES), STATUS_OK);
+    uint8_t *block = heap_alloc(heap, MANY * PAGE_BYTES);
+    EXPECT(block != NULL);
+    EXPECT_EQ(heap->ready_pages, 0);
+    heap_bed_check(bed);
+    EXPECT(heap_alloc(heap, MANY * PAGE_BYTES) == NULL); /* and this one fails though nothing lies ready */
+    EXPECT_EQ(heap_free(heap, block), STATUS_OK);
+    EXPECT_EQ(heap_prefill(heap, READY * PAGE_BYTES), STATUS_OK);
+    bed->fail_at = 1;
+    void *two = heap_alloc(heap, 2UL * PAGE_BYTES);
+    EXPECT(two != NULL && heap->ready_pages == 0);
+    EXPECT_EQ(heap_free(heap, two), STATUS_OK);
+    heap_bed_end(bed);
+}
+
+TEST(heap, of_pages_that_lie_ready_all_that_are_too_many_go_when_a_large_block_does)
+{
+    enum { PAGES = 400, SINGLE = 50 };
+    struct heap_bed *bed = heap_bed_new(PAGES + 2 * SINGLE);
+    REQUIRE(bed != NULL);
+    struct heap *heap = &bed->heap;
+    void *large = heap_alloc(heap, PAGES * PAGE_BYTES), *pages[SINGLE];
+    for (unsigned i = 0; i < SINGLE; i++) {
+        REQUIRE((pages[i] = heap_alloc(heap, PAGE_BYTES)) != NULL);
+    }
+    for (unsigned i = 0; i < SINGLE; i++) {
+        EXPECT_EQ(heap_free(heap, pages[i]), STATUS_OK);
+    }
+    EXPECT(heap->ready_pages > SINGLE - 5);
+    EXPECT_EQ(heap_free(heap, large), STATUS_OK);
+    heap_bed_check(bed);
+    EXPECT(heap->ready_pages <= 1 + (uint64_t)SINGLE / HEAP_READY_SHARE);
+    heap_bed_end(bed);
+}
+
+/* Each class has a slab that it takes from; when the last object goes, nobody looks. */
+TEST(heap, of_a_heap_that_was_large_less_than_a_page_a_class_is_held_when_all_is_freed)
+{
+    enum { PAGES = 4 * HEAP_CLASSES };
+    struct heap_bed *bed = heap_bed_new(4 * HEAP_CLASSES + 2 * PAGES);
+    REQUIRE(bed != NULL);
+    struct heap *heap = &bed->heap;
+    void *objects[HEAP_CLASSES], *others[HEAP_CLASSES], *pages[PAGES];
+    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+        heap->classes[i].rare_left = 0; /* as if often asked for */
+        objects[i] = heap_alloc(heap, heap_class_bytes(i));
+        others[i] = heap_alloc(heap, heap_class_bytes(i));
+        REQUIRE(objects[i] != NULL && others[i] != NULL);
+    }
+    void *mixed = heap_alloc(heap, 3000);
+    for (unsigned i = 0; i < PAGES; i++) {
+        REQUIRE((pages[i] = heap_alloc(heap, PAGE_BYTES)) != NULL);
+    }
+    for (unsigned i = 0; i < HEAP_CLASSES; i += 2) {
+        EXPECT_EQ(heap_free(heap, objects[i]), STATUS_OK); /* one class in two has an idle slab when pages go back */
+        EXPECT_EQ(heap_free(heap, others[i]), STATUS_OK);
+    }
+    for (unsigned i = 0; i < PAGES; i++) {
+        EXPECT_EQ(heap_free(heap, pages[i]), STATUS_OK);
+        heap_bed_check(bed);
+    }
+    for (unsigned i = 1; i < HEAP_CLASSES; i += 2) {
+        EXPECT_EQ(heap_free(heap, objects[i]), STATUS_OK);
+        EXPECT_EQ(heap_free(heap, others[i]), STATUS_OK);
+        heap_bed_check(bed);
+    }
+    EXPECT_EQ(heap_free(heap, mixed), STATUS_OK);
+    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+        EXPECT_EQ(slabs_of(heap, i), 0);
+    }
+    EXPECT_EQ(heap->mixed[1].slabs, 0);
+    EXPECT(bed->pages_out <= HEAP_CLASSES / 2);
+    heap_bed_end(bed);
+}
+
 TEST(heap, shrink_gives_back_what_is_empty_and_leaves_what_is_used)
 {
     struct heap_bed *bed = heap_bed_new(256);
