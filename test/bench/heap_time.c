@@ -5,14 +5,21 @@
 
 #include "bench/heap_bench.h"
 
-enum { PIECES = 64, SMALL_BYTES = 2048, WARM_UP_BLOCKS = 8 }; /* of 16 bytes to 2 KiB */
-#define SLOW_CYCLES 1e8 /* a round; then a quarter of them is enough */
+enum {
+    PIECES = 64,
+    SMALL_BYTES = 2048,
+    WARM_UP_BLOCKS = 8, /* of 16 bytes to 2 KiB */
+    /* Rounds of calls timed one by one, for each of whole pieces: of a hundred thousand calls some are disturbed in
+     * each of eleven rounds where others use the machine too. */
+    SINGLY_TIMES = 5,
+};
+#define SLOW_CYCLES 1e8 /* a round; then a quarter of them is enough, and as many of single calls */
 
 struct play {
     const struct heap_trace *trace;
     void **blocks;
     uint32_t *least; /* of each operation, cycles */
-    unsigned rounds, played, played_singly;
+    unsigned rounds, rounds_singly, played, played_singly;
     double ticks[PIECES][HEAP_ROUNDS];
 };
 
@@ -39,7 +46,7 @@ static void time_round(struct play *p, const struct heap_rival *rival)
     }
     heap_end(rival);
     if (all > SLOW_CYCLES && p->played == 0) {
-        p->rounds = (p->rounds + 3) / 4;
+        p->rounds = p->rounds_singly = (p->rounds + 3) / 4;
     }
     p->played++;
 }
@@ -129,9 +136,9 @@ static void play_rounds(struct play *plays, const bool wanted[HEAP_RIVALS], unsi
             }
         }
     }
-    for (unsigned round = 0; round < rounds; round++) {
+    for (unsigned round = 0; round < rounds * SINGLY_TIMES; round++) {
         for (unsigned i = 0; i < HEAP_RIVALS; i++) {
-            if (wanted[i] && plays[i].played_singly < plays[i].rounds) {
+            if (wanted[i] && plays[i].played_singly < plays[i].rounds_singly) {
                 worst_round(&plays[i], heap_rivals[i]);
             }
         }
@@ -147,7 +154,8 @@ void heap_measure_times(const struct heap_trace *t, unsigned rounds, const bool 
     uint32_t *least = heap_must(malloc(HEAP_RIVALS * least_bytes));
     memset(least, 0xFF, HEAP_RIVALS * least_bytes);
     for (unsigned i = 0; i < HEAP_RIVALS; i++) {
-        plays[i] = (struct play){.trace = t, .blocks = blocks, .least = &least[i * t->op_count], .rounds = rounds};
+        plays[i] = (struct play){.trace = t, .blocks = blocks, .least = &least[i * t->op_count], .rounds = rounds,
+                                 .rounds_singly = rounds * SINGLY_TIMES};
     }
     play_rounds(plays, wanted, rounds);
     for (unsigned i = 0; i < HEAP_RIVALS; i++) {
