@@ -89,12 +89,6 @@ __attribute__((always_inline)) static inline bool magazine_put(struct pmm *pmm, 
     return true;
 }
 
-/* That a flush will write to. Anywhere in it will do, which saves an instruction. */
-__attribute__((always_inline)) static inline void descriptor_prefetch(const struct pmm *pmm, uint64_t frame)
-{
-    __builtin_prefetch((const unsigned char *)pmm->blocks + frame / (PMM_BLOCK_FRAMES / PMM_BLOCK_BYTES), 1);
-}
-
 /* A frame that came out of a magazine: its code says all, in the range that this CPU may trust it. */
 __attribute__((always_inline)) static inline bool free_drawn(struct pmm *pmm, struct pmm_cpu *cpu, uint64_t frame)
 {
