@@ -28,10 +28,11 @@
  * 6. Limits. n is nothing that one who gives up pages can answer for: those to whom it gave them can give them on, cut
  *    them, and map them again. So
  *      - a space maps a page ASPACE_TIMES times in its private part, and once in the global one. With S spaces a
- *        stretch has 9 S mappings at most: with 1,024 tasks 9,216, each some 100 instructions
+ *        stretch has 9 S mappings at most: 9,216 with 1,024 tasks
  *      - a call for more than one page that takes more than ASPACE_LOOKS looks is refused, before anything has
- *        changed. Mappings that go count as 16 looks, cuts as 8. So calls stay below 20 million instructions, and who
- *        is refused asks for less: a page can always go, and at its end a space takes all with it
+ *        changed. Mappings that go count as 16 looks, cuts as 8. At some 100 instructions a look (an estimate: looks
+ *        are what tests count), twice, no call takes much more than 13 million. Who is refused asks for less: a page
+ *        can always go, and at its end a space takes all with it
  *      - the end of a space cannot be refused. It looks as often; from then on, the gifts that it made of an object's
  *        pages are passed on all at once and whole, one look at each mapping of the object: to its giver, which is
  *        right where it has the object's pages from one only. Where it had them from several, a gift so counts as
