@@ -23,6 +23,10 @@ set(CAIRN_ASPACE_SOURCES
     src/aspace/request.c
     src/aspace/reserve.c
     src/aspace/reverse.c
+    src/aspace/segment.c
+    src/aspace/segment_check.c
+    src/aspace/segment_end.c
+    src/aspace/segment_list.c
     src/aspace/share.c
     src/aspace/stack.c
     src/aspace/stock.c
@@ -51,7 +55,11 @@ set(CAIRN_ASPACE_TEST_SOURCES
     test/unit/aspace_stack_test.c
     test/unit/aspace_touch.c
     test/unit/aspace_users_test.c
-    test/unit/aspace_withdraw_test.c)
+    test/unit/aspace_withdraw_test.c
+    test/unit/segment_check_test.c
+    test/unit/segment_file_test.c
+    test/unit/segment_nomem_test.c
+    test/unit/segment_test.c)
 
 # On the host only.
 set(CAIRN_ASPACE_HOST_TEST_SOURCES
@@ -68,4 +76,5 @@ set(CAIRN_ASPACE_HOST_TEST_SOURCES
     test/unit/aspace_play_spaces.c
     test/unit/aspace_play_sweep.c
     test/unit/aspace_play_touch.c
-    test/unit/aspace_random_test.c)
+    test/unit/aspace_random_test.c
+    test/unit/segment_random_test.c)

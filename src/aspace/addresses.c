@@ -10,6 +10,7 @@
  * ends: unmapping and destroying need no memory, and addresses are plenty.
  */
 #include "arch/layout.h"
+#include "arch/paging.h"
 #include "aspace/mapping.h"
 
 enum { GUARD_PAGES = 1, KIND_PRIVATE = 0 };
@@ -133,6 +134,18 @@ enum status addresses_place(struct object *object, const struct aspace_request *
         object->global_pages = object->pages;
         object->guards = request->flags & (ASPACE_GUARD_BELOW | ASPACE_GUARD_ABOVE);
     }
+    return s;
+}
+
+enum status addresses_place_slot(struct object *object, const char *tag)
+{
+    const npages_t pages = bytes_to_pages_down(level_span_bytes(3));
+    const struct arena_request r = {.pages = pages,
+                                    .align_log2 = (unsigned)__builtin_ctzll(level_span_bytes(3)),
+                                    .tag = tag,
+                                    .kind = object->id};
+    const enum status s = arena_request(&object->system->global, &r, &object->global);
+    object->global_pages = s == STATUS_OK ? pages : npages(0);
     return s;
 }
 

@@ -28,7 +28,7 @@
 #include "aspace/aspace.h"
 
 #include "arch/layout.h"
-#include "aspace/mapping.h"
+#include "aspace/segment_list.h"
 #include "lib/report.h"
 
 enum { STOCK_KEPT = 64, NODE_PAGES_KEPT = 8 };
@@ -89,6 +89,7 @@ enum status aspaces_init(struct aspaces *system, struct vmm *vmm)
     pool_init(&system->objects, &system->stock, "objects", sizeof(struct object));
     pool_init(&system->families, &system->stock, "families", sizeof(struct aspace_family));
     pool_init(&system->loans, &system->stock, "loans", sizeof(struct vmm_loan));
+    pool_init(&system->segments, &system->stock, "segments", sizeof(struct segment));
     enum status s = find_zero_frame(system);
     s = s == STATUS_OK ? begin_arenas(system) : s;
     if (s != STATUS_OK) {
@@ -100,6 +101,10 @@ enum status aspaces_init(struct aspaces *system, struct vmm *vmm)
 
 enum status aspaces_end(struct aspaces *system)
 {
+    struct aspace *tables = system != NULL ? &system->segment_tables : NULL;
+    if (tables != NULL && system->first == tables && tables->next == NULL && system->objects.used == 0) {
+        (void)!aspace_destroy(tables); /* nobody has a segment: it is empty */
+    }
     if (system == NULL || system->vmm == NULL || system->first != NULL || system->objects.used != 0) {
         return misuse("aspaces_end: space %u is there, and %lu objects",
                       system != NULL && system->first != NULL ? system->first->tables.id : 0,
@@ -109,7 +114,8 @@ enum status aspaces_end(struct aspaces *system)
     page_index_clear(&system->used_for, &system->stock);
     page_index_clear(&system->object_of, &system->stock);
     page_index_clear(&system->family_of, &system->stock);
-    struct pool *pools[] = {&system->mappings, &system->objects, &system->families, &system->loans};
+    struct pool *pools[] = {&system->mappings, &system->objects, &system->families, &system->loans,
+                            &system->segments};
     for (unsigned i = 0; i < ARRAY_LEN(pools); i++) {
         (void)pool_trim(pools[i]);
     }
@@ -174,6 +180,7 @@ static enum status destroy(struct aspace *space)
     if (space->tables.cpus.mask != 0) {
         return misuse("aspace_destroy: space %u is current", space->tables.id);
     }
+    const enum status left = segments_leave(space);
     gifts_pass_all(space);
     enum status s = loans_end(space, vaddr(LAYOUT_USER_FIRST),
                               bytes_to_pages_down(LAYOUT_USER_END - LAYOUT_USER_FIRST));
@@ -183,7 +190,7 @@ static enum status destroy(struct aspace *space)
     }
     forget(space);
     space->system = NULL;
-    return s;
+    return s == STATUS_OK ? left : s;
 }
 
 /*

@@ -128,10 +128,11 @@ struct aspace_request {
  * A new range. Physical objects are mapped whole at once; other pages by faults, or with ASPACE_POPULATE. In the global
  * part: pages of an object that is there already are mapped at their address, of another one it gets addresses for all
  * its pages; ASPACE_PRIVATE, ASPACE_AT and ASPACE_WRITE_EXECUTE are INVALID.
- * => OK, *va is the first page; EXISTS: ASPACE_AT, or the global addresses, are in use in this space; RANGE also:
- * behind the object's end; ABSENT: an address of these pages in the global part was given up, since nobody had the
- * page; INVALID also: in the global part, where an object lies otherwise than asked for (alignment, guards);
- * UNSUPPORTED: ASPACE_PRIVATE of a physical object; CONFLICT as vmm_map_frames; NOMEM: also no addresses.
+ * => OK, *va is the first page; EXISTS: ASPACE_AT, or the global addresses, are in use in this space, or a
+ * segment's (segment.h); RANGE also: behind the object's end; ABSENT: an address of these pages in the global part was
+ * given up, since nobody had the page; INVALID also: in the global part, where an object lies otherwise than asked for
+ * (alignment, guards); UNSUPPORTED: ASPACE_PRIVATE of a physical object; CONFLICT as vmm_map_frames; NOMEM: also no
+ * addresses.
  */
 enum status aspace_map(struct aspace *space, const struct aspace_request *request, vaddr_t *va);
 /*
@@ -180,8 +181,9 @@ enum status aspace_withdraw(struct aspace *from, vaddr_t va, npages_t pages, str
 
 /*
  * A new space with all that `parent` has: the private part for copy on write, tables being shared; shared objects
- * there stay shared. `global` is asked for each range of the global part: the rights that the child gets, at most those
- * the parent has; 0: the range is left out. Null: none. Seals and limits are copied. => as aspace_create, DENIED.
+ * there stay shared. `global` is asked for each range of the global part, and each segment that the parent has: the
+ * rights that the child gets, at most those the parent has; 0: it is left out. Null: none. Seals and limits are
+ * copied. => as aspace_create, DENIED.
  */
 typedef unsigned aspace_keep_fn(void *ctx, vaddr_t va, npages_t pages, unsigned rights);
 enum status aspace_clone(struct aspace *parent, struct aspace *child, aspace_keep_fn *global, void *ctx);
@@ -233,7 +235,10 @@ struct aspace_query {
 enum status aspace_query(struct aspace *space, vaddr_t va, struct aspace_query *out);
 /* The mapping that holds `va`, or the first one above it: base, pages. => false: there is none. */
 bool aspace_find(const struct aspace *space, vaddr_t va, vaddr_t *base, npages_t *pages);
-/* Each mapping in order, as aspace_query says it of its first page (frame and sharers left 0); false stops. */
+/*
+ * Each mapping in order, as aspace_query says it of its first page (frame and sharers left 0), then each segment
+ * (segment.h) that it has; false stops.
+ */
 void aspace_visit(struct aspace *space, bool (*visit)(void *ctx, const struct aspace_query *mapping), void *ctx);
 /*
  * Who maps this frame: visit(ctx, space, va) for each. Of a page of an object, each mapping that shares it is told,
@@ -252,7 +257,7 @@ enum status aspaces_users(struct aspaces *system, pfn_t frame, aspace_user_fn *v
  * then only what is safe in the middle of any call.
  */
 npages_t aspaces_reclaim(struct aspaces *system, npages_t wanted);
-/* Compare tables, mappings, objects, frame counts and arenas (ASPACE-I1..I8). => OK; CORRUPT, said to `out`. */
+/* Compare tables, mappings, objects, frame counts and arenas (ASPACE-I1..I9). => OK; CORRUPT, said to `out`. */
 enum status aspaces_check(struct aspaces *system, struct sink *out);
 
 #endif

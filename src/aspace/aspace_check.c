@@ -1,9 +1,10 @@
 /*
- * The validator: ASPACE-I1..I8. First what everything else rests on (records and indexes), then the trees against the
+ * The validator: ASPACE-I1..I9. First what everything else rests on (records and indexes), then the trees against the
  * arenas and the objects, then page tables against the mappings (tables_check.c).
  */
 #include "arch/layout.h"
 #include "aspace/check.h"
+#include "aspace/segment_list.h"
 
 enum { COMPLAINTS_MAX = 16 }; /* said in full; more are only counted */
 
@@ -55,9 +56,10 @@ static void check_indexes_of_object(struct space_checker *k, const struct object
 static void check_memory(struct space_checker *k)
 {
     const struct aspaces *system = k->system;
-    const struct pool *const pools[] = {&system->mappings, &system->objects, &system->families, &system->loans};
+    const struct pool *const pools[] = {&system->mappings, &system->objects, &system->families, &system->loans,
+                                         &system->segments};
     const struct page_index *const indexes[] = {&system->object_of, &system->family_of, &system->used_for,
-                                                &system->node_pages};
+                                                &system->node_pages, &system->slots};
     for (unsigned i = 0; i < ARRAY_LEN(pools); i++) {
         if (pool_check(pools[i], k->out) != STATUS_OK) {
             space_complain(k, "ASPACE-I8: the pool of %s", pools[i]->name);
@@ -140,6 +142,7 @@ static void check_space(struct space_checker *k)
         k->of_objects += m->object != NULL;
     }
     k->mappings += ranges;
+    segment_count_for(k, &ranges, &pages);
     if (private_pages != (space->arena != NULL ? space->arena->used.v : 0)) {
         space_complain(k, "ASPACE-I1: %lu pages of the private part are mapped or guards, the arena has %lu in use",
                        private_pages, space->arena != NULL ? space->arena->used.v : 0);
@@ -223,6 +226,7 @@ enum status aspaces_check(struct aspaces *system, struct sink *out)
     struct space_checker k = {.system = system, .out = out};
     check_memory(&k);
     space_check_objects(&k, check_indexes_of_object);
+    segment_check_all(&k);
     if (k.complaints > 0) {
         return STATUS_CORRUPT; /* all the rest would be read through these */
     }

@@ -15,9 +15,11 @@ struct aspace_family {
 };
 
 struct aspace {
-    struct space tables;              /* its page tables: what the CPU sees */
+    _Alignas(16) struct space tables; /* its page tables: what the CPU sees. Rights fit below an address (segments) */
     struct aspaces *system;           /* null: destroyed */
     struct avl_tree mappings;         /* by address */
+    struct avl_node *asked;           /* its root, where questions begin; null: they begin with its segments */
+    unsigned segments;                /* that it may use */
     struct arena *arena;              /* addresses of the private part; null: none was wanted yet */
     struct aspace_limits limits;
     npages_t pages;                   /* in mappings */
@@ -41,10 +43,12 @@ struct aspaces {
     struct stock stock;               /* memory for all below */
     size_t reserved;                  /* pages of it that the call under way relies on: not to be trimmed */
     pfn_t recent;                     /* that object_page_get gave last: not to be dropped in the same call */
-    struct pool mappings, objects, families, loans;
+    struct pool mappings, objects, families, loans, segments;
     struct page_index object_of;      /* object by its id */
     struct page_index family_of;      /* family by its id */
     struct page_index used_for;       /* reverse index: by frame number; reverse.h */
+    struct page_index slots;          /* segment by the number of its GiB */
+    struct aspace segment_tables;     /* has the tables of all segments (segment.c); made with the first one */
     unsigned next_object, next_family;
     unsigned reclaim_next;            /* object at which the search for clean pages goes on */
     pfn_t zero;                       /* the zero frame */

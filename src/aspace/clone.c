@@ -22,6 +22,7 @@
  * leaf by leaf, as most kernels do: a page then costs a load, two stores and a reference.
  */
 #include "aspace/loans.h"
+#include "aspace/segment_list.h"
 
 #include "arch/layout.h"
 #include "lib/report.h"
@@ -63,12 +64,12 @@ static enum status copy_addresses(struct clone *k)
     return k->status;
 }
 
-/* The rights of a range of the global part; 0: left out. => OK; INVALID; DENIED */
-static enum status ask(const struct clone *k, const struct mapping *m, unsigned *rights)
+/* The rights of a range of the global part, of which the parent `has` so many; 0: left out. => OK; INVALID; DENIED */
+static enum status ask(const struct clone *k, vaddr_t base, npages_t pages, unsigned has, unsigned *rights)
 {
-    *rights = k->global != NULL ? k->global(k->ctx, m->base, m->pages, m->rights) : 0;
+    *rights = k->global != NULL ? k->global(k->ctx, base, pages, has) : 0;
     const enum status s = rights_check(rights);
-    return s == STATUS_OK && (*rights & ~(unsigned)m->rights) != 0 ? STATUS_DENIED : s;
+    return s == STATUS_OK && (*rights & ~has) != 0 ? STATUS_DENIED : s;
 }
 
 static enum status copy_mappings(struct clone *k)
@@ -85,13 +86,29 @@ static enum status copy_mappings(struct clone *k)
         }
         if (va_is_global(m->base)) {
             unsigned rights;
-            s = ask(k, m, &rights);
+            s = ask(k, m->base, m->pages, m->rights, &rights);
             values.rights = values.allowed = (uint16_t)rights;
             if (s != STATUS_OK || rights == 0) {
                 continue;
             }
         }
         (void)mapping_merge(mapping_add(k->child, &values));
+    }
+    return s;
+}
+
+/* The child is in the lists of those of its parent's segments that it is to have. */
+static enum status copy_segments(const struct clone *k)
+{
+    enum status s = STATUS_OK;
+    const struct vmm_loan *link = segment_link_first(k->parent);
+    for (; link != NULL && s == STATUS_OK; link = segment_link_next(link)) {
+        struct segment *segment = segment_at(k->parent->system, link->to);
+        const unsigned has = segment_rights(segment, k->parent);
+        unsigned rights;
+        s = ask(k, link->to, segment->object->pages, has, &rights);
+        s = s == STATUS_OK && ((rights ^ has) & VMM_USER) != 0 && rights != 0 ? STATUS_INVALID : s;
+        s = s == STATUS_OK && rights != 0 ? segment_enter(segment, k->child, rights) : s;
     }
     return s;
 }
@@ -181,6 +198,7 @@ static enum status fill(struct clone *k)
     family_join(k->child, k->parent);
     s = copy_addresses(k);
     s = s == STATUS_OK ? copy_mappings(k) : s;
+    s = s == STATUS_OK ? copy_segments(k) : s;
     s = s == STATUS_OK ? share_tables(k) : s;
     s = s == STATUS_OK ? map_devices(k) : s;
     aspaces_done(k->parent->system);

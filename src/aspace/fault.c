@@ -20,7 +20,9 @@
  * 3. Who is asked for memory may call low-memory callbacks: they change no mapping, and leave alone the page that the
  *    object gave last (aspaces.recent). So what was looked at stays true.
  *
- * 4. Cost: the most frequent fault, the first write to private memory, is one look-up of the mapping (O(log mappings)),
+ * 4. In a segment, its list is asked instead of mappings, and the page is placed in the segment's own tables.
+ *
+ * 5. Cost: the most frequent fault, the first write to private memory, is one look-up of the mapping (O(log mappings)),
  *    one vmm_map_page with a frame zeroed ahead, and one word for the reverse index.
  *
  * Rejected: prefaulting around every fault (a mapping asks for it, with resident neighbours only: nothing is read or
@@ -28,6 +30,7 @@
  * parents would have to be alike in what they map there).
  */
 #include "aspace/loans.h"
+#include "aspace/segment_list.h"
 
 #include "arch/layout.h"
 #include "arch/paging.h"
@@ -39,19 +42,17 @@ enum {
 };
 
 struct fault {
-    struct aspace *space;
+    struct aspace *space; /* in whose tables: of a segment, the space that has those of all */
     struct mapping *m;
     vaddr_t page;
     unsigned access; /* VMM_* */
+    unsigned rights; /* VMM_*: of who touches it */
 };
 
 static struct vmm *vmm_of(const struct fault *f) { return f->space->system->vmm; }
 
-/* What may be done in the mapping: reading is in every right. */
-static unsigned usable_rights(const struct mapping *m)
-{
-    return (m->rights & ~(unsigned)VMM_USER) == 0 ? 0 : m->rights | VMM_READ;
-}
+/* What may be done with rights: reading is in every one. */
+static unsigned usable(unsigned rights) { return (rights & ~(unsigned)VMM_USER) == 0 ? 0 : rights | VMM_READ; }
 
 /* ---- Placing a page that is absent ---- */
 
@@ -144,7 +145,7 @@ static enum status make_way(const struct fault *f, const struct vmm_loan *loan)
     }
     const vaddr_t va = vaddr_add(loan->from, f->page.v - loan->to.v);
     struct aspace *lender = aspace_of(loan->lender);
-    const struct fault there = {lender, mapping_at(lender, va), va, f->access};
+    const struct fault there = {lender, mapping_at(lender, va), va, f->access, f->rights};
     enum status s = STATUS_ABSENT;
     if (there.m != NULL && there.m->object == f->m->object &&
         mapping_page(there.m, va) == mapping_page(f->m, f->page)) {
@@ -225,10 +226,10 @@ static enum status violation(enum status s, const char *why, struct aspace_fault
     return s;
 }
 
-static const char *why_denied(const struct mapping *m, unsigned access)
+static const char *why_denied(unsigned rights, unsigned access)
 {
-    const unsigned lacks = access & ~usable_rights(m);
-    return m->rights == 0                  ? "the range may not be touched"
+    const unsigned lacks = access & ~usable(rights);
+    return rights == 0                     ? "the range may not be touched"
            : (lacks & VMM_USER) != 0       ? "the range is the kernel's alone"
            : (lacks & VMM_WRITE) != 0      ? "the range is read-only"
            : (lacks & VMM_EXECUTE) != 0    ? "the range is not executable"
@@ -250,8 +251,8 @@ static enum status judge(const struct fault *f, struct aspace_fault *out)
     if (f->m == NULL) {
         return violation(STATUS_ABSENT, "no range is there", out);
     }
-    if ((f->access & ~usable_rights(f->m)) != 0) {
-        return violation(STATUS_DENIED, why_denied(f->m, f->access), out);
+    if ((f->access & ~usable(f->rights)) != 0) {
+        return violation(STATUS_DENIED, why_denied(f->rights, f->access), out);
     }
     if (f->m->object != NULL && mapping_page(f->m, f->page) >= f->m->object->pages.v) {
         return violation(STATUS_ABSENT, "it is behind the end of the object", out);
@@ -267,15 +268,33 @@ static bool is_settled(const struct fault *f)
            leaf_lacks(leaf, f->access) == 0;
 }
 
+/* Is it in a segment? Then the tables are those of all who have it, and the list says what may be done. */
+static bool look_in_segment(struct fault *f)
+{
+    const struct segment *segment = segment_at(f->space->system, f->page);
+    const unsigned rights = segment != NULL ? segment_rights(segment, f->space) : 0;
+    if (rights != 0) {
+        f->space = &f->space->system->segment_tables;
+        f->m = segment->whole;
+        f->rights = rights;
+    }
+    return segment != NULL;
+}
+
 /* What the mapping denies is no question of memory, so it is asked first; then stock, which may call others (3). */
 static enum status handle(struct aspace *space, vaddr_t va, unsigned access, struct aspace_fault *out)
 {
-    struct fault f = {.space = space, .page = vaddr_page(va), .access = access, .m = mapping_at(space, va)};
-    struct mapping *const stack = f.m == NULL ? stack_at(space, va) : NULL;
+    struct fault f = {.space = space, .page = vaddr_page(va), .access = access};
+    struct mapping *stack = NULL;
     struct mapping gain;
-    if (stack != NULL) {
-        gain = stack_gain(stack, f.page);
-        f.m = &gain;
+    if (!va_is_global(va) || !look_in_segment(&f)) {
+        f.m = mapping_at(space, va);
+        stack = f.m == NULL ? stack_at(space, va) : NULL;
+        if (stack != NULL) {
+            gain = stack_gain(stack, f.page);
+            f.m = &gain;
+        }
+        f.rights = f.m != NULL ? f.m->rights : 0;
     }
     enum status s = judge(&f, out);
     if (s != STATUS_OK) {
@@ -300,6 +319,16 @@ static enum status handle(struct aspace *space, vaddr_t va, unsigned access, str
 /* The mapping that holds `va`, or in whose guard or room it is, or the nearest one. */
 static void describe(const struct aspace *space, vaddr_t va, struct aspace_fault *out)
 {
+    const struct segment *segment = segment_at(space->system, va);
+    const unsigned rights = segment != NULL ? segment_rights(segment, space) : 0;
+    if (rights != 0) {
+        out->base = segment->whole->base;
+        out->pages = segment->object->pages;
+        out->rights = rights;
+        out->tag = segment->whole->tag;
+        out->inside = mapping_page(segment->whole, va) < out->pages.v;
+        return;
+    }
     const struct mapping *above = mapping_from(space, va);
     const struct mapping *below =
         mapping_by_address(above == NULL ? avl_last(&space->mappings) : avl_previous(&above->by_address));

@@ -8,9 +8,14 @@
  * A space finds its loans in the two trees of its tables, by address. Those that it borrows are disjoint. Those that
  * it lends may overlap (one part to several, a PT inside a PD), but none begins below the GiB that an address is in.
  *
+ * What leads to a segment's tables (segment.h) is a loan too, but no cache: an edit of these ends none. On the side of
+ * who borrows them no range meets them, since nothing is mapped there.
+ *
  * Chains there are none (vmm/lend.c section 4): what is borrowed is lent on by its lender.
  */
 #include "aspace/loans.h"
+
+#include "aspace/segment_list.h"
 
 static uint64_t from_of(const struct avl_node *n) { return CONTAINER_OF(n, struct vmm_loan, by_from)->from.v; }
 static uint64_t to_of(const struct avl_node *n) { return CONTAINER_OF(n, struct vmm_loan, by_to)->to.v; }
@@ -44,7 +49,7 @@ static enum status end_loan(struct vmm_loan *loan)
 
 enum status loans_end(struct aspace *space, vaddr_t va, npages_t pages)
 {
-    if (space->tables.lent.root == NULL && space->tables.borrowed.root == NULL) {
+    if ((space->tables.lent.root == NULL && space->tables.borrowed.root == NULL) || is_segments_space(space)) {
         return STATUS_OK;
     }
     const uint64_t end = vaddr_add_pages(va, pages.v).v, from = part_begin(va, 3);

@@ -112,6 +112,9 @@ static enum status place_again(const struct aspace *space, struct wanted *w, vad
     const unsigned there = (is_first ? object->guards & ASPACE_GUARD_BELOW : 0U) |
                            (is_last ? object->guards & ASPACE_GUARD_ABOVE : 0U);
     *va = vaddr_add_pages(object->global, w->r.first);
+    if (object->segment != NULL) {
+        return STATUS_EXISTS; /* who has the segment has it there */
+    }
     if ((w->guards & ~there) != 0 || (va->v & (align - 1)) != 0) {
         return STATUS_INVALID; /* what it has is not what is asked for */
     }

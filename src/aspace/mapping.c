@@ -36,7 +36,17 @@ static void reach_update(struct avl_node *n)
 static uint64_t base_of(const struct avl_node *n) { return CONTAINER_OF(n, struct mapping, by_address)->base.v; }
 static uint64_t first_of(const struct avl_node *n) { return CONTAINER_OF(n, struct mapping, by_page)->first; }
 
-static void put_by_address(struct mapping *m) { avl_insert_by(&m->space->mappings, &m->by_address, base_of); }
+static void put_by_address(struct mapping *m)
+{
+    avl_insert_by(&m->space->mappings, &m->by_address, base_of);
+    aspace_note_root(m->space);
+}
+
+static void take_by_address(struct mapping *m)
+{
+    avl_remove(&m->space->mappings, &m->by_address);
+    aspace_note_root(m->space);
+}
 
 static void put_by_page(struct mapping *m)
 {
@@ -57,7 +67,7 @@ static void link(struct mapping *m)
 
 static void unlink(struct mapping *m)
 {
-    avl_remove(&m->space->mappings, &m->by_address);
+    take_by_address(m);
     m->space->ranges--;
     if (m->object != NULL) {
         avl_remove(&m->object->mappings, &m->by_page);
@@ -165,7 +175,7 @@ struct mapping *mapping_add(struct aspace *space, const struct mapping *values)
 void mapping_pass(struct mapping *m, struct aspace *to)
 {
     struct aspace *from = m->space;
-    avl_remove(&from->mappings, &m->by_address);
+    take_by_address(m);
     from->ranges--;
     from->pages.v -= m->pages.v;
     m->space = to;

@@ -52,12 +52,13 @@ struct object {
     enum object_kind kind;
     npages_t pages;
     unsigned holders, mapping_count;
-    uint32_t passed_by;         /* the last space that ended and had all its gifts of it passed on whole */
     vaddr_t global;             /* address of page 0 in the global part; 0: none */
-    bool is_written;            /* a mapping, not private, had the right to write, or could get it */
     npages_t global_pages;      /* that had addresses there when it was placed */
+    struct segment *segment;    /* whose slot they are (segment.h); null: ordinary addresses */
     unsigned guards;            /* ASPACE_GUARD_*: the page beside them that is theirs too */
+    uint32_t passed_by;         /* the last space that ended and had all its gifts of it passed on whole */
     bool keeps_addresses;       /* of pages that nobody maps: there was no node to cut them out */
+    bool is_written;            /* a mapping, not private, had the right to write, or could get it */
     pfn_t first;                /* physical */
     unsigned cache;             /* VMM_UNCACHED, VMM_WRITE_COMBINING, 0: physical */
     struct pager pager;
@@ -100,6 +101,12 @@ struct giving_up {
 static inline bool gifts_are_too_many(const struct giving_up *up, npages_t pages)
 {
     return pages.v > 1 && up->looks > up->most;
+}
+
+/* Where questions begin, after its tree or its number of segments has changed. */
+static inline void aspace_note_root(struct aspace *space)
+{
+    space->asked = space->segments == 0 ? space->mappings.root : NULL;
 }
 
 /* ---- mapping.c ---- */
@@ -231,6 +238,8 @@ void addresses_give(struct aspace *space, vaddr_t va, npages_t pages);
 
 /* An object of no address gets a place in the global part; `request`: guards, alignment, fit, tag. => OK; NOMEM. */
 enum status addresses_place(struct object *object, const struct aspace_request *request);
+/* The same, a whole slot of 1 GiB. Ready for one operation. => OK; NOMEM */
+enum status addresses_place_slot(struct object *object, const char *tag);
 /* Has the object (still) its addresses for these pages? */
 bool addresses_are_there(const struct object *object, uint64_t first, npages_t pages);
 /* The addresses of these pages go; where that takes a node and none is to be had, the object keeps them to its end. */
@@ -263,6 +272,8 @@ enum status tables_map_physical(struct aspace *space, const struct object *objec
 /* One more, held by nobody; reserved: a record, and the place of its id (object_next_id). */
 struct object *object_new(struct aspaces *system, enum object_kind kind, npages_t pages);
 unsigned object_next_id(const struct aspaces *system);
+/* object_resize, inside of a call: no physical one. */
+enum status object_set_size(struct object *object, npages_t pages);
 /* The frame of a page, made resident if it is not; the object keeps its reference. => as object_populate */
 enum status object_page_get(struct object *object, uint64_t page, pfn_t *frame);
 /*

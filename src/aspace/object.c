@@ -15,7 +15,7 @@
  * 4. What has no object: private anonymous memory. Its pages are in one space's tables only, or in tables that clones
  *    share, with nothing kept beside: to clone them is to share tables (vmm_clone).
  */
-#include "aspace/mapping.h"
+#include "aspace/segment_list.h"
 #include "lib/report.h"
 
 enum { HOLDERS_MAX = 0x7FFFFFFF };
@@ -171,7 +171,24 @@ static enum status shrink(struct object *object, npages_t pages)
     s = s == STATUS_OK ? for_each_behind(object, pages.v, false, tables_drop) : s;
     if (s == STATUS_OK) {
         object_drop_pages(object, pages.v, npages(object->pages.v - pages.v));
+    }
+    return s;
+}
+
+enum status object_set_size(struct object *object, npages_t pages)
+{
+    enum status s = object->segment != NULL              ? segment_may_resize(object->segment, pages)
+                    : pages.v < object->global_pages.v ? STATUS_SHARED
+                                                         : STATUS_OK;
+    const uint64_t before = object->pages.v;
+    if (s == STATUS_OK && pages.v < before) {
+        s = shrink(object, pages);
+    }
+    if (s == STATUS_OK) {
         object->pages = pages;
+        if (object->segment != NULL) {
+            object->segment->owner->pages.v += pages.v - before;
+        }
     }
     return s;
 }
@@ -184,19 +201,11 @@ enum status object_resize(struct object *object, npages_t pages)
     if (object->kind == OBJECT_PHYSICAL) {
         return STATUS_UNSUPPORTED;
     }
-    if (pages.v < object->global_pages.v) {
-        return STATUS_SHARED;
-    }
     enum status s = aspaces_begin(object->system, "object_resize");
-    if (s != STATUS_OK) {
-        return s;
+    if (s == STATUS_OK) {
+        s = object_set_size(object, pages);
+        aspaces_done(object->system);
     }
-    if (pages.v < object->pages.v) {
-        s = shrink(object, pages);
-    } else {
-        object->pages = pages;
-    }
-    aspaces_done(object->system);
     return s;
 }
 

@@ -54,7 +54,8 @@ enum status object_release(struct object *object);
 /*
  * Grow or shrink. Pages behind the new end go: leaves that map them are unmapped and flushed everywhere before their
  * frames are freed; their ranges stay, and a touch there is an access behind the end (ABSENT). => OK; SHARED: shrinking
- * would cut into the global addresses of the object; UNSUPPORTED: physical; INVALID; NOMEM, LIMIT (to shrink, and only
+ * would cut into the global addresses of the object, but for those of a segment (segment.h), which are there for all
+ * sizes; LIMIT, RANGE as segment_resize; UNSUPPORTED: physical; INVALID; NOMEM, LIMIT (to shrink, and only
  * where private mappings of these pages lie behind tables that clones share): nothing has changed.
  */
 enum status object_resize(struct object *object, npages_t pages);

@@ -20,7 +20,7 @@
  * Rejected: a list of users for each frame (memory for each leaf, and every clone of a table would have to add to 512
  * lists); a descriptor for each frame (16 bytes and more for all of RAM, used or not).
  */
-#include "aspace/mapping.h"
+#include "aspace/segment_list.h"
 
 enum {
     WORD_PAGE_BITS = 35, /* page numbers of the user half, and of objects */
@@ -110,13 +110,24 @@ static bool shows(struct users *u, struct aspace *space, vaddr_t va)
            paddr_to_pfn(w.address).v == u->frame.v;
 }
 
+/* All who have the segment. */
+static void users_of_segment(struct users *u, const struct segment *s, vaddr_t va)
+{
+    struct segment_entry e = {0};
+    while (!u->stopped && segment_list_next(s, &e)) {
+        tell(u, e.space, va);
+    }
+}
+
 /* A private mapping of the object may have a page of its own there. */
 static void users_of_object(struct users *u, const struct object *object, uint64_t page)
 {
     const struct mapping *m = object_overlap_first(object, page, page + 1);
     for (; m != NULL && !u->stopped; m = object_overlap_next(m, page, page + 1)) {
         const vaddr_t va = vaddr_add_pages(m->base, page - m->first);
-        if ((m->flags & ASPACE_PRIVATE) == 0 || shows(u, m->space, va)) {
+        if (is_segments_space(m->space)) {
+            users_of_segment(u, object->segment, va);
+        } else if ((m->flags & ASPACE_PRIVATE) == 0 || shows(u, m->space, va)) {
             tell(u, m->space, va);
         }
     }

@@ -4,6 +4,7 @@
  */
 #include "arch/layout.h"
 #include "aspace/check.h"
+#include "aspace/segment_list.h"
 #include "vmm/entry.h"
 
 /* ---- ASPACE-I3, I7: each leaf ---- */
@@ -123,6 +124,10 @@ static void check_pages(struct space_checker *k, const struct object *object)
 
 static void check_loan(struct space_checker *k, const struct vmm_loan *l)
 {
+    if (loan_is_permission(l)) {
+        segment_check_link(k, l);
+        return;
+    }
     const struct aspace *lender = aspace_of(l->lender), *borrower = aspace_of(l->borrower);
     const uint64_t end = level_span_pages(l->level);
     for (uint64_t i = 0; i < end;) {
@@ -167,11 +172,25 @@ static size_t check_loans(struct space_checker *k)
     return lent;
 }
 
+/* Each leaf but those behind links to segments, whose tables are looked at once. */
+static void check_leaves_of(struct space_checker *k)
+{
+    vaddr_t from = {0};
+    const struct vmm_loan *link = segment_link_first(k->space);
+    for (; link != NULL; link = segment_link_next(link)) {
+        if (link->to.v > from.v) {
+            vmm_visit(k->system->vmm, &k->space->tables, from, link->to, check_leaves, k);
+        }
+        from = vaddr_add(link->to, level_span_bytes(3));
+    }
+    vmm_visit(k->system->vmm, &k->space->tables, from, vaddr(LAYOUT_USER_END), check_leaves, k);
+}
+
 void space_check_tables(struct space_checker *k)
 {
     size_t loans = 0;
     for (k->space = k->system->first; k->space != NULL; k->space = k->space->next) {
-        vmm_visit(k->system->vmm, &k->space->tables, vaddr(0), vaddr(LAYOUT_USER_END), check_leaves, k);
+        check_leaves_of(k);
         loans += check_loans(k);
     }
     if (loans != k->system->loans.used) {

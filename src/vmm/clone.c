@@ -315,6 +315,7 @@ static void link_batch(struct clone *k)
 {
     struct vmm *vmm = k->pair.vmm;
     struct cursor c;
+    from_of(k)->has_clones = to_of(k)->has_clones = true;
     pair_show(&k->pair, to_of(k));
     for (unsigned i = 0; i < k->count; i++) {
         const struct unit *u = &k->unit[i];

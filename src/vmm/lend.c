@@ -49,10 +49,13 @@ static enum status check_loan(struct vmm *vmm, const struct vmm_loan *loan)
     return s == STATUS_OK && loan->lender == loan->borrower ? STATUS_INVALID : s;
 }
 
-/* Does a PD name only PTs that are the lender's own? */
+/* Does a PD name only PTs that are the lender's own? Of a space that was never cloned, its loans say it. */
 static bool is_own_directory(struct cursor *c)
 {
     const vaddr_t first = vaddr_page(c->at[2]);
+    if (!c->space->has_clones) {
+        return loan_find(c->space, c->first, level_span_pages(3)) == NULL;
+    }
     window_use(c->vmm, c->window, first, 2);
     for (unsigned i = 0; i < TABLE_ENTRIES; i++) {
         pte_t e = table_load(c->vmm, entry_at(first, i));
@@ -218,23 +221,37 @@ pte_t loan_entry(struct vmm *vmm, const struct vmm_loan *loan)
     return e;
 }
 
-/* The borrower's entry goes, or is replaced; flushed before the table's reference goes. */
-static enum status unlink_loan(struct vmm *vmm, const struct vmm_loan *loan, pte_t instead)
+/*
+ * The borrower's entry becomes another one, or goes; what its CPUs have of it is gathered. *c: there; its entry[level]
+ * is the old one. => OK; CORRUPT
+ */
+static enum status change_link(struct cursor *c, struct vmm *vmm, const struct vmm_loan *loan, pte_t now)
 {
     const unsigned level = loan->level;
     const struct vmm_cpus runs = loan->borrower->cpus, all = {runs.mask | loan->borrower->reached.mask};
-    struct cursor c;
-    cursor_start(&c, CURSOR_READ, vmm, loan->borrower, loan->to, 1);
-    if (!cursor_next(&c) || c.closed != level) {
+    cursor_start(c, CURSOR_READ, vmm, loan->borrower, loan->to, 1);
+    if (!cursor_next(c) || c->closed != level) {
         return STATUS_CORRUPT;
     }
-    const pte_t e = c.entry[level];
-    window_store(vmm, c.window, c.at[level], level, (pte_t){0});
+    window_store(vmm, c->window, c->at[level], level, now);
     gather_range(vmm, loan->to, level_span_pages(level), runs);
     if (level == 3) { /* its PTs are in as many window pages */
         gather_all(vmm, loan->to, all);
     }
-    cursor_gather_window(&c, level, all);
+    cursor_gather_window(c, level, all);
+    return STATUS_OK;
+}
+
+/* The borrower's entry goes, or is replaced; flushed before the table's reference goes. */
+static enum status unlink_loan(struct vmm *vmm, const struct vmm_loan *loan, pte_t instead)
+{
+    const unsigned level = loan->level;
+    struct cursor c;
+    const enum status s = change_link(&c, vmm, loan, (pte_t){0});
+    if (s != STATUS_OK) {
+        return s;
+    }
+    const pte_t e = c.entry[level];
     if (pte_is_present(instead)) {
         gather_flush(vmm);
         window_store(vmm, c.window, c.at[level], level, instead);
@@ -245,6 +262,28 @@ static enum status unlink_loan(struct vmm *vmm, const struct vmm_loan *loan, pte
         gather_flush(vmm);
     }
     return pmm_release(vmm->pmm, pte_pfn(e), NULL);
+}
+
+enum status vmm_narrow(struct vmm *vmm, struct vmm_loan *loan, unsigned rights)
+{
+    if (!loan_is_running(vmm, loan)) {
+        return STATUS_ABSENT;
+    }
+    if ((rights & ~loan->rights) != 0 || (rights & VMM_READ) == 0) {
+        return (rights & VMM_READ) == 0 ? STATUS_INVALID : STATUS_DENIED;
+    }
+    const struct pair p = {vmm, loan->lender, loan->borrower};
+    enum status s = pair_begin(&p, loan->from, "vmm_narrow");
+    if (s != STATUS_OK) {
+        return s;
+    }
+    struct cursor c;
+    pair_show(&p, loan->borrower);
+    s = change_link(&c, vmm, loan, borrowing_entry(pte_pfn(loan_entry(vmm, loan)), rights));
+    gather_flush(vmm);
+    loan->rights = s == STATUS_OK ? rights : loan->rights;
+    pair_end(&p);
+    return s;
 }
 
 /* The lender's table is its alone again. */

@@ -18,7 +18,7 @@
 #include "vmm/window.h"
 
 /* window_entry, of an address of the user half. */
-static inline vaddr_t window_entry_user(enum window w, vaddr_t va, unsigned level)
+__attribute__((always_inline)) static inline vaddr_t window_entry_user(enum window w, vaddr_t va, unsigned level)
 {
     return vaddr_add(window_entry(w, vaddr(0), level),
                      (vaddr_page_number(va) >> level_span_log2(level)) * ENTRY_BYTES);

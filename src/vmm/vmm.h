@@ -89,6 +89,7 @@ struct space {
     npages_t pages;       /* mapped in its private and global user part, of 4 KiB (space 0: also kernel pages) */
     npages_t tables;      /* table frames of it, the PML4 included; kernel tables and shared ones not */
     bool keeps_tables;    /* space_keep_tables */
+    bool has_clones;      /* it shared tables by vmm_clone, once: some PT of it may be shared so, and no loan say it */
     struct vmm_cpus cpus; /* that have its PML4 in CR3: only these may hold translations of its user half */
     /* That ran, or run, on a PML4 whose foreign slot named it or led to one whose did: may hold tables of it (R15). */
     struct vmm_cpus reached;

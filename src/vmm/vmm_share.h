@@ -44,7 +44,8 @@ static inline struct vmm_loan *vmm_loan_by_to(struct avl_node *n)
 /*
  * Lend the part of `level` (2 or 3) at `from` in `lender` to `borrower` at `to`. `rights`: VMM_READ, and VMM_WRITE,
  * VMM_EXECUTE as the borrower may have them: the AND with those of the lender's leaves holds. At most 3 stores (link,
- * mark, count), tables of the borrower above it where they are missing; of level 3 a load for each PT. O(log loans).
+ * mark, count), tables of the borrower above it where they are missing; of level 3, where the lender was ever cloned, a
+ * load for each PT. O(log loans).
  * => OK; ABSENT: the lender has no table for that part (nothing, or a large page); EXISTS: something is there in the
  * borrower; SHARED: the part, or something in it, is itself borrowed or shared for copy on write, or the borrower's
  * place is in a part that it lends; DENIED: more rights than the walk to the lender's table leaves; INVALID: not
@@ -60,6 +61,13 @@ enum status vmm_lend(struct vmm *vmm, struct space *lender, vaddr_t from, struct
  * => OK; ABSENT: it was not lent, or is over already; MISUSE, CORRUPT as vmm_map.
  */
 enum status vmm_withdraw(struct vmm *vmm, struct vmm_loan *loan);
+
+/*
+ * From now on the borrower has fewer rights: its entry says so, and is flushed before the call returns. One store, and
+ * nothing of the lender's is touched. Needs no memory.
+ * => OK; DENIED: more than it has; INVALID: without VMM_READ; ABSENT, MISUSE, CORRUPT as vmm_withdraw.
+ */
+enum status vmm_narrow(struct vmm *vmm, struct vmm_loan *loan, unsigned rights);
 
 /*
  * Share the tables for [va, va + pages) of `from` with `to`, at the same address, for copy on write: whole parts of the

@@ -29,6 +29,19 @@ static pte_t entry_of(struct vmm_bed *bed, struct space *space, vaddr_t va, unsi
     return w.entry[level];
 }
 
+TEST(vmm_clone, a_directory_with_a_table_that_clones_share_is_not_lent)
+{
+    struct vmm_bed bed;
+    struct vmm_loan loan = {0};
+    REQUIRE(open_cloned(&bed, 3, PART));
+    EXPECT_EQ(vmm_lend(bed.vmm, &bed.a, VA, &bed.b, vaddr(VA_GLOBAL), 3, R, &loan), STATUS_SHARED);
+    EXPECT_EQ(vmm_lend(bed.vmm, &bed.b, VA, &bed.a, vaddr(VA_GLOBAL), 3, R, &loan), STATUS_SHARED);
+    EXPECT_OK(vmm_unshare(bed.vmm, &bed.a, VA, npages(1)));
+    EXPECT_OK(vmm_lend(bed.vmm, &bed.a, VA, &bed.b, vaddr(VA_GLOBAL), 3, R, &loan));
+    EXPECT_OK(vmm_withdraw(bed.vmm, &loan));
+    vmm_bed_close(&bed);
+}
+
 TEST(vmm_clone, both_see_the_same_and_neither_writes)
 {
     for (unsigned whole = 0; whole < 2; whole++) { /* by PT, by PD */

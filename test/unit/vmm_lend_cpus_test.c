@@ -78,6 +78,27 @@ TEST_HOST(vmm_lend_cpus, a_cpu_that_runs_in_a_borrower_sees_the_lenders_edit)
     }
 }
 
+/* R14, R16: CPU 1 runs in the borrower, which may write no more when the call returns. */
+TEST_HOST(vmm_lend_cpus, a_cpu_that_runs_in_a_borrower_has_the_fewer_rights_at_once)
+{
+    for (unsigned level = 2; level <= 3; level++) {
+        struct vmm_bed bed;
+        REQUIRE(open_bed(&bed, level));
+        struct vmm *vmm = bed.vmm;
+        change_cpu(vmm);
+        EXPECT_OK(space_switch(vmm, &bed.b));
+        arch_write64(vaddr(VA_GLOBAL), 6);
+        change_cpu(vmm);
+        EXPECT_OK(vmm_narrow(vmm, &loan, VMM_READ));
+        change_cpu(vmm);
+        EXPECT_EQ(arch_read64(vaddr(VA_GLOBAL)), 6);
+        EXPECT(!model_can_access(model_machine, vaddr(VA_GLOBAL), true));
+        change_cpu(vmm);
+        EXPECT_EQ(arch_read64(vaddr(VA_PRIVATE)), 6);
+        close_bed(&bed);
+    }
+}
+
 /* R14: all borrowers are told, and of a large page all of it; CPU 1 runs in each in turn, the lender edits. */
 TEST_HOST(vmm_lend_cpus, every_borrower_sees_that_a_large_page_of_the_lender_went)
 {

@@ -91,6 +91,28 @@ TEST(vmm_lend, a_loan_narrows_rights)
     }
 }
 
+TEST(vmm_lend, a_running_loan_is_narrowed_by_one_store_and_never_widened)
+{
+    for (unsigned level = 2; level <= 3; level++) {
+        struct vmm_bed bed;
+        REQUIRE(open_lent(&bed, level, RW));
+        struct vmm *vmm = bed.vmm;
+        vmm_bed_switch(&bed, &bed.b);
+        arch_write64(TO, 5);
+        EXPECT_EQ(vmm_narrow(vmm, &loan, 0), STATUS_INVALID);
+        EXPECT_EQ(vmm_narrow(vmm, &loan, RX), STATUS_DENIED);
+        EXPECT_EQ(vmm_narrow(vmm, &second, R), STATUS_ABSENT);
+        EXPECT_OK(vmm_narrow(vmm, &loan, R));
+        EXPECT(loan.rights == R && rights_of(&bed, &bed.b, TO) == R && rights_of(&bed, &bed.a, FROM) == RW);
+        EXPECT_EQ(arch_read64(TO), 5);
+        EXPECT_EQ(vmm_narrow(vmm, &loan, RW), STATUS_DENIED);
+        EXPECT(vmm_bed_check(vmm));
+        vmm_bed_switch(&bed, bed.home);
+        close_lent(&bed);
+        EXPECT_EQ(vmm_narrow(vmm, &loan, R), STATUS_ABSENT);
+    }
+}
+
 TEST(vmm_lend, what_the_lender_edits_the_borrower_sees)
 {
     for (unsigned level = 2; level <= 3; level++) {
