@@ -85,7 +85,7 @@ target_link_libraries(kernel_objects PRIVATE cairn_options)
 # image, which is larger, leaves more out.
 foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
     file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
-    if(name MATCHES "^src/kernel/bench_(arena|large|own|page|pmm|spaces|tasks|user|vmm)"
+    if(name MATCHES "^src/kernel/bench_(arena|large|own|page|pmm|segments|spaces|tasks|user|vmm)"
         OR name MATCHES "^src/kernel/(cmd|exercise|fault_place|fault_why|fault_walk)"
         OR name MATCHES "^src/kernel/(json|line|main|monitor|options|program)"
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
@@ -96,10 +96,11 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND name MATCHES "^src/(kernel/bench_|vmm/sparse)")
         OR name MATCHES "^src/aspace/(adopt|aspace|clone|gifts|gifts_graph|gifts_pass|low|object|pool|share|stack)\\.c$"
+        OR name MATCHES "^src/aspace/segment(_end|_list)?\\.c$"
         OR name MATCHES "^src/(lib/(badram|fmt|glob|report|status)|arch/x86_64/(features|timer))\\.c$"
         OR name MATCHES ${CAIRN_HEAP_SMALL}
         OR name MATCHES "^src/kernel/heap_debug"
-        OR name MATCHES "^src/task/(call_memory|clone|elf|load|task)\\.c$"
+        OR name MATCHES "^src/task/(call_memory|call_segment|clone|elf|load|task)\\.c$"
         OR name MATCHES "_(check|dump|check_share)\\.c$" OR name MATCHES "^(boot|test/unit)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Oz)
     elseif(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND name MATCHES "^src/pmm/(alloc|opening|run|take)\\.c$")

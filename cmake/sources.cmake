@@ -159,6 +159,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/bench_own.c
     src/kernel/bench_page.c
     src/kernel/bench_pmm.c
+    src/kernel/bench_segments.c
     src/kernel/bench_spaces.c
     src/kernel/bench_tasks.c
     src/kernel/bench_user.c
@@ -171,6 +172,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/cmd_maps.c
     src/kernel/cmd_memory.c
     src/kernel/cmd_ranges.c
+    src/kernel/cmd_segments.c
     src/kernel/cmd_sharing.c
     src/kernel/cmd_spaces.c
     src/kernel/cmd_system.c

@@ -32,8 +32,8 @@ struct bench {
 };
 
 /* Each ended by a null name, in bench_NAME.c; those of users belong to the suite of spaces. */
-extern const struct bench bench_arena[], bench_heap[], bench_pmm[], bench_spaces[], bench_tasks[], bench_user[],
-    bench_vmm[];
+extern const struct bench bench_arena[], bench_heap[], bench_pmm[], bench_segments[], bench_spaces[], bench_tasks[],
+    bench_user[], bench_vmm[];
 
 /* ---- bench.c: the clock ---- */
 
@@ -50,7 +50,7 @@ struct bench_work {
     struct space *space, *other;
     vaddr_t va;
     struct bench_ranges *ranges; /* bench_arena.c */
-    struct bench_space *own_space; /* bench_spaces.c */
+    struct bench_space *own_space; /* bench_spaces.h */
     void **slot; /* bench_heap.c */
     size_t bytes;
 };

@@ -3,21 +3,12 @@
  * each, side by side; those that are asked about are drawn at random.
  */
 #include "arch/layout.h"
-#include "aspace/object.h"
-#include "kernel/bench.h"
-#include "lib/rng.h"
+#include "kernel/bench_spaces.h"
 
 enum { MANY = 10000, SEED = 1 };
 enum { PRIVATE_PAGES, SHARED_PAGES, PRIVATE_OTHER, SHARED_OTHER };
 
 #define PLACE LAYOUT_SLOT_BASE(1)
-
-struct bench_space {
-    struct aspaces system;
-    struct aspace space;
-    struct object *object;
-    struct rng rng;
-};
 
 /* ---- Bodies; twins without the calls ---- */
 
@@ -101,10 +92,7 @@ static enum status end(struct bench_space *b, enum status s)
     return s == STATUS_OK ? ended : s;
 }
 
-/* `measure` on a fresh system with a space. */
-static enum status on_system(const struct bench *bench, struct bench_result *result,
-                             enum status (*measure)(const struct bench *bench, struct bench_result *result,
-                                                    struct bench_space *b))
+enum status bench_on_system(const struct bench *bench, struct bench_result *result, bench_spaces_fn *measure)
 {
     vaddr_t memory;
     enum status s = kpages_alloc(&machine.vmm, bytes_to_pages_up(sizeof(struct bench_space)), ARENA_ALIGN_PAGE,
@@ -159,17 +147,17 @@ static enum status measure_pairs(const struct bench *bench, struct bench_result 
 
 static enum status bench_queries(const struct bench *bench, struct bench_result *result)
 {
-    return on_system(bench, result, measure_queries);
+    return bench_on_system(bench, result, measure_queries);
 }
 
 static enum status bench_finds(const struct bench *bench, struct bench_result *result)
 {
-    return on_system(bench, result, measure_finds);
+    return bench_on_system(bench, result, measure_finds);
 }
 
 static enum status bench_pairs(const struct bench *bench, struct bench_result *result)
 {
-    return on_system(bench, result, measure_pairs);
+    return bench_on_system(bench, result, measure_pairs);
 }
 
 const struct bench bench_spaces[] = {

@@ -13,7 +13,7 @@
 
 /* The tables of commands, each ended by a null name. */
 extern const struct command cmd_memory[], cmd_spaces[], cmd_maps[], cmd_tables[], cmd_who[], cmd_system[],
-    cmd_later[], cmd_exercise[], cmd_bench[], cmd_touch[], cmd_caches[], cmd_tasks[];
+    cmd_later[], cmd_segments[], cmd_exercise[], cmd_bench[], cmd_touch[], cmd_caches[], cmd_tasks[];
 
 /* ---- Arguments ---- */
 
@@ -27,6 +27,8 @@ struct space *cmd_space(const char *text);
 struct space *cmd_current_space(void);
 /* A new empty space of tables alone, as `space new tables` makes it, ended by `space free`. Null: said why not. */
 struct space *cmd_space_make(void);
+/* "task 3 (name)" behind `before`; nothing where the space is no task's, or null. */
+void cmd_print_task(const struct aspace *space, const char *before);
 /* A word of r, w, x: "r", "rw", "rx", "rwx", "-". false: said to be none. */
 bool cmd_rights(const char *text, unsigned *rights);
 

@@ -5,7 +5,7 @@
 #include "lib/macros.h"
 #include "lib/string.h"
 
-static const struct bench *const suites[] = {bench_arena, bench_heap, bench_pmm, bench_spaces,
+static const struct bench *const suites[] = {bench_arena, bench_heap, bench_pmm, bench_segments, bench_spaces,
                                             bench_tasks, bench_user, bench_vmm};
 
 /* Chosen by its name, or by its suite's: what stands before the first underscore. */

@@ -22,8 +22,7 @@ static struct made {
 
 /* ---- spaces ---- */
 
-/* Nothing where it is no task's; `space` may be null. */
-static void print_task(const struct aspace *space, const char *before)
+void cmd_print_task(const struct aspace *space, const char *before)
 {
     const struct task *task = space != NULL ? tasks_of_space(&machine.tasks, space) : NULL;
     if (task != NULL) {
@@ -39,9 +38,13 @@ static void print_space(const struct space *s, bool is_current)
           cmd_size(size, pages_to_bytes(s->pages)), s->tables.v);
     if (space != NULL) {
         print("  %lu pages in %lu ranges", space->pages.v, space->ranges);
+        if (space->segments > 0) {
+            print(", %u of them segments", space->segments);
+        }
+        print(space == &machine.aspaces.segment_tables ? "  the tables of all segments" : "");
     }
     print("%s", s->id == 0 ? "  the kernel's own" : "");
-    print_task(space, "  of ");
+    cmd_print_task(space, "  of ");
     print("%s\n", is_current ? "  current" : "");
 }
 
@@ -57,6 +60,7 @@ static void print_space_json(struct json *j, const struct space *s, bool is_curr
     if (space != NULL) {
         json_number(j, "mapped", space->pages.v);
         json_number(j, "ranges", space->ranges);
+        json_number(j, "segments", space->segments);
         const struct task *task = tasks_of_space(&machine.tasks, space);
         if (task != NULL) {
             json_number(j, "task", task->id);
@@ -252,7 +256,7 @@ static bool space_show(const char *text)
     npages_t pages = npages(0);
     print("space %u: root %#lx, %lu pages, %lu tables", space->id, pfn_to_paddr(space->root).v, space->pages.v,
           space->tables.v);
-    print_task(cmd_aspace(space), ", of ");
+    cmd_print_task(cmd_aspace(space), ", of ");
     print("\n");
     if (cmd_aspace(space) != NULL) {
         cmd_print_ranges(cmd_aspace(space));
