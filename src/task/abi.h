@@ -69,6 +69,20 @@ enum task_call {
     TASK_LOG,
     /* (struct task_stats *) The caller's own. => OK */
     TASK_STATS,
+    /* (bytes, rights) Up to 1 GiB of zeros that are used by all of whom the caller says so. => OK, RDX: address, a
+     * multiple of 1 GiB; RANGE: more */
+    TASK_SEGMENT_CREATE,
+    /* (va, to, rights) `to` may use it too, at most as the caller may. => OK; EXISTS: it may already; DENIED: more
+     * rights, or not the caller's segment */
+    TASK_SEGMENT_GRANT,
+    /* (va, of, rights) `of` may do less from now on. => OK; ABSENT: it may not use it; DENIED: not less */
+    TASK_SEGMENT_NARROW,
+    /* (va, from) `from` may not use it any more. The caller's own: it gives it up; of one that it has created, it is no
+     * more for anybody. => OK; ABSENT; DENIED */
+    TASK_SEGMENT_REVOKE,
+    /* (va, bytes) More of it, or less: what was behind the new end is gone. => OK; SHARED: others may use it, and have
+     * used pages that would go; RANGE: more than 1 GiB */
+    TASK_SEGMENT_RESIZE,
     TASK_CALLS,
 };
 

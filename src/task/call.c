@@ -95,6 +95,11 @@ static task_call_fn *const calls[TASK_CALLS] = {
     [TASK_RECEIVE] = call_receive,
     [TASK_LOG] = call_log,
     [TASK_STATS] = call_stats,
+    [TASK_SEGMENT_CREATE] = call_segment_create,
+    [TASK_SEGMENT_GRANT] = call_segment_grant,
+    [TASK_SEGMENT_NARROW] = call_segment_narrow,
+    [TASK_SEGMENT_REVOKE] = call_segment_revoke,
+    [TASK_SEGMENT_RESIZE] = call_segment_resize,
 };
 
 bool task_call(struct tasks *tasks, struct task *task)

@@ -28,6 +28,8 @@ void task_unmake(struct task *task);
 typedef enum status task_call_fn(struct task *task, struct interrupt_frame *f);
 task_call_fn call_alloc, call_free, call_map_module, call_protect, call_query, call_seal; /* call_memory.c */
 task_call_fn call_share, call_transfer, call_withdraw;                                   /* call_share.c */
+task_call_fn call_segment_create, call_segment_grant, call_segment_narrow, call_segment_revoke,
+    call_segment_resize;                                                                 /* call_segment.c */
 task_call_fn call_clone;                                                                 /* clone.c */
 task_call_fn call_send, call_receive;                                                    /* message.c */
 
@@ -74,5 +76,7 @@ struct task_gift {
     bool takes;
 };
 enum status call_give(struct task *from, struct task *to, const struct task_gift *gift);
+/* The segment at `va`, within half of the ranges that `to` may have. => as segment_grant; INVALID: rights */
+enum status call_segment_give(struct task *from, struct task *to, vaddr_t va, uint64_t rights);
 
 #endif

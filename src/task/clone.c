@@ -7,20 +7,43 @@
  *
  * The limits are the parent's, and count what the child has from it.
  */
+#include "aspace/segment.h"
 #include "task/call.h"
 
 struct clone {
     struct task *parent, *child;
+    const struct task_keep *keep;
+    uint64_t count;
     vaddr_t stack; /* its end */
 };
 
-static enum status keep_ranges(const struct clone *k, const struct task_keep *keep, uint64_t count)
+/* Segments are kept with the private part, before all else; they are not the parent's to share, unless it owns them. */
+static unsigned keep_segment(void *ctx, vaddr_t va, npages_t pages, unsigned has)
 {
+    const struct clone *k = ctx;
+    struct segment_info segment;
+    unsigned rights;
+    (void)has;
+    const uint64_t count = segment_info(k->parent->space.system, va, &segment) ? k->count : 0;
+    for (uint64_t i = 0; i < count; i++) {
+        if (k->keep[i].va == va.v && bytes_to_pages_up(k->keep[i].bytes).v == pages.v) {
+            return call_rights(k->keep[i].rights, &rights) ? rights : 0;
+        }
+    }
+    return 0;
+}
+
+static enum status keep_ranges(const struct clone *k)
+{
+    const struct task_keep *keep = k->keep;
     enum status s = STATUS_OK;
-    for (uint64_t i = 0; i < count && s == STATUS_OK; i++) {
+    for (uint64_t i = 0; i < k->count && s == STATUS_OK; i++) {
         unsigned rights;
         if (!call_rights(keep[i].rights, &rights)) {
             return STATUS_INVALID;
+        }
+        if (segment_permits(&k->child->space, vaddr(keep[i].va), 0) == STATUS_OK) {
+            continue;
         }
         s = aspace_share(&k->parent->space, vaddr(keep[i].va), bytes_to_pages_up(keep[i].bytes), &k->child->space,
                          rights, vaddr(0));
@@ -45,13 +68,13 @@ static enum status make_stack(struct clone *k, uint64_t bytes)
 }
 
 /* => OK, the child's space is there; as call_clone, and it is not. */
-static enum status make_space(struct clone *k, const struct task_keep *keep, uint64_t count, uint64_t stack_bytes)
+static enum status make_space(struct clone *k, uint64_t stack_bytes)
 {
-    enum status s = aspace_clone(&k->parent->space, &k->child->space, NULL, NULL);
+    enum status s = aspace_clone(&k->parent->space, &k->child->space, keep_segment, k);
     if (s != STATUS_OK) {
         return s;
     }
-    s = keep_ranges(k, keep, count);
+    s = keep_ranges(k);
     s = s == STATUS_OK ? make_stack(k, stack_bytes) : s;
     if (s != STATUS_OK) {
         (void)!aspace_destroy(&k->child->space);
@@ -71,11 +94,12 @@ enum status call_clone(struct task *task, struct interrupt_frame *f)
     if (s != STATUS_OK) {
         return s;
     }
-    struct clone k = {.parent = task, .child = task_make(task->system, task->name, task->limits, &s)};
+    struct clone k = {.parent = task, .child = task_make(task->system, task->name, task->limits, &s),
+                      .keep = keep, .count = count};
     if (k.child == NULL) {
         return s;
     }
-    s = make_space(&k, keep, count, f->r8);
+    s = make_space(&k, f->r8);
     if (s != STATUS_OK) {
         task_unmake(k.child);
         return s;

@@ -119,6 +119,33 @@ static inline enum status call_withdraw(user_address va, uint64_t bytes, unsigne
 
 static inline enum status call_seal(user_address va, uint64_t bytes) { return call_3(TASK_SEAL, va, bytes, 0); }
 
+/* ---- Segments ---- */
+
+static inline enum status call_segment_create(uint64_t bytes, uint64_t rights, user_address *va)
+{
+    return call_3_at(TASK_SEGMENT_CREATE, bytes, rights, 0, va);
+}
+
+static inline enum status call_segment_grant(user_address va, unsigned to, uint64_t rights)
+{
+    return call_3(TASK_SEGMENT_GRANT, va, to, rights);
+}
+
+static inline enum status call_segment_narrow(user_address va, unsigned of, uint64_t rights)
+{
+    return call_3(TASK_SEGMENT_NARROW, va, of, rights);
+}
+
+static inline enum status call_segment_revoke(user_address va, unsigned from)
+{
+    return call_3(TASK_SEGMENT_REVOKE, va, from, 0);
+}
+
+static inline enum status call_segment_resize(user_address va, uint64_t bytes)
+{
+    return call_3(TASK_SEGMENT_RESIZE, va, bytes, 0);
+}
+
 /* ---- Tasks; see also task_begin in runtime.h ---- */
 
 static inline enum status call_clone(user_address entry, uint64_t argument, const struct task_keep *keep,

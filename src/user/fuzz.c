@@ -150,18 +150,15 @@ static void fill(uint64_t number, uint64_t a[6])
         break;
     }
     case TASK_MAP_MODULE:
-        a[0] = one_in(4) ? address() : address_of("fuzz");
-        a[1] = one_in(4) ? below(40) : 4;
+        a[0] = one_in(4) ? address() : address_of("fuzz"), a[1] = one_in(4) ? below(40) : 4;
         a[2] = flags(TASK_PRIVATE);
         break;
-    case TASK_FREE:
-    case TASK_SEAL: a[0] = address(), a[1] = size(); break;
+    case TASK_FREE: case TASK_SEAL: case TASK_SEGMENT_RESIZE: a[0] = address(), a[1] = size(); break;
     case TASK_PROTECT: a[0] = address(), a[1] = size(), a[2] = rights(); break;
     case TASK_QUERY: a[0] = address(), a[1] = buffer(); break;
     case TASK_SHARE:
         a[0] = address(), a[1] = size(), a[2] = task(), a[3] = rights();
-        a[4] = one_in(2) ? 0 : one_in(2) ? address() : any_number();
-        break;
+        a[4] = one_in(2) ? 0 : one_in(2) ? address() : any_number(); break;
     case TASK_TRANSFER: a[0] = address(), a[1] = size(), a[2] = task(), a[3] = rights(); break;
     case TASK_WITHDRAW: a[0] = address(), a[1] = size(), a[2] = task(); break;
     case TASK_CLONE: fill_clone(a); break;
@@ -174,8 +171,10 @@ static void fill(uint64_t number, uint64_t a[6])
         break;
     case TASK_LOG: a[0] = address(), a[1] = below(300); break;
     case TASK_STATS: a[0] = buffer(); break;
-    case TASK_CALLS: break; /* a[] as it is */
-    default: break;
+    case TASK_SEGMENT_CREATE: a[0] = one_in(20) ? any_number() : size() % (4 * MIB), a[1] = rights(); break;
+    case TASK_SEGMENT_GRANT: case TASK_SEGMENT_NARROW: case TASK_SEGMENT_REVOKE:
+        a[0] = address(), a[1] = task(), a[2] = rights(); break;
+    default: break; /* a[] as it is */
     }
 }
 
@@ -192,7 +191,7 @@ static void learn_range(uint64_t number, uint64_t va, uint64_t bytes)
 /* What was learnt: ranges that are there now, or no more; tasks. */
 static void learn(uint64_t number, const uint64_t was[6], const uint64_t now[6])
 {
-    if (number == TASK_ALLOC) {
+    if (number == TASK_ALLOC || number == TASK_SEGMENT_CREATE) {
         learn_range(number, now[2], was[0]);
     } else if (number == TASK_MAP_MODULE) {
         struct task_range range = {0};
@@ -209,7 +208,8 @@ static void learn(uint64_t number, const uint64_t was[6], const uint64_t now[6])
 
 static void check_registers(uint64_t number, enum status s, const uint64_t was[6], const uint64_t now[6])
 {
-    const bool answers = number == TASK_ALLOC || number == TASK_MAP_MODULE || number == TASK_CLONE;
+    const bool answers = number == TASK_ALLOC || number == TASK_MAP_MODULE || number == TASK_CLONE ||
+                         number == TASK_SEGMENT_CREATE;
     const bool is_message = number == TASK_RECEIVE && s == STATUS_OK;
     const bool changes_rdx = (answers && s == STATUS_OK) || (number == TASK_RECEIVE && s == STATUS_LIMIT);
     for (unsigned i = 0; i < 6 && !is_message; i++) {
@@ -341,6 +341,11 @@ static const struct {
     {"receive", PLACE | ANSWER(DENIED) | ANSWER(LIMIT) | ANSWER(AGAIN)},
     {"log", ANSWER(OK) | ANSWER(RANGE) | ANSWER(DENIED) | ANSWER(LIMIT)},
     {"stats", ANSWER(OK) | ANSWER(RANGE) | ANSWER(DENIED)},
+    {"segment_create", ANSWER(OK) | ANSWER(INVALID) | ANSWER(RANGE)},
+    {"segment_grant", ANSWER(OK) | ANSWER(INVALID) | ANSWER(ABSENT) | ANSWER(DENIED) | ANSWER(EXISTS)},
+    {"segment_narrow", ANSWER(OK) | ANSWER(INVALID) | ANSWER(ABSENT) | ANSWER(DENIED)},
+    {"segment_revoke", ANSWER(OK) | ANSWER(ABSENT)},
+    {"segment_resize", ANSWER(OK) | ANSWER(INVALID) | ANSWER(RANGE) | ANSWER(ABSENT)},
     {"no such call", ANSWER(UNSUPPORTED)},
 };
 
