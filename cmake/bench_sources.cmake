@@ -20,6 +20,27 @@ set(CAIRN_ADDRESSES_SOURCES
     test/rivals/addresses/tree.c
     test/rivals/addresses/vmem.c)
 
+# Other ways to keep account of frames, to be compared with the PMM: compiled as it is. And what they stand on.
+set(CAIRN_FRAMES_SOURCES
+    test/rivals/pmm/bitmap.c
+    test/rivals/pmm/buddy.c
+    test/rivals/pmm/by_region.c
+    test/rivals/pmm/extent.c
+    test/rivals/pmm/faulted.c
+    test/rivals/pmm/flat.c
+    test/rivals/pmm/inverted.c
+    test/rivals/pmm/lists.c
+    test/rivals/pmm/summary.c
+    test/rivals/pmm/tree.c
+    test/rivals/pmm/zero_pages.c)
+set(CAIRN_FRAMES_HOST_SOURCES
+    test/rivals/pmm/host_machine.c
+    test/rivals/pmm/ways.c)
+
+# The part of the PMM's benchmark that plays them; not for the PMM's scout.
+set(CAIRN_FRAMES_BENCH_SOURCES
+    test/bench/pmm_ways.c)
+
 # Benchmarks, host only. (What stands against the PMM is in cmake/host.cmake: it is compiled as the PMM is.)
 set(CAIRN_BENCH_SOURCES
     test/bench/bed.c

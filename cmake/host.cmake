@@ -35,10 +35,11 @@ target_link_libraries(cairn_vmm_judged PUBLIC cairn_pmm)
 target_link_libraries(cairn_aspace_judged PUBLIC cairn_vmm_judged)
 
 set(test_sources ${CAIRN_TEST_SOURCES} ${CAIRN_TEST_MORE_SOURCES} ${CAIRN_HOST_TEST_SOURCES} ${CAIRN_HOST_SOURCES}
-    ${CAIRN_RIVAL_SOURCES} ${CAIRN_ADDRESSES_SOURCES} ${CAIRN_HEAP_WAY_SOURCES})
+    ${CAIRN_RIVAL_SOURCES} ${CAIRN_ADDRESSES_SOURCES} ${CAIRN_HEAP_WAY_SOURCES} ${CAIRN_FRAMES_SOURCES}
+    ${CAIRN_FRAMES_HOST_SOURCES})
 if(CAIRN_COVERAGE)
-    # Counters that threads may share cost five times as much, and this one test alone needs them.
-    list(REMOVE_ITEM test_sources test/unit/pmm_threads_test.c)
+    # Counters that threads may share cost five times as much, and these tests alone need them.
+    list(REMOVE_ITEM test_sources test/unit/pmm_threads_test.c test/unit/rivals_pmm_threads_test.c)
 endif()
 list(TRANSFORM test_sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_executable(unit_tests ${test_sources})
@@ -49,7 +50,8 @@ target_compile_definitions(unit_tests PRIVATE CAIRN_TEST_DATA="${CMAKE_SOURCE_DI
 # Several CPUs at once, for TSan (scripts/check): of the unit tests those that start threads, and what they take.
 set(thread_sources test/model/cpu.c test/unit/host.c test/unit/pmm_bed.c test/unit/pmm_cpus_test.c
     test/unit/pmm_model.c test/unit/pmm_model_agrees.c test/unit/pmm_model_calls.c test/unit/pmm_model_runs.c
-    test/unit/pmm_steps.c test/unit/pmm_threads_test.c test/unit/runner.c)
+    test/unit/pmm_steps.c test/unit/pmm_threads_test.c test/unit/rivals_pmm_threads_test.c test/unit/runner.c
+    test/rivals/pmm/host_machine.c test/rivals/pmm/tree.c)
 list(TRANSFORM thread_sources PREPEND ${CMAKE_SOURCE_DIR}/)
 add_executable(thread_tests EXCLUDE_FROM_ALL ${thread_sources})
 target_link_libraries(thread_tests PRIVATE cairn_pmm cairn_lib)
@@ -156,7 +158,15 @@ if(CAIRN_BENCH)
     add_library(heap_ways OBJECT ${heap_way_sources})
     target_link_libraries(heap_ways PRIVATE cairn_options)
     target_compile_options(heap_ways PRIVATE ${as_in_kernel})
-    add_executable(bench ${bench_sources} ${paging_sources} ${arena_bench_sources} ${addresses_sources}
+    set(frames_sources ${CAIRN_FRAMES_SOURCES})
+    list(TRANSFORM frames_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    add_library(frames_ways OBJECT ${frames_sources})
+    target_link_libraries(frames_ways PRIVATE cairn_options)
+    target_compile_options(frames_ways PRIVATE ${as_in_kernel} -fno-builtin -fno-tree-loop-distribute-patterns)
+    set(frames_bench_sources ${CAIRN_FRAMES_HOST_SOURCES} ${CAIRN_FRAMES_BENCH_SOURCES})
+    list(TRANSFORM frames_bench_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    add_executable(bench ${bench_sources} ${frames_bench_sources} $<TARGET_OBJECTS:frames_ways>
+        ${paging_sources} ${arena_bench_sources} ${addresses_sources}
         ${heap_bench_sources} $<TARGET_OBJECTS:heap_ways>
         $<TARGET_OBJECTS:arena_counted> $<TARGET_OBJECTS:addresses_counted> $<TARGET_OBJECTS:bench_subjects>)
     target_link_libraries(bench PRIVATE cairn_heap cairn_vmm_judged cairn_pmm cairn_lib m ${CMAKE_DL_LIBS})

@@ -375,6 +375,9 @@ set(CAIRN_HOST_TEST_SOURCES ${CAIRN_ASPACE_HOST_TEST_SOURCES} ${CAIRN_TASK_HOST_
     test/unit/rivals_addresses_test.c
     test/unit/rivals_heap_test.c
     test/unit/rivals_paging_test.c
+    test/unit/rivals_pmm_test.c
+    test/unit/rivals_pmm_threads_test.c
+    test/unit/rivals_pmm_ways_test.c
     test/unit/vmm_between_test.c
     test/unit/vmm_cache_host_test.c
     test/unit/vmm_check_share_test.c

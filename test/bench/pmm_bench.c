@@ -57,6 +57,9 @@ void bench_pmm(const struct bench_options *options)
     pmm_bench_longest(options);
     pmm_bench_metadata(options);
     bench_print_figures("pmm");
+#ifndef BENCH_SCOUT /* which has the PMM alone */
+    pmm_bench_ways(options);
+#endif
 }
 
 void bench_pmm_scout(const struct bench_options *options) { pmm_bench_scout(options); }

@@ -12,6 +12,8 @@ void pmm_bench_longest(const struct bench_options *options);  /* the most that w
 void pmm_bench_scout(const struct bench_options *options);    /* which calls these are */
 void pmm_bench_metadata(const struct bench_options *options); /* what the arrays take */
 
+void pmm_bench_ways(const struct bench_options *options);     /* the other ways, by time and memory */
+
 void pmm_bench_figure(const char *workload, double value, const char *unit, double gate, const char *note);
 
 /* Is what was counted last the most so far? Then *most is that. */

@@ -1,44 +1,21 @@
-/*
- * Cycles an operation: the PMM and a raw stack, in one process, turn by turn, over the same orders.
- *
- * Each round does the same work again, cut into pieces. A piece counts with the median of all rounds, so that what else
- * the machine does falls out; a workload is the sum of its pieces.
- */
+/* Cycles an operation of the PMM and of a raw stack, and what measures them. */
+#include "bench/pmm_cycles.h"
+
 #include <x86intrin.h>
 
-#include "bench/pmm_bench.h"
-#include "bench/raw_stack.h"
+enum { ROUNDS_QUICK = 3, PAIRS = 1 << 20, WARM_UP_2M = 4 };
 
-enum { ROUNDS = 15, ROUNDS_QUICK = 3, PIECES = 64, PAIRS = 1 << 20, WARM_UP_2M = 4 };
-
-enum workload { PAIR, BULK_ALLOC, BULK_FREE, BULK_ALLOC_AGAIN, CHURN, PAIR_2M, WORKLOADS };
-static const struct {
-    const char *name;
-    double gate; /* of the ratio to the raw stack; PAIR_2M: to the PMM's own pair */
-} workloads[WORKLOADS] = {
-    [PAIR] = {"pair", 2},   [BULK_ALLOC] = {"bulk_alloc", 7}, [BULK_FREE] = {"bulk_free", 5},
-    [BULK_ALLOC_AGAIN] = {"bulk_alloc_again", 0}, /* from blocks that random frees left */
-    [CHURN] = {"churn", 3}, [PAIR_2M] = {"pair_2m", 2},
+const char *const cycles_workloads[WORKLOADS] = {
+    [PAIR] = "pair", [BULK_ALLOC] = "bulk_alloc", [BULK_FREE] = "bulk_free",
+    [BULK_ALLOC_AGAIN] = "bulk_alloc_again", /* from blocks that random frees left */
+    [CHURN] = "churn", [PAIR_2M] = "pair_2m",
+};
+/* Of the ratio to the raw stack; PAIR_2M: to the PMM's own pair. */
+static const double gates[WORKLOADS] = {
+    [PAIR] = 2, [BULK_ALLOC] = 7, [BULK_FREE] = 5, [CHURN] = 3, [PAIR_2M] = 2,
 };
 
-enum subject { RAW_STACK, CAIRN, SUBJECTS };
-
-struct cycles {
-    struct bed *bed;
-    struct pmm *pmm;
-    struct raw_stack raw;
-    uint64_t base;
-    uint32_t frames;  /* that the PMM can hand out; the raw stack gets as many */
-    pfn_t *held;      /* frames in use, as they came */
-    pfn_t *victims;   /* the same in the order of freeing */
-    uint32_t *order;  /* a random order of all, one for both */
-    unsigned round;
-    uint64_t ops[WORKLOADS];
-    double ticks[SUBJECTS][WORKLOADS][PIECES][ROUNDS];
-};
-
-/* Operations [from, end) of a workload. */
-typedef enum status piece_fn(struct cycles *c, uint32_t from, uint32_t end);
+enum subject { RAW_STACK, CAIRN };
 
 static uint64_t now(void)
 {
@@ -48,17 +25,17 @@ static uint64_t now(void)
     return ticks;
 }
 
-static void timed(struct cycles *c, enum subject subject, enum workload workload, uint32_t ops, piece_fn *piece)
+void cycles_timed(struct cycles *c, unsigned subject, enum workload workload, uint32_t ops, piece_fn *piece)
 {
     enum status bad = STATUS_OK;
     c->ops[workload] = ops;
-    for (uint64_t i = 0; i < PIECES; i++) {
-        uint32_t from = (uint32_t)(i * ops / PIECES), end = (uint32_t)((i + 1) * ops / PIECES);
+    for (uint64_t i = 0; i < CYCLES_PIECES; i++) {
+        uint32_t from = (uint32_t)(i * ops / CYCLES_PIECES), end = (uint32_t)((i + 1) * ops / CYCLES_PIECES);
         uint64_t start = now();
         bad |= piece(c, from, end);
         c->ticks[subject][workload][i][c->round] = (double)(now() - start);
     }
-    bed_must(bad, workloads[workload].name);
+    bed_must(bad, cycles_workloads[workload]);
 }
 
 /* ---- The PMM ---- */
@@ -149,12 +126,12 @@ static enum status raw_pair(struct cycles *c, uint32_t from, uint32_t end)
     return STATUS_OK;
 }
 
-/* ---- Both ---- */
+/* ---- Rounds ---- */
 
-static piece_fn *const pieces[SUBJECTS][WORKLOADS] = {
-    [RAW_STACK] = {[PAIR] = raw_pair, [BULK_ALLOC] = raw_alloc, [BULK_FREE] = raw_free, [CHURN] = raw_churn},
-    [CAIRN] = {[PAIR] = cairn_pair, [BULK_ALLOC] = cairn_alloc, [BULK_FREE] = cairn_free, [CHURN] = cairn_churn},
-};
+piece_fn *const cycles_raw_pieces[WORKLOADS] = {
+    [PAIR] = raw_pair, [BULK_ALLOC] = raw_alloc, [BULK_FREE] = raw_free, [CHURN] = raw_churn};
+piece_fn *const cycles_cairn_pieces[WORKLOADS] = {
+    [PAIR] = cairn_pair, [BULK_ALLOC] = cairn_alloc, [BULK_FREE] = cairn_free, [CHURN] = cairn_churn};
 
 static void line_up(struct cycles *c)
 {
@@ -163,45 +140,43 @@ static void line_up(struct cycles *c)
     }
 }
 
-static void run_round(struct cycles *c, enum subject subject)
+void cycles_run(struct cycles *c, unsigned subject, piece_fn *const *piece)
 {
-    piece_fn *const *piece = pieces[subject];
     uint32_t half = c->frames / 2;
-    timed(c, subject, BULK_ALLOC, c->frames, piece[BULK_ALLOC]);
+    cycles_timed(c, subject, BULK_ALLOC, c->frames, piece[BULK_ALLOC]);
     line_up(c);
-    timed(c, subject, BULK_FREE, c->frames, piece[BULK_FREE]);
-    timed(c, subject, BULK_ALLOC_AGAIN, c->frames, piece[BULK_ALLOC]);
+    cycles_timed(c, subject, BULK_FREE, c->frames, piece[BULK_FREE]);
+    cycles_timed(c, subject, BULK_ALLOC_AGAIN, c->frames, piece[BULK_ALLOC]);
     line_up(c);
     bed_must(piece[BULK_FREE](c, half, c->frames), "to half full");
-    timed(c, subject, CHURN, half, piece[CHURN]);
-    timed(c, subject, PAIR, PAIRS, piece[PAIR]);
+    cycles_timed(c, subject, CHURN, half, piece[CHURN]);
+    cycles_timed(c, subject, PAIR, c->pairs, piece[PAIR]);
 }
 
-static void run_raw(struct cycles *c)
+void cycles_run_raw(struct cycles *c, unsigned subject)
 {
     /* The lowest frame on top. */
     c->raw.top = 0;
     for (uint32_t i = c->frames; i-- > 0;) {
         raw_stack_free(&c->raw, (uint32_t)(c->base + i));
     }
-    run_round(c, RAW_STACK);
+    cycles_run(c, subject, cycles_raw_pieces);
 }
 
-static void run_cairn(struct cycles *c)
+void cycles_run_cairn(struct cycles *c, unsigned subject)
 {
     bed_start(c->bed);
-    run_round(c, CAIRN);
+    cycles_run(c, subject, cycles_cairn_pieces);
     bed_check(c->bed);
     /* Of a machine where blocks are whole. The first calls open the block that all others take. */
     bed_start(c->bed);
     bed_must(cairn_pair_2m(c, 0, WARM_UP_2M), "the first 2 MiB");
-    timed(c, CAIRN, PAIR_2M, PAIRS, cairn_pair_2m);
+    cycles_timed(c, subject, PAIR_2M, c->pairs, cairn_pair_2m);
 }
 
-static void prepare(struct cycles *c, const struct bench_options *options)
+void cycles_prepare(struct cycles *c, uint64_t seed, uint64_t total)
 {
-    struct rng rng = rng_seeded(options->seed);
-    uint64_t total = bytes_to_pages_down(4 * GIB).v;
+    struct rng rng = rng_seeded(seed);
     c->base = paddr_to_pfn(paddr(4 * GIB)).v;
     c->bed = bed_new(c->base + total, 1);
     c->pmm = &c->bed->pmm;
@@ -213,13 +188,24 @@ static void prepare(struct cycles *c, const struct bench_options *options)
     c->held = bed_reserve(total * sizeof *c->held);
     c->victims = bed_reserve(total * sizeof *c->victims);
     c->order = bed_reserve(total * sizeof *c->order);
+    c->pairs = total < PAIRS ? (uint32_t)total : PAIRS;
     pmm_bench_shuffle(c->order, c->frames, &rng);
 }
 
-static double cycles_of(struct cycles *c, enum subject subject, enum workload workload, unsigned rounds)
+void cycles_end(struct cycles *c)
+{
+    uint64_t total = c->bed->frames_end - c->base;
+    bed_unreserve(c->raw.frames, total * sizeof *c->raw.frames);
+    bed_unreserve(c->held, total * sizeof *c->held);
+    bed_unreserve(c->victims, total * sizeof *c->victims);
+    bed_unreserve(c->order, total * sizeof *c->order);
+    bed_free(c->bed);
+}
+
+double cycles_of(struct cycles *c, unsigned subject, enum workload workload, unsigned rounds)
 {
     double sum = 0;
-    for (unsigned i = 0; i < PIECES; i++) {
+    for (unsigned i = 0; i < CYCLES_PIECES; i++) {
         sum += bench_median(c->ticks[subject][workload][i], rounds);
     }
     return sum / (double)c->ops[workload];
@@ -227,20 +213,20 @@ static double cycles_of(struct cycles *c, enum subject subject, enum workload wo
 
 static void put(const char *subject, enum workload workload, double value, const char *unit, double gate)
 {
-    bench_add((struct bench_result){"pmm", subject, workloads[workload].name, value, unit, gate, NULL});
+    bench_add((struct bench_result){"pmm", subject, cycles_workloads[workload], value, unit, gate, NULL});
 }
 
 void pmm_bench_cycles(const struct bench_options *options)
 {
     static struct cycles cycles;
     struct cycles *c = &cycles;
-    unsigned rounds = options->quick ? ROUNDS_QUICK : ROUNDS;
-    prepare(c, options);
+    unsigned rounds = options->quick ? ROUNDS_QUICK : CYCLES_ROUNDS_MAX;
+    cycles_prepare(c, options->seed, bytes_to_pages_down(4 * GIB).v);
     /* One round before the first that counts: memory is touched, the clock speeds up. */
     for (unsigned i = 0; i <= rounds; i++) {
         c->round = i == 0 ? 0 : i - 1;
-        run_raw(c);
-        run_cairn(c);
+        cycles_run_raw(c, RAW_STACK);
+        cycles_run_cairn(c, CAIRN);
     }
     double pair = cycles_of(c, CAIRN, PAIR, rounds);
     for (enum workload w = 0; w < WORKLOADS; w++) {
@@ -251,7 +237,7 @@ void pmm_bench_cycles(const struct bench_options *options)
             put("raw-stack", w, 1, "ratio", 0);
         }
         put("cairn", w, cairn, "cycles", 0);
-        put("cairn", w, cairn / base, "ratio", workloads[w].gate);
+        put("cairn", w, cairn / base, "ratio", gates[w]);
     }
-    bed_free(c->bed);
+    cycles_end(c);
 }
