@@ -37,8 +37,12 @@ set(CAIRN_FRAMES_HOST_SOURCES
     test/rivals/pmm/host_machine.c
     test/rivals/pmm/ways.c)
 
-# The part of the PMM's benchmark that plays them; not for the PMM's scout.
+# The part of the PMM's benchmark that plays them, and that of fragmentation; not for the PMM's scout.
 set(CAIRN_FRAMES_BENCH_SOURCES
+    test/bench/frag_books.c
+    test/bench/frag_play.c
+    test/bench/frag_subjects.c
+    test/bench/fragmentation.c
     test/bench/pmm_ways.c)
 
 # Benchmarks, host only. (What stands against the PMM is in cmake/host.cmake: it is compiled as the PMM is.)

@@ -66,8 +66,16 @@ struct bed *bed_new(uint64_t frames_end, size_t run_capacity)
     bed->region_capacity = run_capacity + PMM_ZONES + 2 * BED_NODE_RANGES_MAX;
     bed->regions = bed_reserve(bed->region_capacity * PMM_REGION_BYTES);
     bed->cpus = bed_reserve(sizeof *bed->cpus);
+    bed->owner_capacity = BED_OWNERS;
     bed->owners = bed_reserve(BED_OWNERS * sizeof *bed->owners);
     return bed;
+}
+
+void bed_want_owners(struct bed *bed, size_t owners)
+{
+    bed_unreserve(bed->owners, bed->owner_capacity * sizeof *bed->owners);
+    bed->owners = bed_reserve(owners * sizeof *bed->owners);
+    bed->owner_capacity = owners;
 }
 
 void bed_free(struct bed *bed)
@@ -79,7 +87,7 @@ void bed_free(struct bed *bed)
     bed_unreserve(bed->runs, bed->run_capacity * sizeof *bed->runs);
     bed_unreserve(bed->regions, bed->region_capacity * PMM_REGION_BYTES);
     bed_unreserve(bed->cpus, sizeof *bed->cpus);
-    bed_unreserve(bed->owners, BED_OWNERS * sizeof *bed->owners);
+    bed_unreserve(bed->owners, bed->owner_capacity * sizeof *bed->owners);
     bed_unreserve(bed, sizeof *bed);
 }
 
@@ -132,7 +140,7 @@ static void forget(struct bed *bed)
     bed->units = 0;
     memset(bed->regions, 0, bed->region_capacity * PMM_REGION_BYTES);
     memset(bed->cpus, 0, sizeof *bed->cpus);
-    memset(bed->owners, 0, BED_OWNERS * sizeof *bed->owners);
+    memset(bed->owners, 0, bed->owner_capacity * sizeof *bed->owners);
 }
 
 struct pmm_config bed_config(struct bed *bed)
@@ -143,7 +151,7 @@ struct pmm_config bed_config(struct bed *bed)
         .states = bed->states, .blocks = bed->blocks, .regions = bed->regions, .region_capacity = bed->region_capacity,
         .backing = {bed, bed_missing, bed_back, BED_LEVELS},
         .cpus = bed->cpu_count == 0 ? NULL : bed->cpus, .cpu_count = bed->cpu_count,
-        .owners = bed->owners, .owner_capacity = BED_OWNERS,
+        .owners = bed->owners, .owner_capacity = bed->owner_capacity,
         .node_ranges = bed->node_ranges, .node_range_count = bed->node_range_count, .node_count = bed->node_count};
 }
 

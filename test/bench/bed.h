@@ -33,6 +33,7 @@ struct bed {
     size_t region_capacity;
     struct pmm_cpu *cpus;
     struct pmm_owner *owners;
+    size_t owner_capacity; /* BED_OWNERS but for bed_want_owners */
 };
 
 /* A bed for frames below `frames_end`, at most `run_capacity` runs. Never null: without memory the program ends. */
@@ -42,6 +43,9 @@ void bed_free(struct bed *bed);
 /* Memory of zeros that takes room only where it is touched. */
 void *bed_reserve(uint64_t bytes);
 void bed_unreserve(void *base, uint64_t bytes);
+
+/* Room for more owners; before it starts. */
+void bed_want_owners(struct bed *bed, size_t owners);
 
 void bed_run(struct bed *bed, uint64_t first, uint64_t frames); /* ascending, not touching */
 

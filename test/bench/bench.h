@@ -54,5 +54,6 @@ void bench_pmm_scout(const struct bench_options *options); /* prints the calls t
 void bench_paging(const struct bench_options *options);
 void bench_arena(const struct bench_options *options);
 void bench_heap(const struct bench_options *options);
+void bench_fragmentation(const struct bench_options *options);
 
 #endif

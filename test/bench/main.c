@@ -32,6 +32,7 @@ static const struct {
     {"paging", BENCH_RUN(bench_paging, nothing)},
     {"arena", BENCH_RUN(bench_arena, nothing)},
     {"heap", BENCH_RUN(bench_heap, nothing)},
+    {"fragmentation", BENCH_RUN(bench_fragmentation, nothing)},
 };
 enum { BENCHES = sizeof benches / sizeof benches[0] };
 

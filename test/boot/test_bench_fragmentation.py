@@ -1,0 +1,53 @@
+"""scripts/bench fragmentation: whole blocks after long use, of all subjects, over the same histories."""
+import json
+import subprocess
+from collections import defaultdict
+
+import pytest
+from conftest import ROOT
+
+STACKS = {"raw-stack", "flat-stack", "table-list", "frame-list"}
+LOWEST = {"bitmap", "by-region", "summary", "extent"}
+LOWEST_BUT_OWN = {"zero-pages", "inverted", "faulted"}
+SUBJECTS = STACKS | LOWEST | LOWEST_BUT_OWN | {"cairn", "cairn-no-owners", "next-fit", "buddy", "buddy-cpu", "tree"}
+WORKLOADS = {f"{name}-{percent}" for name in ("W1", "W2", "W2k", "W2s") for percent in (50, 80)}
+
+
+def play(file, *options):
+    done = subprocess.run(
+        [ROOT / "scripts" / "bench", "fragmentation", "--quick", "--json", file, *options],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = defaultdict(dict)
+    for row in json.loads(file.read_text()):
+        assert set(row) == {"bench", "subject", "workload", "value", "unit"} and row["bench"] == "fragmentation"
+        assert row["value"] >= 0 and (row["unit"] == "%" or row["workload"].endswith(":move"))
+        table[row["workload"]][row["subject"]] = row["value"]
+    return table
+
+
+@pytest.mark.cairn(labels="host", seconds=300)
+def test_whole_blocks_after_long_use_have_the_shape_that_each_placement_makes(tmp_path):
+    table, again, other = (play(tmp_path / "bench.json", "--seed", seed) for seed in ("1", "1", "2"))
+    assert table == again != other
+    assert set(table) >= WORKLOADS | {f"{name}:64k" for name in WORKLOADS}
+    for workload in WORKLOADS:
+        whole, runs = table[workload], table[f"{workload}:64k"]
+        assert set(whole) == set(runs) == SUBJECTS
+        assert all(0 <= value <= 100 for value in (*whole.values(), *runs.values()))
+        # A stack keeps what it never used, and nothing else: a tenth of half, a quarter of a fifth.
+        assert all(whole[name] == whole["raw-stack"] for name in STACKS)
+        assert whole["raw-stack"] == pytest.approx(10 if workload.endswith("50") else 24, abs=2.5)
+        assert all(whole[name] == whole["bitmap"] for name in LOWEST)
+        assert all(whole[name] == pytest.approx(whole["bitmap"], abs=3) for name in LOWEST_BUT_OWN)
+        assert whole["buddy"] == pytest.approx(whole["raw-stack"], abs=2.5), "a buddy is no better than a stack"
+        assert whole["next-fit"] < 10, "it spreads all over"
+        assert runs["bitmap"] > runs["raw-stack"]
+    # Random frames: fullest first and lowest first leave almost all that there can be.
+    assert table["W1-50"]["bitmap"] > 95 and table["W1-50"]["cairn"] > 90 and table["W1-80"]["cairn"] > 85
+    # Kernel frames keep to themselves.
+    assert table["W2k-80"]["cairn-no-owners"] > 0.75 * table["W2-80"]["cairn-no-owners"]
+    # They do not move: where they lie everywhere, nothing empties enough blocks.
+    assert "bitmap" not in table["W2k-50:move"] and "cairn" in table["W2k-50:move"]
+    assert table["W1-50:move"]["cairn"] == 0 < table["W1-50:move"]["raw-stack"]
