@@ -90,13 +90,10 @@ static inline enum status bits_give(struct bits *b, uint64_t frame)
     return STATUS_OK;
 }
 
-/* Word `at`, below `next`, has a free frame. `was`: what the word that serves had before. */
-static __attribute__((noinline)) void bits_lower(struct bits *b, uint64_t at, uint64_t was)
+/* Word `at`, below `next` and not the one that serves, has a free frame now. */
+static __attribute__((noinline)) void bits_lower(struct bits *b, uint64_t at)
 {
-    if (at == b->at) {
-        return;
-    }
-    if (was == 0) { /* nothing up to `next`, but here */
+    if (b->words[b->at] == 0) { /* nothing up to `next`, but here */
         b->at = at;
     } else if (at < b->at) {
         b->next = b->at;
@@ -110,8 +107,9 @@ static __attribute__((noinline)) void bits_lower(struct bits *b, uint64_t at, ui
 static inline enum status bits_give_lowest(struct bits *b, uint64_t frame)
 {
     enum status s = bits_give(b, frame);
-    if (frame / BITS_WORD < b->next && s == STATUS_OK) {
-        bits_lower(b, frame / BITS_WORD, b->words[b->at]);
+    uint64_t at = frame / BITS_WORD;
+    if (at < b->next && at != b->at && s == STATUS_OK) {
+        bits_lower(b, at);
     }
     return s;
 }

@@ -90,6 +90,17 @@ static inline void came_back(struct flat *f, uint64_t block)
     }
 }
 
+/* Not just in use: free, or its stale entry is on the stack. */
+static __attribute__((noinline)) enum status free_stale(struct flat *f, uint64_t frame, uint8_t was)
+{
+    if ((was & IS_USED) == 0) {
+        return STATUS_MISUSE;
+    }
+    f->states[frame] = IS_ON_STACK;
+    came_back(f, frame / FRAMES_BLOCK);
+    return STATUS_OK;
+}
+
 FRAMES_HOT enum status flat_free(void *state, pfn_t frame)
 {
     struct flat *f = state;
@@ -97,13 +108,11 @@ FRAMES_HOT enum status flat_free(void *state, pfn_t frame)
         return STATUS_MISUSE;
     }
     uint8_t was = f->states[frame.v];
-    if (__builtin_expect((was & IS_USED) == 0, 0)) {
-        return STATUS_MISUSE;
+    if (__builtin_expect(was != IS_USED, 0)) {
+        return free_stale(f, frame.v, was);
     }
     f->states[frame.v] = IS_ON_STACK;
-    if (__builtin_expect(was == IS_USED, 1)) {
-        f->entries[f->top++] = (uint32_t)frame.v;
-    }
+    f->entries[f->top++] = (uint32_t)frame.v;
     came_back(f, frame.v / FRAMES_BLOCK);
     return STATUS_OK;
 }
