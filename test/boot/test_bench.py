@@ -91,7 +91,11 @@ def test_a_name_whose_turn_has_not_come_says_not_yet_and_fails(name):
 
 
 @pytest.mark.cairn(labels="host", seconds=60)
-@pytest.mark.parametrize("words", [["--frobnicate"], ["--json"], ["pmm", "pmm"], ["pmm", "--seed", "x"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [["--frobnicate"], ["--json"], ["pmm", "pmm"], ["pmm", "--seed", "x"], ["pmm", "--chart", "chart.svg"]],
+    ids=" ".join,
+)
 def test_wrong_use_is_status_2(words):
     assert bench(*words).returncode == 2
 

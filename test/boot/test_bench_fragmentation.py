@@ -2,6 +2,7 @@
 import json
 import subprocess
 from collections import defaultdict
+from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
@@ -51,3 +52,44 @@ def test_whole_blocks_after_long_use_have_the_shape_that_each_placement_makes(tm
     # They do not move: where they lie everywhere, nothing empties enough blocks.
     assert "bitmap" not in table["W2k-50:move"] and "cairn" in table["W2k-50:move"]
     assert table["W1-50:move"]["cairn"] == 0 < table["W1-50:move"]["raw-stack"]
+
+
+def rows_of(subject, ratio, whole, memory):
+    name = "metadata_all_used" if subject == "cairn" else "metadata"
+    row = {"bench": "pmm", "subject": subject}
+    yield from (row | {"workload": w, "value": ratio, "unit": "ratio"}
+                for w in ("pair", "bulk_alloc", "bulk_free", "churn"))  # fmt: skip
+    yield row | {"workload": name, "value": memory, "unit": "bytes/frame"}
+    yield {"bench": "fragmentation", "subject": subject, "workload": "W2-50", "value": whole, "unit": "%"}
+
+
+def chart(tmp_path, rows):
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    done = subprocess.run(
+        [ROOT / "scripts" / "frames_chart.py", tmp_path / "rows.json", tmp_path / "chart.svg"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, tmp_path / "chart.svg"
+
+
+@pytest.mark.cairn(labels="host", seconds=60)
+def test_the_chart_has_a_circle_where_each_subject_belongs(tmp_path):
+    subjects = {"cairn": (2, 80, 2.06), "raw-stack": (1, 10, 4), "tree": (16, 20, 0.13)}
+    status, file = chart(tmp_path, [row for name, at in subjects.items() for row in rows_of(name, *at)])
+    root = ElementTree.parse(file).getroot()
+    circles = {}
+    for circle in root.findall(".//{*}circle"):
+        for title in circle.findall("{*}title"):
+            circles[title.text.split(":")[0]] = [float(circle.get(key)) for key in ("cx", "cy", "r")]
+    names = [text.text for text in root.findall(".//{*}text")]
+    assert status == 0 and set(circles) == set(subjects) and all(names.count(name) == 1 for name in subjects)
+    by_x, by_y, by_r = (sorted(circles, key=lambda name: circles[name][i]) for i in range(3))
+    assert by_x == ["raw-stack", "cairn", "tree"]
+    assert by_y == ["cairn", "tree", "raw-stack"], "what keeps most is at the top"
+    assert by_r == ["tree", "cairn", "raw-stack"]
+
+
+@pytest.mark.cairn(labels="host", seconds=60)
+def test_figures_of_one_benchmark_make_no_chart(tmp_path):
+    rows = [row for row in rows_of("cairn", 2, 80, 2.06) if row["bench"] == "pmm"]
+    assert chart(tmp_path, rows)[0] == 1
