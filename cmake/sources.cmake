@@ -89,6 +89,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/pass.c
     src/vmm/plan.c
     src/vmm/promote.c
+    src/vmm/replace.c
     src/vmm/request.c
     src/vmm/space.c
     src/vmm/spot.c
@@ -104,9 +105,7 @@ set(CAIRN_VMM_SOURCES
     src/vmm/window.c)
 
 include(cmake/aspace_sources.cmake)
-
 include(cmake/heap_sources.cmake)
-
 include(cmake/task_sources.cmake)
 
 # The hardware port and the kernel itself: never on the host.
@@ -207,8 +206,7 @@ set(CAIRN_TEST_SOURCES
     test/unit/runner.c)
 
 # More of them: on the host, and in the debug kernel. The release kernel stays small.
-set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURCES}
-    ${CAIRN_TASK_TEST_SOURCES}
+set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURCES} ${CAIRN_TASK_TEST_SOURCES}
     test/unit/heap_common_test.c
     test/unit/heap_pages.c
     test/unit/pmm_alloc_test.c
@@ -312,6 +310,7 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURC
     test/unit/vmm_nomem_test.c
     test/unit/vmm_pass_test.c
     test/unit/vmm_promote_test.c
+    test/unit/vmm_replace_test.c
     test/unit/vmm_share_large_test.c
     test/unit/vmm_share_bed.c
     test/unit/vmm_sparse_test.c
@@ -392,6 +391,7 @@ set(CAIRN_HOST_TEST_SOURCES ${CAIRN_ASPACE_HOST_TEST_SOURCES} ${CAIRN_TASK_HOST_
     test/unit/vmm_limits_test.c
     test/unit/vmm_marks_host_test.c
     test/unit/vmm_move_host_test.c
+    test/unit/vmm_replace_host_test.c
     test/unit/vmm_pressure_test.c
     test/unit/vmm_share_hostile_test.c
     test/unit/vmm_zeroed_test.c

@@ -32,11 +32,9 @@ static inline vaddr_t temp_slot_page(unsigned slot)
 /* Map a frame at a reserved slot that is empty; empty it again. The CPU has an address for the frame. */
 vaddr_t temp_slot_set(struct vmm *vmm, unsigned slot, pfn_t frame);
 void temp_slot_clear(struct vmm *vmm, unsigned slot);
-/* frame_zero for a frame of the PMM: it cannot fail. */
+/* frame_zero, frame_copy for frames of the PMM: they cannot fail. */
 void temp_zero(struct vmm *vmm, pfn_t frame);
-
-/* Does the stack of temporary mappings show one of these frames? */
-bool temp_shows(struct vmm *vmm, pfn_t first, uint64_t frames);
+void temp_copy(struct vmm *vmm, pfn_t to, pfn_t from);
 
 /*
  * A promised frame of this class (PMM_KERNEL, PMM_USER), or `n` of them: with arbitrary contents, or zeroed: those that

@@ -88,19 +88,23 @@ enum status frame_zero(struct vmm *vmm, pfn_t frame)
     return s;
 }
 
-enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from)
+void temp_copy(struct vmm *vmm, pfn_t to, pfn_t from)
 {
-    enum status s = check_frame(vmm, to);
-    s = s == STATUS_OK ? check_frame(vmm, from) : s;
-    if (s != STATUS_OK) {
-        return s;
-    }
     vaddr_t target = temp_slot_set(vmm, TEMP_SLOT_ZERO, to);
     vaddr_t source = temp_slot_set(vmm, TEMP_SLOT_COPY, from);
     arch_page_copy(target, source);
     temp_slot_clear(vmm, TEMP_SLOT_COPY);
     temp_slot_clear(vmm, TEMP_SLOT_ZERO);
-    return STATUS_OK;
+}
+
+enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from)
+{
+    enum status s = check_frame(vmm, to);
+    s = s == STATUS_OK ? check_frame(vmm, from) : s;
+    if (s == STATUS_OK) {
+        temp_copy(vmm, to, from);
+    }
+    return s;
 }
 
 static void must_be_kept(enum status s)

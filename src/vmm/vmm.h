@@ -288,6 +288,8 @@ void vmm_visit(struct vmm *vmm, struct space *space, vaddr_t from, vaddr_t end,
 enum status temp_map(struct vmm *vmm, pfn_t frame, vaddr_t *page);
 /* The latest temp_map is undone first. 1 store, 1 INVLPG. => OK; MISUSE: not the latest. */
 enum status temp_unmap(struct vmm *vmm, vaddr_t page);
+/* Does one of them show one of these frames? */
+bool temp_shows(struct vmm *vmm, pfn_t first, uint64_t frames);
 /* Zero, or copy, whole frames, through slots of their own: the stack is not used. => OK; RANGE, CONFLICT. */
 enum status frame_zero(struct vmm *vmm, pfn_t frame);
 enum status frame_copy(struct vmm *vmm, pfn_t to, pfn_t from);

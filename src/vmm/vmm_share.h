@@ -100,6 +100,16 @@ enum status vmm_unshare(struct vmm *vmm, struct space *space, vaddr_t va, npages
 enum status vmm_own_page(struct vmm *vmm, struct space *space, vaddr_t va);
 
 /*
+ * The page at `va` (anywhere in it), which `old` is behind, is in `fresh` from now on, a frame of the PMM that only the
+ * caller has: break, flush, copy, make. Rights, kind and marks are kept, those too that come until the break. The
+ * leaf's reference to `old` is the caller's afterwards, as the leaf has the one to `fresh`; whoever else has references
+ * to `old` goes on seeing that, so the caller knows that there is nobody. Needs no memory.
+ * => OK; ABSENT: no page of 4 KiB that is owned shows `old` there; SHARED: behind a table that is borrowed, or shared
+ * for copy on write; RANGE, MISUSE, CORRUPT as vmm_map. O(1): 300 instructions and the copy; of what is lent O(loans).
+ */
+enum status vmm_replace(struct vmm *vmm, struct space *space, vaddr_t va, pfn_t old, pfn_t fresh);
+
+/*
  * The page at `va` of `from`, which is current, becomes one of `to`, at the same address and with these rights (good
  * ones, of a leaf of the user half): an owned page of 4 KiB that nobody waits to copy, in both spaces behind tables of
  * their own, which stay. At no moment both have it; no frame is counted. => false: one of these is not so; nothing has
