@@ -27,6 +27,7 @@ set(CAIRN_PMM_SOURCES
     src/pmm/blocks_check.c
     src/pmm/claim.c
     src/pmm/codes.c
+    src/pmm/compact.c
     src/pmm/earmark.c
     src/pmm/free.c
     src/pmm/fresh.c
@@ -255,6 +256,7 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURC
     test/unit/pmm_bad_places_test.c
     test/unit/pmm_bad_test.c
     test/unit/pmm_closed_test.c
+    test/unit/pmm_compact_test.c
     test/unit/pmm_damage_test.c
     test/unit/pmm_drawn_test.c
     test/unit/pmm_emergency_test.c

@@ -12,7 +12,7 @@
  *
  * The rooms: this header has the start, single frames and questions; pmm_runs.h arrays and contiguous runs;
  * pmm_owners.h owners with blocks of their own; pmm_pressure.h what happens when memory is short, and zeroed frames;
- * pmm_change.h memory that comes, goes or breaks.
+ * pmm_change.h memory that comes, goes or breaks; pmm_compact.h scattered free frames that become whole blocks.
  *
  * Invariants, checked by pmm_check() and tested by name in test/unit/:
  *   PMM-I1  ram = free + used + metadata + earmarked + reserved, in total and recounted from states

@@ -32,7 +32,8 @@ enum status pmm_free_many(struct pmm *pmm, const pfn_t *frames, npages_t n, npag
  * 512 frames aligned to as many or fewer: O(1). Less than a block: O(512) for each block looked into, at most a few
  * (PMM_RUN_BLOCKS_TRIED) while memory is plenty. Longer: O(blocks of the run) where the region's hint of its greatest
  * free extent still holds, else the region's blocks are looked through, as they are before NOMEM. Magazines are drained
- * and free frames of owners' blocks taken back before NOMEM.
+ * and free frames of owners' blocks taken back before NOMEM; then pages are moved (pmm_compact.h), and callbacks
+ * called.
  * => OK; NOMEM: no such run is free (pmm_largest_run says what is), or too little would be left for promises, reserves
  *    and metadata; INVALID: n is 0 or overflows, align or boundary is no power of two, boundary < n; MISUSE: flags;
  *    CORRUPT: the backing failed.

@@ -161,6 +161,8 @@ struct pmm_owner {
 };
 
 struct pmm_low;
+struct pmm_run_wish;
+typedef bool pmm_mover_fn(void *ctx, const struct pmm_run_wish *wish);
 
 struct pmm {
     struct pmm_block *current[PMM_NODES_MAX][PMM_CLASSES]; /* drawn from now; &none when there is none */
@@ -245,6 +247,8 @@ struct pmm {
 
     struct pmm_low *low_first; /* by cost */
     bool reclaiming;           /* callbacks are being called */
+    pmm_mover_fn *mover;       /* null: nobody moves pages */
+    void *mover_ctx;
     uint64_t refills, flushes, drains, reclaims, misuses;
     pmm_trace_fn *trace;
     void *trace_ctx;

@@ -353,19 +353,21 @@ __attribute__((noinline)) static enum status alloc_run(struct pmm *pmm, unsigned
     }
     static const uint64_t zone_bytes[] = {MIB, 16 * MIB, 4 * GIB};
     enum pmm_zone zone = zone_limit(flags);
-    bool any_in_zone = limit.v >= (zone < PMM_ZONE_HIGH ? bytes_to_pages_down(zone_bytes[zone]).v : FRAME_NONE);
-    struct run_wish wish = {n.v, align.v == 0 ? 1 : align.v, boundary.v, any_in_zone ? FRAME_NONE : limit.v};
+    uint64_t zone_end = zone < PMM_ZONE_HIGH ? bytes_to_pages_down(zone_bytes[zone]).v : FRAME_NONE;
+    struct run_wish wish = {n.v, align.v == 0 ? 1 : align.v, boundary.v, limit.v >= zone_end ? FRAME_NONE : limit.v};
+    const struct pmm_run_wish moved = {n.v, wish.align, boundary.v, limit.v < zone_end ? limit : pfn(zone_end)};
     if (n.v == 0 || n.v > UINT64_MAX / 2 || !is_power_of_two(wish.align)
         || (boundary.v != 0 && (!is_power_of_two(boundary.v) || boundary.v < n.v))) {
         return STATUS_INVALID;
     }
     uint64_t taken = 0;
-    unsigned rounds = 0;
+    unsigned rounds = 0, asked = 0;
     do {
         lock_take(&pmm->lock);
         s = alloc_run_locked(pmm, flags, &wish, &taken);
         lock_drop(&pmm->lock);
-    } while (s == STATUS_NOMEM && low_reclaim(pmm, flags, n.v, &rounds));
+    } while (s == STATUS_NOMEM &&
+             (mover_makes_run(pmm, flags, &moved, rounds, &asked) || low_reclaim(pmm, flags, n.v, &rounds)));
     if (s == STATUS_OK) {
         *first = pfn(taken);
         low_look(pmm, flags);

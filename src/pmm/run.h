@@ -3,6 +3,7 @@
 #define CAIRN_PMM_RUN_H
 
 #include "pmm/block.h"
+#include "pmm/pmm_compact.h"
 
 /* A block that was handed out whole, or cached so, is wholly free: counts region and `spare`. */
 void block_make_whole(struct pmm *pmm, struct pmm_block *b);
@@ -17,5 +18,13 @@ unsigned map_find(const struct block_map *map, uint64_t start, const struct run_
 uint64_t region_find_blocks(struct pmm *pmm, struct pmm_region *r, uint64_t blocks, const struct run_wish *wish);
 /* Frames of the longest stretch of wholly free blocks of r, cut off at `limit`. */
 uint64_t region_largest_extent(struct pmm *pmm, struct pmm_region *r, uint64_t limit);
+
+/*
+ * ---- compact.c ----
+ * No run is free: who moves pages is asked, if enough frames are free, once before the callbacks and once after each of
+ * their `rounds`; *asked: 0 at first. Without the lock. => true: there may be one now
+ */
+bool mover_makes_run(struct pmm *pmm, unsigned flags, const struct pmm_run_wish *wish, unsigned rounds,
+                     unsigned *asked);
 
 #endif

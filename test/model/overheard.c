@@ -41,6 +41,20 @@ enum status model_pmm_alloc_many(struct pmm *pmm, unsigned flags, pfn_t *frames,
     return s;
 }
 
+unsigned model_pmm_alloc_partly(struct pmm *pmm, pfn_t *frames, unsigned n, pfn_t avoid, npages_t avoided)
+{
+    const unsigned got = pmm_alloc_partly(pmm, frames, n, avoid, avoided);
+    taken(pmm, STATUS_OK, frames, got);
+    return got;
+}
+
+unsigned model_pmm_alloc_elsewhere(struct pmm *pmm, pfn_t *frames, unsigned n, pfn_t avoid, npages_t avoided)
+{
+    const unsigned got = pmm_alloc_elsewhere(pmm, frames, n, avoid, avoided);
+    taken(pmm, STATUS_OK, frames, got);
+    return got;
+}
+
 enum status model_pmm_free(struct pmm *pmm, pfn_t frame)
 {
     enum status s = pmm_free(pmm, frame);
@@ -80,6 +94,15 @@ enum status model_pmm_free_run(struct pmm *pmm, pfn_t first, npages_t n)
 {
     enum status s = pmm_free_run(pmm, first, n);
     for (uint64_t i = 0; i < n.v && s == STATUS_OK && is_ours(pmm); i++) {
+        model_frame_freed(model_machine, pfn_add(first, i));
+    }
+    return s;
+}
+
+enum status model_pmm_block_give(struct pmm *pmm, pfn_t first)
+{
+    enum status s = pmm_block_give(pmm, first);
+    for (uint64_t i = 0; i < PMM_BLOCK_FRAMES && s == STATUS_OK && is_ours(pmm); i++) {
         model_frame_freed(model_machine, pfn_add(first, i));
     }
     return s;

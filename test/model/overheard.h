@@ -3,12 +3,16 @@
 #define CAIRN_TEST_MODEL_OVERHEARD_H
 
 #include "pmm/pmm.h"
+#include "pmm/pmm_compact.h"
 #include "pmm/pmm_pressure.h"
 #include "pmm/pmm_runs.h"
 
 enum status model_pmm_alloc(struct pmm *pmm, unsigned flags, pfn_t *frame);
 enum status model_pmm_alloc_zeroed(struct pmm *pmm, unsigned flags, pfn_t *frame, bool *is_zero);
 enum status model_pmm_alloc_many(struct pmm *pmm, unsigned flags, pfn_t *frames, npages_t n);
+unsigned model_pmm_alloc_partly(struct pmm *pmm, pfn_t *frames, unsigned n, pfn_t avoid, npages_t avoided);
+enum status model_pmm_block_give(struct pmm *pmm, pfn_t first);
+unsigned model_pmm_alloc_elsewhere(struct pmm *pmm, pfn_t *frames, unsigned n, pfn_t avoid, npages_t avoided);
 enum status model_pmm_free(struct pmm *pmm, pfn_t frame);
 enum status model_pmm_release(struct pmm *pmm, pfn_t frame, bool *freed);
 enum status model_pmm_free_many(struct pmm *pmm, const pfn_t *frames, npages_t n, npages_t *done);
