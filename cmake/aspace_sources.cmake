@@ -5,6 +5,8 @@ set(CAIRN_ASPACE_SOURCES
     src/aspace/aspace.c
     src/aspace/aspace_check.c
     src/aspace/clone.c
+    src/aspace/compact.c
+    src/aspace/empty_block.c
     src/aspace/family.c
     src/aspace/fault.c
     src/aspace/gifts.c
@@ -12,8 +14,10 @@ set(CAIRN_ASPACE_SOURCES
     src/aspace/gifts_pass.c
     src/aspace/loans.c
     src/aspace/low.c
+    src/aspace/make_run.c
     src/aspace/map.c
     src/aspace/mapping.c
+    src/aspace/move_page.c
     src/aspace/object.c
     src/aspace/object_pages.c
     src/aspace/page_index.c
@@ -41,12 +45,14 @@ set(CAIRN_ASPACE_TEST_SOURCES
     test/unit/aspace_bed.c
     test/unit/aspace_check_test.c
     test/unit/aspace_clone_test.c
+    test/unit/aspace_compact_test.c
     test/unit/aspace_fault_test.c
     test/unit/aspace_gifts_test.c
     test/unit/aspace_hygiene_test.c
     test/unit/aspace_limits_test.c
     test/unit/aspace_loans_test.c
     test/unit/aspace_map_test.c
+    test/unit/aspace_move_test.c
     test/unit/aspace_nomem_test.c
     test/unit/aspace_object_test.c
     test/unit/aspace_protect_test.c
@@ -77,4 +83,6 @@ set(CAIRN_ASPACE_HOST_TEST_SOURCES
     test/unit/aspace_play_sweep.c
     test/unit/aspace_play_touch.c
     test/unit/aspace_random_test.c
+    test/unit/aspace_region_test.c
+    test/unit/aspace_traffic_test.c
     test/unit/segment_random_test.c)

@@ -95,7 +95,8 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/vmm/(move|promote|space)\\.c$"
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND name MATCHES "^src/(kernel/bench_|vmm/sparse)")
-        OR name MATCHES "^src/aspace/(adopt|aspace|clone|gifts|gifts_graph|gifts_pass|low|object|pool|share|stack)\\.c$"
+        OR name MATCHES "^src/aspace/(adopt|aspace|clone|compact|gifts|gifts_graph|gifts_pass|low|make_run)\\.c$"
+        OR name MATCHES "^src/aspace/(object|pool|share|stack)\\.c$"
         OR name MATCHES "^src/aspace/segment(_end|_list)?\\.c$"
         OR name MATCHES "^src/(lib/(badram|fmt|glob|report|status)|arch/x86_64/(features|timer))\\.c$"
         OR name MATCHES ${CAIRN_HEAP_SMALL}

@@ -323,6 +323,16 @@ size_t reverse_missing(const struct aspaces *system, uint64_t frames);
  * O(ids in use side by side there).
  */
 unsigned reverse_next_id(const struct page_index *index, unsigned from);
+/* Whose page a frame is: an object has it, or spaces of a family may show it at this page number; or neither. O(1). */
+struct frame_use {
+    struct object *object;
+    const struct aspace_family *family;
+    uint64_t page;
+};
+struct frame_use reverse_find(const struct aspaces *system, pfn_t frame);
+/* What the frame was noted as last, compared with nothing. If it was, to note it again takes no stock. */
+enum frame_kind { FRAME_UNKNOWN, FRAME_PRIVATE, FRAME_OF_OBJECT };
+enum frame_kind reverse_kind(const struct aspaces *system, pfn_t frame);
 /* Is the frame known as this page? */
 bool reverse_is_object(const struct aspaces *system, pfn_t frame, const struct object *object, uint64_t page);
 bool reverse_is_private(const struct aspaces *system, pfn_t frame, const struct aspace *space, vaddr_t va);

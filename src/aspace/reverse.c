@@ -87,6 +87,25 @@ size_t reverse_missing(const struct aspaces *system, uint64_t frames)
     return levels - system->used_for.levels + (levels - 1) * (size_t)frames;
 }
 
+struct frame_use reverse_find(const struct aspaces *system, pfn_t frame)
+{
+    const uint64_t word = page_index_get(&system->used_for, frame.v), id = word_id(word), page = word_page(word);
+    if ((word & WORD_OBJECT) == 0) {
+        return (struct frame_use){NULL, (void *)(uintptr_t)(word != 0 ? page_index_get(&system->family_of, id) : 0),
+                                  page};
+    }
+    struct object *o = (void *)(uintptr_t)page_index_get(&system->object_of, id);
+    const bool has = o != NULL && o->kind != OBJECT_PHYSICAL && page < o->pages.v &&
+                     object_resident(o, page).v == frame.v;
+    return (struct frame_use){has ? o : NULL, NULL, page};
+}
+
+enum frame_kind reverse_kind(const struct aspaces *system, pfn_t frame)
+{
+    const uint64_t word = page_index_get(&system->used_for, frame.v);
+    return word == 0 ? FRAME_UNKNOWN : (word & WORD_OBJECT) != 0 ? FRAME_OF_OBJECT : FRAME_PRIVATE;
+}
+
 /* ---- Who maps it ---- */
 
 struct users {
@@ -158,18 +177,11 @@ static void users_of_physical(struct users *u)
 
 static void users_of_frame(struct users *u)
 {
-    const uint64_t word = page_index_get(&u->system->used_for, u->frame.v), id = word_id(word);
-    pfn_t resident;
-    if ((word & WORD_OBJECT) != 0) {
-        const struct object *o = (const void *)(uintptr_t)page_index_get(&u->system->object_of, id);
-        if (o != NULL && object_frame(o, word_page(word), &resident) == STATUS_OK && resident.v == u->frame.v) {
-            users_of_object(u, o, word_page(word));
-        }
-    } else if (word != 0) {
-        const struct aspace_family *family = (const void *)(uintptr_t)page_index_get(&u->system->family_of, id);
-        if (family != NULL) {
-            users_in_family(u, family, word_page(word));
-        }
+    const struct frame_use use = reverse_find(u->system, u->frame);
+    if (use.object != NULL) {
+        users_of_object(u, use.object, use.page);
+    } else if (use.family != NULL) {
+        users_in_family(u, use.family, use.page);
     }
     if (!u->found && !u->stopped) {
         users_of_physical(u);

@@ -102,21 +102,24 @@ static void *pmm_array(struct model *m, unsigned which, size_t bytes)
     return m->array[which].base;
 }
 
-static void start_pmm(struct model *m)
+/* `second` not 0: RAM from this frame on is a region of its own. */
+static void start_pmm(struct model *m, uint64_t second)
 {
-    static struct frame_run runs[2];
+    static struct frame_run runs[3];
     static struct frame_hold holds[8];
     const uint64_t low = bytes_to_pages_down(640 * KIB).v, high = bytes_to_pages_down(MIB).v;
     runs[0] = (struct frame_run){pfn(0), npages(low)};
-    runs[1] = (struct frame_run){pfn(high), npages(m->ram.v - high)};
+    runs[1] = (struct frame_run){pfn(high), npages((second != 0 ? second - PMM_BLOCK_FRAMES : m->ram.v) - high)};
+    runs[2] = (struct frame_run){pfn(second), npages(m->ram.v - second)};
+    const size_t run_count = second != 0 ? 3 : 2;
     holds[0] = (struct frame_hold){pfn(0), 1, HOLD_RESERVED};
     holds[1] = (struct frame_hold){boot_frame(0), BOOT_TABLES, HOLD_USED};
     holds[2] = (struct frame_hold){boot_frame(BOOT_IMAGE), MODEL_IMAGE_PAGES, HOLD_RESERVED};
     holds[3] = (struct frame_hold){boot_frame(BOOT_METADATA), BOOT_METADATA_FRAMES, HOLD_METADATA};
-    size_t blocks = m->ram.v / PMM_BLOCK_FRAMES + 1, regions = pmm_count_descriptors(runs, ARRAY_LEN(runs));
+    size_t blocks = m->ram.v / PMM_BLOCK_FRAMES + 1, regions = pmm_count_descriptors(runs, run_count);
     struct pmm_config config = {
         .runs = runs,
-        .run_count = ARRAY_LEN(runs),
+        .run_count = run_count,
         .holds = holds,
         .hold_count = 4,
         .hold_capacity = ARRAY_LEN(holds),
@@ -132,7 +135,9 @@ static void start_pmm(struct model *m)
                                 __FILE__, __LINE__);
 }
 
-struct model *model_start(uint64_t ram_bytes)
+struct model *model_start(uint64_t ram_bytes) { return model_start_in_two(ram_bytes, pfn(0)); }
+
+struct model *model_start_in_two(uint64_t ram_bytes, pfn_t second)
 {
     model_end();
     struct model *m = calloc(1, sizeof *m);
@@ -147,7 +152,7 @@ struct model *model_start(uint64_t ram_bytes)
     history_start(m);
     cpus_start(m);
     build_tables(m);
-    start_pmm(m);
+    start_pmm(m, second.v);
     model_root_load(m, pfn_to_paddr(m->boot_root));
     return m;
 }

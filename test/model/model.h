@@ -153,6 +153,8 @@ extern struct model *model_machine;
  * before it is gone. Intel's rules, PAT mirrored as the kernel programs it.
  */
 struct model *model_start(uint64_t ram_bytes);
+/* The same; RAM from frame `second` on, a block's first, is a region of its own: the block below it is none. 0: not. */
+struct model *model_start_in_two(uint64_t ram_bytes, pfn_t second);
 void model_end(void);
 
 /*

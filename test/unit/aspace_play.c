@@ -1,6 +1,7 @@
 /* Running histories of spaces; shrinking and printing them. */
 #include "unit/aspace_play_map.h"
 
+#include "aspace/compact.h"
 #include "model/shrink.h"
 #include "unit/vmm_bed.h"
 
@@ -68,6 +69,14 @@ static void reclaim(void)
     (void)aplay_answer(APLAY_RECLAIM, STATUS_OK, 0, 0);
 }
 
+static void compact(const struct aplay_op *op)
+{
+    struct aspace_compaction c = {0};
+    (void)aplay_answer(APLAY_COMPACT, aspaces_compact(&aplay.system, op->pages % 8, &c), 0, 0);
+    aplay_say("aspaces_compact: %lu blocks won, %lu pages moved", c.won, c.moved);
+    aplay.counts->moved += (unsigned)c.moved;
+}
+
 static void switch_to(const struct aplay_op *op)
 {
     struct aplay_space *s = &aplay.space[op->space];
@@ -107,6 +116,7 @@ static void run_kind(const struct aplay_op *op)
     case APLAY_RECLAIM: reclaim(); break;
     case APLAY_SWITCH: switch_to(op); break;
     case APLAY_IDLE: model_idle(model_machine, &aplay.vmm, op->how % PMM_CLASSES, npages(op->pages % 64)); break;
+    case APLAY_COMPACT: compact(op); break;
     default: break;
     }
 }

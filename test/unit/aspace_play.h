@@ -36,6 +36,7 @@ enum aplay_kind {
     APLAY_RECLAIM,
     APLAY_SWITCH, /* another space becomes current; or none */
     APLAY_IDLE,   /* frames are zeroed ahead */
+    APLAY_COMPACT, /* pages move until blocks are whole */
     APLAY_KINDS,
 };
 
@@ -65,6 +66,7 @@ struct aplay_counts {
     unsigned answers[APLAY_KINDS][APLAY_STATUSES];
     unsigned calls, succeeded;
     unsigned loans, dropped; /* shares that left loans; frames that were reclaimed */
+    unsigned moved;          /* pages, to other frames */
 };
 
 struct aplay_result {

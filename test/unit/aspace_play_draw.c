@@ -17,7 +17,7 @@ static const struct {
     {APLAY_WITHDRAW, 10},    {APLAY_TOUCH, 60},       {APLAY_QUERY, 6},          {APLAY_FIND, 3},
     {APLAY_USERS, 4},        {APLAY_OBJECT_NEW, 4},   {APLAY_OBJECT_HOLD, 3},    {APLAY_OBJECT_RELEASE, 6},
     {APLAY_OBJECT_RESIZE, 4}, {APLAY_OBJECT_POPULATE, 4}, {APLAY_RECLAIM, 1},    {APLAY_SWITCH, 3},
-    {APLAY_IDLE, 1},
+    {APLAY_IDLE, 1},         {APLAY_COMPACT, 2},
 };
 
 static uint8_t draw_kind(struct rng *rng)
@@ -57,6 +57,7 @@ const char *aplay_kind_name(unsigned kind)
         "UNMAP",      "PROTECT",     "SEAL",           "SHARE",         "TRANSFER", "WITHDRAW",   "TOUCH",
         "QUERY",      "FIND",        "USERS",          "OBJECT_NEW",    "OBJECT_HOLD", "OBJECT_RELEASE",
         "OBJECT_RESIZE", "OBJECT_POPULATE", "RECLAIM", "SWITCH", "IDLE",
+        "COMPACT",
     };
     return kind < APLAY_KINDS ? names[kind] : "?";
 }

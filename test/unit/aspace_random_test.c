@@ -92,6 +92,6 @@ TEST_HOST(aspace_random, calls_over_eight_spaces_agree_with_a_plain_map)
         }
     }
     EXPECT(2 * counts.succeeded >= counts.calls);
-    EXPECT(counts.loans > 0 && counts.dropped > 0);
+    EXPECT(counts.loans > 0 && counts.dropped > 0 && counts.moved > 0);
     EXPECT_EQ(unseen(true), 0);
 }
