@@ -89,7 +89,7 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/kernel/(cmd|exercise|fault_place|fault_why|fault_walk)"
         OR name MATCHES "^src/kernel/(json|line|main|monitor|options|program)"
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
-        OR name MATCHES "^src/kernel/(low_memory|reclaim|selftest|serial|stacks|symbols|task_port)"
+        OR name MATCHES "^src/kernel/(low_memory|mover|reclaim|selftest|serial|stacks|symbols|task_port)"
         OR name MATCHES "^src/pmm/(bad|claim|earmark|hotplug|many|metadata|owner|pmm|regions_start|stats|trace)\\.c$"
         OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages_resize|large|large_fill|lend)\\.c$"
         OR name MATCHES "^src/vmm/(move|promote|space)\\.c$"

@@ -55,59 +55,10 @@ set(CAIRN_PMM_SOURCES
     src/pmm/trace.c
     src/pmm/zero_pool.c)
 
-set(CAIRN_VMM_SOURCES
-    src/vmm/arena.c
-    src/vmm/arena_check.c
-    src/vmm/arena_cut.c
-    src/vmm/arena_find.c
-    src/vmm/arena_index.c
-    src/vmm/arena_reserve.c
-    src/vmm/arena_spans.c
-    src/vmm/cache_types.c
-    src/vmm/vmm_check.c
-    src/vmm/vmm_check_share.c
-    src/vmm/clone.c
-    src/vmm/copy.c
-    src/vmm/cow.c
-    src/vmm/edit.c
-    src/vmm/foreign.c
-    src/vmm/gather.c
-    src/vmm/kmap.c
-    src/vmm/kpages.c
-    src/vmm/kpages_resize.c
-    src/vmm/large.c
-    src/vmm/large_fill.c
-    src/vmm/lend.c
-    src/vmm/loans.c
-    src/vmm/map.c
-    src/vmm/map_large.c
-    src/vmm/map_page.c
-    src/vmm/marks.c
-    src/vmm/move.c
-    src/vmm/own_loan.c
-    src/vmm/own_page.c
-    src/vmm/pair.c
-    src/vmm/pass.c
-    src/vmm/plan.c
-    src/vmm/promote.c
-    src/vmm/replace.c
-    src/vmm/request.c
-    src/vmm/space.c
-    src/vmm/spot.c
-    src/vmm/sparse.c
-    src/vmm/sweep.c
-    src/vmm/switch.c
-    src/vmm/temp.c
-    src/vmm/unmap.c
-    src/vmm/visit.c
-    src/vmm/walk.c
-    src/vmm/walk_corrupt.c
-    src/vmm/walk_link.c
-    src/vmm/window.c)
-
 include(cmake/aspace_sources.cmake)
 include(cmake/heap_sources.cmake)
 include(cmake/task_sources.cmake)
+include(cmake/vmm_sources.cmake)
 
 # The hardware port and the kernel itself: never on the host.
 set(CAIRN_X86_64_SOURCES
@@ -167,6 +118,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/cmd.c
     src/kernel/cmd_bench.c
     src/kernel/cmd_caches.c
+    src/kernel/cmd_compact.c
     src/kernel/cmd_exercise.c
     src/kernel/cmd_later.c
     src/kernel/cmd_maps.c
@@ -183,6 +135,7 @@ set(CAIRN_KERNEL_SOURCES
     src/kernel/idle.c
     src/kernel/json.c
     src/kernel/low_memory.c
+    src/kernel/mover.c
     src/kernel/exercise.c
     src/kernel/exercise_frames.c
     src/kernel/exercise_heap.c

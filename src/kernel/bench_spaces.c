@@ -2,7 +2,9 @@
  * The benchmarks of spaces, on a system of their own in kernel pages. A large space has 10,000 mappings of a page
  * each, side by side; those that are asked about are drawn at random.
  */
+#include "arch/arch.h"
 #include "arch/layout.h"
+#include "aspace/compact.h"
 #include "kernel/bench_spaces.h"
 
 enum { MANY = 10000, SEED = 1 };
@@ -145,6 +147,77 @@ static enum status measure_pairs(const struct bench *bench, struct bench_result 
     return s == STATUS_OK ? bench_add(result, pairs, bench_nothing, &w, BENCH_LOOPS) : s;
 }
 
+/* ---- Pages that move ---- */
+
+enum { MOVE_PAGES = 1400, MOVE_OTHERS = 2, COPIES = 16 };
+
+/* Pages come one by one, with two of somebody else's each, who goes: 171 of a block stay, as with programs. */
+static enum status scatter(struct bench_space *b, bool shared)
+{
+    struct aspace_request r = {.pages = npages(MOVE_PAGES), .rights = VMM_READ | VMM_WRITE, .va = vaddr(PLACE),
+                               .flags = ASPACE_AT, .tag = "bench"};
+    struct object *other;
+    enum status s = object_create_anonymous(&b->system, npages(MOVE_OTHERS * MOVE_PAGES), &other);
+    if (s != STATUS_OK) {
+        return s;
+    }
+    s = shared ? object_create_anonymous(&b->system, r.pages, &b->object) : STATUS_OK;
+    r.object = b->object;
+    s = s == STATUS_OK ? aspace_map(&b->space, &r, &r.va) : s;
+    for (uint64_t i = 0; i < MOVE_PAGES && s == STATUS_OK; i++) {
+        s = aspace_fault(&b->space, vaddr_add_pages(vaddr(PLACE), i), VMM_WRITE, NULL);
+        s = s == STATUS_OK ? object_populate(other, MOVE_OTHERS * i, npages(MOVE_OTHERS)) : s;
+    }
+    const enum status gone = object_release(other);
+    return s == STATUS_OK ? gone : s;
+}
+
+/* The copy alone: what is not counted. */
+static enum status ticks_of_copy(uint64_t *ticks)
+{
+    vaddr_t pages;
+    enum status s = kpages_alloc(&machine.vmm, npages(2), ARENA_ALIGN_PAGE, 0, "bench", &pages);
+    if (s == STATUS_OK) {
+        const uint64_t start = arch_ticks();
+        for (unsigned i = 0; i < COPIES; i++) {
+            arch_page_copy(pages, vaddr_add_pages(pages, 1));
+        }
+        *ticks = (arch_ticks() - start) / COPIES;
+        s = kpages_free(&machine.vmm, pages);
+    }
+    return s;
+}
+
+static enum status measure_moves(const struct bench *bench, struct bench_result *result, struct bench_space *b)
+{
+    struct aspace_compaction c = {0};
+    struct space *home = machine.vmm.current;
+    uint64_t copy = 0;
+    enum status s = scatter(b, bench->flags == SHARED_OTHER);
+    s = s == STATUS_OK ? ticks_of_copy(&copy) : s;
+    s = s == STATUS_OK && bench->flags == PRIVATE_PAGES ? space_switch(&machine.vmm, &b->space.tables) : s;
+    if (s != STATUS_OK) {
+        return s;
+    }
+    const uint64_t start = arch_ticks();
+    s = aspaces_compact(&b->system, UINT64_MAX, &c);
+    const uint64_t taken = arch_ticks() - start;
+    const enum status back = space_switch(&machine.vmm, home);
+    if (c.moved == 0) {
+        return s == STATUS_OK ? STATUS_UNSUPPORTED : s;
+    }
+    result->ops += c.moved;
+    result->ticks += taken - c.moved * copy;
+    return s == STATUS_OK ? back : s;
+}
+
+static enum status bench_moves(const struct bench *bench, struct bench_result *result)
+{
+    return bench_on_system(bench, result, measure_moves);
+}
+
+/* ---- The rows ---- */
+
 static enum status bench_queries(const struct bench *bench, struct bench_result *result)
 {
     return bench_on_system(bench, result, measure_queries);
@@ -170,5 +243,9 @@ const struct bench bench_spaces[] = {
     {"spaces_map", "a page of private addresses mapped and unmapped", bench_pairs, 0, 1},
     {"spaces_map_global", "the same of the global part: an object that comes and goes", bench_pairs, ASPACE_GLOBAL, 1},
     {"spaces_map_64", "64 pages of private memory, there at once, and unmapped", bench_pairs, ASPACE_POPULATE, 64},
+    {"spaces_move", "a page moved, of those in the way of whole blocks, its copy not counted", bench_moves,
+     PRIVATE_PAGES, MOVE_PAGES},
+    {"spaces_move_other", "the same, of another space", bench_moves, PRIVATE_OTHER, MOVE_PAGES},
+    {"spaces_move_shared", "the same, pages of an object", bench_moves, SHARED_OTHER, MOVE_PAGES},
     {0},
 };

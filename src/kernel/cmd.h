@@ -13,7 +13,7 @@
 
 /* The tables of commands, each ended by a null name. */
 extern const struct command cmd_memory[], cmd_spaces[], cmd_maps[], cmd_tables[], cmd_who[], cmd_system[],
-    cmd_later[], cmd_segments[], cmd_exercise[], cmd_bench[], cmd_touch[], cmd_caches[], cmd_tasks[];
+    cmd_later[], cmd_segments[], cmd_compact[], cmd_exercise[], cmd_bench[], cmd_touch[], cmd_caches[], cmd_tasks[];
 
 /* ---- Arguments ---- */
 

@@ -10,6 +10,5 @@ static bool run_later(const struct command_line *line)
 
 const struct command cmd_later[] = {
     {"cpus", "", "processors (not yet)", run_later},
-    {"compact", "", "move frames to make whole blocks (not yet)", run_later},
     {0},
 };

@@ -11,6 +11,7 @@
 #include "kernel/init.h"
 #include "kernel/low_memory.h"
 #include "kernel/main.h"
+#include "kernel/mover.h"
 #include "kernel/physical.h"
 #include "kernel/reclaim.h"
 #include "kernel/stacks.h"
@@ -111,6 +112,7 @@ void kernel_boot(uint64_t info, uint64_t image, uint64_t first_tick)
         panic("no spaces can be had: %s", status_name(s));
     }
     low_memory_init();
+    mover_init();
     task_run_init();
     leave_for_later();
     enter_on_stack(stack.v, kernel_main);

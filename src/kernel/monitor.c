@@ -35,8 +35,8 @@ static const struct command help_table[] = {
 };
 
 const struct command *const command_tables[] = {
-    help_table, cmd_memory, cmd_spaces, cmd_segments, cmd_maps, cmd_touch, cmd_tables, cmd_caches,
-    cmd_who,    cmd_tasks,  cmd_exercise, cmd_bench, cmd_system, cmd_later,  NULL,
+    help_table, cmd_memory,   cmd_spaces, cmd_segments, cmd_maps,    cmd_touch, cmd_tables, cmd_caches,
+    cmd_who,    cmd_tasks,    cmd_exercise, cmd_bench,  cmd_system,  cmd_compact, cmd_later, NULL,
 };
 
 /* The command with this name, or null. */

@@ -142,7 +142,6 @@ def test_help_lists_every_command():
     "command",
     [
         "cpus",
-        "compact",
     ],
 )
 def test_what_is_not_there_says_not_yet_and_fails(command):
