@@ -124,6 +124,48 @@ enum status pmm_alloc_many(struct pmm *pmm, unsigned flags, pfn_t *frames, npage
     return s;
 }
 
+/*
+ * Frames of [at, end) go to their blocks, up to the first that is not as most are: below the mark of an open block that
+ * nobody owns, in use once and never more often, and after it the block is neither corrupt nor wholly free. For these
+ * it does what free_once would; what is the same for all of a region is done once. => where it stopped.
+ */
+static const pfn_t *free_usual(struct pmm *pmm, const pfn_t *at, const pfn_t *end, const pfn_t *last)
+{
+    uint16_t *const codes = pmm->states;
+    const uint64_t first = pmm->known_first, known = pmm->known_count;
+    struct pmm_block *const blocks = &pmm->blocks[first];
+    const pfn_t *from = at;
+    for (; at < end; at++) {
+        const uint64_t ahead = (last - at > AHEAD ? at + AHEAD : at)->v, frame = at->v, block = block_of(frame) - first;
+        /* any number may stand there: no pointer is made of it */
+        __builtin_prefetch(vaddr_to_ptr(vaddr_add(ptr_to_vaddr(codes), ahead * sizeof *codes)), 1);
+        descriptor_prefetch(pmm, ahead);
+        if (block >= known || frame < PMM_BLOCK_FRAMES) {
+            break;
+        }
+        struct pmm_block *b = &blocks[block];
+        const unsigned top = b->top, free = b->free + 1U;
+        if (b->mode != PMM_BLOCK_OPEN || b->owner != 0 || index_in_block(frame) >= b->carved || free >= b->usable ||
+            (top != 0 && !code_is_link(top)) || !code_is_unshared(code_get(pmm, frame))) {
+            break;
+        }
+        code_set(pmm, frame, top != 0 ? top : link_to(frame));
+        b->top = (uint16_t)link_to(frame);
+        b->free = (uint16_t)free;
+        if (__builtin_expect(free % STACK_FRAMES == 1, 0)) {
+            block_restack(pmm, b);
+        }
+    }
+    if (at > from) {
+        const uint64_t n = (uint64_t)(at - from);
+        count_free(pmm, &pmm->regions[pmm->known_region], (int64_t)n);
+        pmm->spare += n;
+        pmm->freed += n;
+        emergency_top_up(pmm);
+    }
+    return at;
+}
+
 enum status pmm_free_many(struct pmm *pmm, const pfn_t *frames, npages_t n, npages_t *done)
 {
     const void *caller = __builtin_return_address(0);
@@ -131,11 +173,13 @@ enum status pmm_free_many(struct pmm *pmm, const pfn_t *frames, npages_t n, npag
     enum status s = STATUS_OK;
     while (i < n.v && s == STATUS_OK) {
         lock_take(&pmm->lock);
-        for (uint64_t end = n.v - i < BATCH ? n.v : i + BATCH; i < end && s == STATUS_OK; i += s == STATUS_OK) {
-            if (n.v - i > AHEAD) { /* any number may stand there: no pointer is made of it */
-                uint64_t ahead = frames[i + AHEAD].v;
-                __builtin_prefetch(vaddr_to_ptr(vaddr_add(ptr_to_vaddr(pmm->states), ahead * sizeof *pmm->states)), 1);
-                descriptor_prefetch(pmm, ahead);
+        const uint64_t end = n.v - i < BATCH ? n.v : i + BATCH;
+        while (i < end && s == STATUS_OK) {
+            if (pmm->trace == NULL) {
+                i = (uint64_t)(free_usual(pmm, &frames[i], &frames[end], &frames[n.v]) - frames);
+            }
+            if (i == end) {
+                break;
             }
             struct pmm_block *b = block_find(pmm, frames[i].v);
             if (b == NULL || index_in_block(frames[i].v) >= b->carved || !code_is_once(code_get(pmm, frames[i].v))) {
@@ -144,6 +188,7 @@ enum status pmm_free_many(struct pmm *pmm, const pfn_t *frames, npages_t n, npag
             }
             free_once(pmm, b, frames[i].v, false);
             trace(pmm, PMM_EVENT_FREE, frames[i].v, 1);
+            i++;
         }
         lock_drop(&pmm->lock);
     }

@@ -8,11 +8,11 @@ enum { ROUNDS_QUICK = 3, PAIRS = 1 << 20, WARM_UP_2M = 4 };
 const char *const cycles_workloads[WORKLOADS] = {
     [PAIR] = "pair", [BULK_ALLOC] = "bulk_alloc", [BULK_FREE] = "bulk_free",
     [BULK_ALLOC_AGAIN] = "bulk_alloc_again", /* from blocks that random frees left */
-    [CHURN] = "churn", [PAIR_2M] = "pair_2m",
+    [FREE_ARRAY] = "free_array", [CHURN] = "churn", [PAIR_2M] = "pair_2m",
 };
 /* Of the ratio to the raw stack; PAIR_2M: to the PMM's own pair. */
 static const double gates[WORKLOADS] = {
-    [PAIR] = 2, [BULK_ALLOC] = 7, [BULK_FREE] = 5, [CHURN] = 3, [PAIR_2M] = 2,
+    [PAIR] = 2, [BULK_ALLOC] = 7, [BULK_FREE] = 5, [FREE_ARRAY] = 5, [CHURN] = 3, [PAIR_2M] = 2,
 };
 
 enum subject { RAW_STACK, CAIRN };
@@ -56,6 +56,12 @@ static enum status cairn_free(struct cycles *c, uint32_t from, uint32_t end)
         bad |= pmm_free(c->pmm, c->victims[i]);
     }
     return bad;
+}
+
+/* The second half of the victims, a piece a call. */
+static enum status cairn_free_array(struct cycles *c, uint32_t from, uint32_t end)
+{
+    return pmm_free_many(c->pmm, &c->victims[c->frames / 2 + from], npages(end - from), NULL);
 }
 
 static enum status cairn_churn(struct cycles *c, uint32_t from, uint32_t end)
@@ -109,6 +115,12 @@ static enum status raw_free(struct cycles *c, uint32_t from, uint32_t end)
     return STATUS_OK;
 }
 
+static enum status raw_free_array(struct cycles *c, uint32_t from, uint32_t end)
+{
+    const uint32_t half = c->frames / 2;
+    return raw_free(c, half + from, half + end);
+}
+
 static enum status raw_churn(struct cycles *c, uint32_t from, uint32_t end)
 {
     for (uint32_t i = from; i < end; i++) {
@@ -129,9 +141,11 @@ static enum status raw_pair(struct cycles *c, uint32_t from, uint32_t end)
 /* ---- Rounds ---- */
 
 piece_fn *const cycles_raw_pieces[WORKLOADS] = {
-    [PAIR] = raw_pair, [BULK_ALLOC] = raw_alloc, [BULK_FREE] = raw_free, [CHURN] = raw_churn};
+    [PAIR] = raw_pair, [BULK_ALLOC] = raw_alloc, [BULK_FREE] = raw_free,
+    [FREE_ARRAY] = raw_free_array, [CHURN] = raw_churn};
 piece_fn *const cycles_cairn_pieces[WORKLOADS] = {
-    [PAIR] = cairn_pair, [BULK_ALLOC] = cairn_alloc, [BULK_FREE] = cairn_free, [CHURN] = cairn_churn};
+    [PAIR] = cairn_pair, [BULK_ALLOC] = cairn_alloc, [BULK_FREE] = cairn_free,
+    [FREE_ARRAY] = cairn_free_array, [CHURN] = cairn_churn};
 
 static void line_up(struct cycles *c)
 {
@@ -148,7 +162,11 @@ void cycles_run(struct cycles *c, unsigned subject, piece_fn *const *piece)
     cycles_timed(c, subject, BULK_FREE, c->frames, piece[BULK_FREE]);
     cycles_timed(c, subject, BULK_ALLOC_AGAIN, c->frames, piece[BULK_ALLOC]);
     line_up(c);
-    bed_must(piece[BULK_FREE](c, half, c->frames), "to half full");
+    if (piece[FREE_ARRAY] != NULL) {
+        cycles_timed(c, subject, FREE_ARRAY, c->frames - half, piece[FREE_ARRAY]);
+    } else {
+        bed_must(piece[BULK_FREE](c, half, c->frames), "to half full");
+    }
     cycles_timed(c, subject, CHURN, half, piece[CHURN]);
     cycles_timed(c, subject, PAIR, c->pairs, piece[PAIR]);
 }

@@ -12,7 +12,8 @@
 
 enum { CYCLES_ROUNDS_MAX = 15, CYCLES_PIECES = 64, CYCLES_SUBJECTS_MAX = 17 };
 
-enum workload { PAIR, BULK_ALLOC, BULK_FREE, BULK_ALLOC_AGAIN, CHURN, PAIR_2M, WORKLOADS };
+/* BULK_FREE: frame by frame; FREE_ARRAY: as arrays, by those that have a call for it. Both in random order. */
+enum workload { PAIR, BULK_ALLOC, BULK_FREE, BULK_ALLOC_AGAIN, FREE_ARRAY, CHURN, PAIR_2M, WORKLOADS };
 
 struct cycles {
     struct bed *bed;

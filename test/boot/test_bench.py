@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 BENCH = ROOT / "scripts" / "bench"
-TIMED = {"pair", "bulk_alloc", "bulk_free", "churn", "pair_2m"}
+TIMED = {"pair", "bulk_alloc", "bulk_free", "free_array", "churn", "pair_2m"}
 BULK = {"bulk_alloc_again"}
 COUNTED = {
     "instructions": {"pair_magazine", "refill_64", "flush_64", "claim_511", "mark_bad_used", "longest_alloc"},
