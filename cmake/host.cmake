@@ -67,8 +67,8 @@ endforeach()
 # libFuzzer programs (Clang only; preset host-fuzz, scripts/fuzz).
 set(heap_game test/fuzz/heap_fuzz_caches.c test/fuzz/heap_fuzz_model.c test/fuzz/heap_fuzz_pages.c)
 list(TRANSFORM heap_game PREPEND ${CMAKE_SOURCE_DIR}/)
-set(task_game ${CAIRN_HOST_SOURCES} ${CAIRN_TASK_HOST_TEST_SOURCES} test/unit/aspace_bed.c
-    test/unit/aspace_touch.c test/unit/heap_pages.c test/unit/task_bed.c test/unit/vmm_bed.c)
+set(task_game test/fuzz/expect.c ${CAIRN_HOST_SOURCES} ${CAIRN_TASK_HOST_TEST_SOURCES}
+    test/unit/aspace_bed.c test/unit/aspace_touch.c test/unit/heap_pages.c test/unit/task_bed.c test/unit/vmm_bed.c)
 list(FILTER task_game EXCLUDE REGEX "_test\\.c$|/(host|malloc_again)\\.c$")
 list(TRANSFORM task_game PREPEND ${CMAKE_SOURCE_DIR}/)
 if(CAIRN_FUZZ)
