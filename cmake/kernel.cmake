@@ -90,11 +90,12 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/kernel/(json|line|main|monitor|options|program)"
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|mover|reclaim|selftest|serial|stacks|symbols|task_port)"
-        OR name MATCHES "^src/pmm/(bad|claim|earmark|hotplug|many|metadata|owner|pmm|regions_start|stats|trace)\\.c$"
+        OR name MATCHES "^src/pmm/(bad|claim|earmark|hotplug|metadata|owner|pmm|regions_start|stats|trace)\\.c$"
         OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages_resize|large|large_fill|lend)\\.c$"
         OR name MATCHES "^src/vmm/(move|promote|space)\\.c$"
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
-        OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND name MATCHES "^src/(kernel/bench_|vmm/sparse)")
+        OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND
+            name MATCHES "^src/(kernel/bench_|pmm/(compact|many)|vmm/(replace|sparse))")
         OR name MATCHES "^src/aspace/(adopt|aspace|clone|compact|gifts|gifts_graph|gifts_pass|low|make_run)\\.c$"
         OR name MATCHES "^src/aspace/(object|pool|share|stack)\\.c$"
         OR name MATCHES "^src/aspace/segment(_end|_list)?\\.c$"

@@ -275,9 +275,7 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURC
 # Unit tests of the kernel layer, in the kernel only.
 set(CAIRN_KERNEL_TEST_SOURCES
     test/unit/cpu_test.c
-    test/unit/fault_test.c
-    test/unit/user_bed.c
-    test/unit/user_test.c)
+    test/unit/fault_test.c)
 
 # More of these, in the debug kernel.
 set(CAIRN_KERNEL_TEST_MORE_SOURCES
@@ -289,8 +287,10 @@ set(CAIRN_KERNEL_TEST_MORE_SOURCES
     test/unit/pmm_scene.c
     test/unit/pmm_untouched_test.c
     test/unit/screen_test.c
+    test/unit/user_bed.c
     test/unit/user_call_test.c
     test/unit/user_space_test.c
+    test/unit/user_test.c
     test/unit/usercopy_test.c)
 
 include(cmake/model_sources.cmake)
