@@ -40,7 +40,7 @@ enum status call_give(struct task *from, struct task *to, const struct task_gift
     if (!call_rights(g->rights, &rights) || from == to) {
         return STATUS_INVALID;
     }
-    if (segment_info(from->space.system, vaddr(g->va), &segment) &&
+    if (from->space.segments > 0 && segment_info(from->space.system, vaddr(g->va), &segment) &&
         segment_permits(&from->space, segment.base, 0) == STATUS_OK) {
         return give_segment(from, to, g, &segment);
     }
