@@ -60,17 +60,17 @@ def test_the_limits_of_a_fork_bomb_hold_and_the_machine_goes_on():
     ended = run(*commands, modules=("forkbomb", "hello"), options=("--icount",)).need_success()
     assert re.search(r"task \d+ \(hello\): exited with 0", ended.log)
     before, _, twice, again = (mem["used"] for mem in ended.json_all("mem -j"))
-    assert twice == again
+    assert again <= twice, "a page or two of stock may have gone"
     assert twice - before < 3 << 19, "words of the reverse index for all frames, and stock for a few spaces"
 
 
 @pytest.mark.cairn(labels="qemu", seconds=180)
 def test_random_calls_get_every_answer_and_leave_all_in_order():
     """A hundred seconds and more of it: scripts/storm."""
-    ended = run("run fuzz 1 120000", "wait", "tasks -j", "check", modules=("fuzz",), options=("--icount",))
+    ended = run("run fuzz 1 300000", "wait", "tasks -j", "check", modules=("fuzz",), options=("--icount",))
     ended.need_success()
     told = re.search(r"(\d+) calls with seed 1; \d+ workers died on the way; (.*)$", ended.log, re.MULTILINE)
-    assert int(told[1]) >= 120000 and told[2].strip() == "0 answers never seen; 0 registers changed"
+    assert int(told[1]) >= 300000 and told[2].strip() == "0 answers never seen; 0 registers changed"
     assert ended.json_after("tasks -j")["count"] == 0
 
 
