@@ -49,7 +49,10 @@ TEST(low_memory, clean_pages_and_the_heaps_empties_go_before_a_request_fails_and
     EXPECT_EQ(space_destroy(&machine.vmm, &space), STATUS_OK);
 }
 
-/* The heap itself wants the pages: being in the middle of a call it is asked for nothing, and nothing changes. */
+/*
+ * The heap itself wants the pages: being in the middle of a call it is asked for nothing. It gives up the pages that
+ * lie ready by itself, and each block stays as it was.
+ */
 TEST(low_memory, the_heap_is_not_asked_while_it_asks)
 {
     const size_t too_much = pages_to_bytes(pmm_stats(&machine.pmm).ram);
@@ -62,7 +65,8 @@ TEST(low_memory, the_heap_is_not_asked_while_it_asks)
     EXPECT(heap_alloc(&machine.heap, too_much) == NULL);
     EXPECT(heap_realloc(&machine.heap, large, too_much) == NULL);
     const struct heap_stats after = heap_stats(&machine.heap);
-    EXPECT(after.held_bytes == before.held_bytes && after.ready_bytes == before.ready_bytes);
+    EXPECT_EQ(after.ready_bytes, 0);
+    EXPECT(after.held_bytes <= before.held_bytes - before.ready_bytes); /* and the nodes that they had */
     EXPECT_EQ(after.used_bytes, before.used_bytes);
     EXPECT_EQ(large[LARGE_BYTES - 1], 7);
     EXPECT_EQ(heap_check(&machine.heap, NULL), STATUS_OK);
