@@ -72,6 +72,9 @@
 #define LAYOUT_SEL_USER_CODE 0x23
 #define LAYOUT_SEL_TSS 0x28
 
+/* Each of the 256 entries of interrupts (entry.asm), code one behind the other: the length of the longest. */
+#define LAYOUT_INTERRUPT_ENTRY_BYTES 12
+
 #if !defined(__ASSEMBLER__) && !defined(CAIRN_LINKER_SCRIPT)
 
 #include <assert.h>

@@ -64,10 +64,8 @@ load_gdt_end:
 
 ; ---- Interrupt entries --------------------------------------------------------------------------------------------
 ; Each vector has an entry of its own that pushes what the CPU did not: an error code of 0 where there is none, and the
-; vector's number. struct interrupt_frame (src/arch/context.h) is what lies on the stack then. All are ENTRY_BYTES long
-; (interrupt.c), the length of the longest, so that no table of them is needed.
-
-ENTRY_BYTES equ 12
+; vector's number. struct interrupt_frame (src/arch/context.h) is what lies on the stack then. All are as long
+; as the longest, so that no table of them is needed.
 
 global interrupt_entries:function (interrupt_entries_end - interrupt_entries)
 interrupt_entries:
@@ -80,7 +78,7 @@ interrupt_entry_ %+ vector:
     %endif
     push qword vector
     jmp strict near interrupt_common
-    times ENTRY_BYTES - ($ - interrupt_entry_ %+ vector) int3
+    times LAYOUT_INTERRUPT_ENTRY_BYTES - ($ - interrupt_entry_ %+ vector) int3
 %assign vector vector + 1
 %endrep
 interrupt_entries_end:

@@ -29,9 +29,9 @@ struct gate {
 };
 static_assert(sizeof(struct gate) == 16, "SDM 3A 6.14.1");
 
-enum { GATE_INTERRUPT = 0x8E, GATE_FROM_USER = 0xEE, VECTORS = 256, ENTRY_BYTES = 12 };
+enum { GATE_INTERRUPT = 0x8E, GATE_FROM_USER = 0xEE, VECTORS = 256 };
 
-extern const char interrupt_entries[VECTORS][ENTRY_BYTES]; /* entry.asm: code, one behind the other */
+extern const char interrupt_entries[VECTORS][LAYOUT_INTERRUPT_ENTRY_BYTES]; /* entry.asm: code */
 void load_gdt(const struct table_pointer *pointer);
 
 /* user.asm writes rsp[0]. No port may be used from user mode: the map of them lies behind the end. */
