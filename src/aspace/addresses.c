@@ -19,13 +19,6 @@ static uint64_t guard_pages(unsigned flags, unsigned which) { return (flags & wh
 
 static vaddr_t range_end(const struct arena_range *r) { return vaddr_add_pages(r->base, r->pages.v); }
 
-/* It is the arena's, and used: cannot fail. */
-static void must(enum status s)
-{
-    ASSERT(s == STATUS_OK);
-    (void)s;
-}
-
 /* ---- Private ---- */
 
 static enum status make_arena(struct aspace *space)
@@ -117,7 +110,7 @@ void addresses_give(struct aspace *space, vaddr_t va, npages_t pages)
     const vaddr_t end = vaddr_add_pages(va, pages.v);
     while (va.v < end.v) {
         const struct arena_range r = used_at(space->arena, va);
-        must(free_within(space->arena, &r, va, end));
+        must(free_within(space->arena, &r, va, end)); /* it is the arena's, and used */
         va = range_end(&r);
     }
 }

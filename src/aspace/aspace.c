@@ -201,9 +201,7 @@ static void give_back(struct aspaces *system)
     system->reserved = 0; /* the call is over */
     if (system->arenas == 0 && system->global.used.v == 0 && system->node_pages.count > NODE_PAGES_KEPT) {
         end_arenas(system);
-        const enum status s = begin_arenas(system);
-        ASSERT(s == STATUS_OK);
-        (void)s;
+        must(begin_arenas(system));
     }
     (void)stock_trim(&system->stock, STOCK_KEPT);
 }

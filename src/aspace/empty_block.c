@@ -88,9 +88,7 @@ static enum aspace_move move_some(struct victim *v, unsigned w)
     }
     v->out->moved += done;
     for (unsigned i = done; i < got; i++) {
-        const enum status s = pmm_free(pmm, to[i]);
-        ASSERT(s == STATUS_OK); /* it was fetched for a page that stays */
-        (void)s;
+        must(pmm_free(pmm, to[i])); /* it was fetched for a page that stays */
     }
     return move;
 }

@@ -109,9 +109,7 @@ static struct aspaces *system_of(const struct mapping *m) { return m->space->sys
 
 static void put_record(struct aspaces *system, struct mapping *m)
 {
-    const enum status s = pool_put(&system->mappings, m);
-    ASSERT(s == STATUS_OK); /* it was taken there */
-    (void)s;
+    must(pool_put(&system->mappings, m)); /* it was taken there */
 }
 
 /* ---- Finding ---- */

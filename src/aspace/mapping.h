@@ -64,6 +64,13 @@ struct object {
     struct pager pager;
 };
 
+/* What cannot fail here. */
+static inline void must(enum status s)
+{
+    ASSERT(s == STATUS_OK);
+    (void)s;
+}
+
 static inline struct mapping *mapping_by_address(struct avl_node *n)
 {
     return n == NULL ? NULL : CONTAINER_OF(n, struct mapping, by_address);

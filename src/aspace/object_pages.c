@@ -137,9 +137,7 @@ void object_drop_pages(struct object *object, uint64_t first, npages_t pages)
          at = object_next_resident(object, at + 1, end)) {
         const pfn_t frame = object_resident(object, at);
         object_set_resident(object, at, pfn(0));
-        const enum status s = pmm_release(system->vmm->pmm, frame, NULL);
-        ASSERT(s == STATUS_OK); /* our reference */
-        (void)s;
+        must(pmm_release(system->vmm->pmm, frame, NULL)); /* our reference */
     }
 }
 
@@ -150,9 +148,7 @@ static void end_object(struct object *object)
     object_drop_pages(object, 0, object->pages);
     addresses_give_all(object);
     page_index_set(&system->object_of, &system->stock, object->id, 0);
-    const enum status s = pool_put(&system->objects, object);
-    ASSERT(s == STATUS_OK); /* it was taken there */
-    (void)s;
+    must(pool_put(&system->objects, object)); /* it was taken there */
     if (pager.gone != NULL) {
         pager.gone(pager.ctx);
     }

@@ -32,12 +32,6 @@
 #include "arch/layout.h"
 #include "lib/report.h"
 
-static void must(enum status s)
-{
-    ASSERT(s == STATUS_OK);
-    (void)s;
-}
-
 /* ---- Who may ask ---- */
 
 enum status segment_find(const struct aspace *owner, vaddr_t va, struct segment **s)

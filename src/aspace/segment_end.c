@@ -1,12 +1,6 @@
 /* Segments: who leaves, how they end, and another size. The theory is in segment.c. */
 #include "aspace/segment_list.h"
 
-static void must(enum status s)
-{
-    ASSERT(s == STATUS_OK);
-    (void)s;
-}
-
 /* ---- Ending ---- */
 
 /* => OK; CORRUPT: the link was not there as it should be */
