@@ -23,23 +23,16 @@ static uint64_t open_from(const struct pmm *pmm, const struct pmm_region *r, uin
     return r->left_out || block > end ? end : block;
 }
 
-static bool is_giving(const struct pmm *pmm, const struct pmm_block *b)
-{
-    return block_has_stack(b) && b->owner == 0 && class_of(b) == PMM_USER && b->free > 0 && b->free < b->usable &&
-           b != pmm->blocks;
-}
-
 static struct pmm_block_info info_of(const struct pmm *pmm, uint64_t block)
 {
     const struct pmm_block *b = &pmm->blocks[block];
-    const bool gives = is_giving(pmm, b);
+    const bool is_in_use = block_has_stack(b) && b->owner == 0 && class_of(b) == PMM_USER && b->free < b->usable;
     return (struct pmm_block_info){
         .first = pfn(block_start(block)),
         .free = b->free,
         .used = b->usable - b->free,
-        .is_movable = b->usable == PMM_BLOCK_FRAMES && (gives || (b->free == 0 && block_has_stack(b) && b->owner == 0 &&
-                                                                  class_of(b) == PMM_USER)),
-        .gives = gives,
+        .is_movable = is_in_use && b->usable == PMM_BLOCK_FRAMES,
+        .gives = is_in_use && b->free > 0,
     };
 }
 
