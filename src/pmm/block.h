@@ -87,6 +87,32 @@ static inline bool block_push(struct pmm *pmm, struct pmm_block *b, uint64_t fra
     b->free++;
     return true;
 }
+/*
+ * The same, where the block is neither corrupt nor wholly free afterwards. => its free frames then, the caller puts it
+ * on its stack anew where that takes it; 0: it would be, and nothing has changed.
+ */
+static inline unsigned block_push_most(uint16_t *codes, struct pmm_block *b, uint64_t frame)
+{
+    unsigned top = b->top, free = b->free + 1U, below = top;
+    if (__builtin_expect(!code_is_link(top), 0)) {
+        below = top == 0 ? link_to(frame) : 0;
+    }
+    if (__builtin_expect(below == 0 || free >= b->usable, 0)) {
+        return 0;
+    }
+    __atomic_store_n(&codes[frame], (uint16_t)below, __ATOMIC_RELAXED);
+    b->top = (uint16_t)link_to(frame);
+    b->free = (uint16_t)free;
+    return free;
+}
+/* So many frames were pushed to blocks of the region that is known. */
+static inline void count_known(struct pmm *pmm, uint64_t frames)
+{
+    if (frames > 0) {
+        count_free(pmm, &pmm->regions[pmm->known_region], (int64_t)frames);
+        pmm->spare += frames;
+    }
+}
 struct block_map { uint64_t word[PMM_BLOCK_FRAMES / 64]; }; /* a bit a frame */
 /*
  * Frames [first, end), all free, become used once. What else is free below the mark is loose from then on. `map`: of

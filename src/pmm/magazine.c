@@ -35,14 +35,6 @@ __attribute__((noinline)) static void put_oddly(struct pmm *pmm, uint64_t frame)
     pmm->lost++;
 }
 
-static void count_pushed(struct pmm *pmm, uint32_t frames)
-{
-    if (frames > 0) {
-        count_free(pmm, &pmm->regions[pmm->known_region], frames);
-        pmm->spare += frames;
-    }
-}
-
 /* A flush takes no longer than for a magazine of usual frames: others count as so many more. */
 enum { ODD_COST = 8, MOVE_COST = 4 };
 
@@ -58,17 +50,10 @@ CACHE_LINE_ALIGNED static void flush(struct pmm *pmm, struct pmm_cpu *cpu, struc
     const uint64_t *at = m->frames + magazine_count(m), *stop = m->frames, *counted = at;
     while (at > stop) {
         uint64_t frame = *--at, block = block_of(frame) - first;
-        /* block_push, but that a block that is wholly free then, or corrupt, is left to put_oddly. */
         if (__builtin_expect(block < known && __atomic_load_n(&codes[frame], __ATOMIC_RELAXED) == CODE_CACHED, 1)) {
             struct pmm_block *b = &blocks[block];
-            unsigned top = b->top, free = b->free + 1U, below = top;
-            if (__builtin_expect(!code_is_link(top), 0)) {
-                below = top == 0 ? link_to(frame) : 0;
-            }
-            if (__builtin_expect(below != 0 && free < b->usable, 1)) {
-                __atomic_store_n(&codes[frame], (uint16_t)below, __ATOMIC_RELAXED);
-                b->top = (uint16_t)link_to(frame);
-                b->free = (uint16_t)free;
+            const unsigned free = block_push_most(codes, b, frame); /* else it is put_oddly's */
+            if (__builtin_expect(free != 0, 1)) {
                 if (__builtin_expect(free % STACK_FRAMES == 1, 0)) {
                     block_restack(pmm, b);
                     stop += at - stop > MOVE_COST ? MOVE_COST : at - stop;
@@ -76,7 +61,7 @@ CACHE_LINE_ALIGNED static void flush(struct pmm *pmm, struct pmm_cpu *cpu, struc
                 continue;
             }
         }
-        count_pushed(pmm, (uint32_t)(counted - at - 1));
+        count_known(pmm, (uint64_t)(counted - at - 1));
         put_oddly(pmm, frame);
         counted = at;
         first = pmm->known_first;
@@ -84,7 +69,7 @@ CACHE_LINE_ALIGNED static void flush(struct pmm *pmm, struct pmm_cpu *cpu, struc
         blocks = &pmm->blocks[first];
         stop += at - stop > ODD_COST ? ODD_COST : at - stop;
     }
-    count_pushed(pmm, (uint32_t)(counted - at));
+    count_known(pmm, (uint64_t)(counted - at));
     unsigned left = (unsigned)(at - m->frames);
     cpu->moved -= magazine_count(m) - left;
     counter_add(&cpu->freed, magazine_freed(m));

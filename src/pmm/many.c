@@ -144,23 +144,21 @@ static const pfn_t *free_usual(struct pmm *pmm, const pfn_t *at, const pfn_t *en
             break;
         }
         struct pmm_block *b = &blocks[block];
-        const unsigned top = b->top, free = b->free + 1U;
-        if (b->mode != PMM_BLOCK_OPEN || b->owner != 0 || index_in_block(frame) >= b->carved || free >= b->usable ||
-            (top != 0 && !code_is_link(top)) || !code_is_unshared(code_get(pmm, frame))) {
+        if (!block_has_stack(b) || b->owner != 0 || index_in_block(frame) >= b->carved ||
+            !code_is_unshared(code_get(pmm, frame))) {
             break;
         }
-        code_set(pmm, frame, top != 0 ? top : link_to(frame));
-        b->top = (uint16_t)link_to(frame);
-        b->free = (uint16_t)free;
+        const unsigned free = block_push_most(codes, b, frame);
+        if (free == 0) {
+            break;
+        }
         if (__builtin_expect(free % STACK_FRAMES == 1, 0)) {
             block_restack(pmm, b);
         }
     }
     if (at > from) {
-        const uint64_t n = (uint64_t)(at - from);
-        count_free(pmm, &pmm->regions[pmm->known_region], (int64_t)n);
-        pmm->spare += n;
-        pmm->freed += n;
+        count_known(pmm, (uint64_t)(at - from));
+        pmm->freed += (uint64_t)(at - from);
         emergency_top_up(pmm);
     }
     return at;
