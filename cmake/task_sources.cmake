@@ -25,6 +25,7 @@ set(CAIRN_TASK_TEST_SOURCES
     test/unit/task_memory_test.c
     test/unit/task_message_test.c
     test/unit/task_nomem_test.c
+    test/unit/task_segment_file_test.c
     test/unit/task_segment_test.c)
 
 # On the host only.
@@ -40,7 +41,7 @@ set(CAIRN_TASK_HOST_TEST_SOURCES
 
 # Programs for user mode, one file each (src/user/NAME.c), and what all of them are linked with. Built by the presets
 # user and user-clang (cmake/user.cmake), never part of the kernel.
-set(CAIRN_PROGRAMS cow ends files forkbomb fuzz guard hello pingpong segments)
+set(CAIRN_PROGRAMS cow ends files forkbomb fuzz guard hello journal pingpong segments)
 set(CAIRN_RUNTIME_SOURCES
     src/lib/fmt.c
     src/lib/status.c

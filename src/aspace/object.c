@@ -116,6 +116,16 @@ enum status object_create_paged(struct aspaces *system, npages_t pages, const st
     return s;
 }
 
+enum status object_create_copy(const struct object *of, struct object **object)
+{
+    if (of == NULL || of->kind != OBJECT_PAGED) {
+        return of == NULL ? STATUS_INVALID : STATUS_UNSUPPORTED;
+    }
+    struct pager pager = of->pager;
+    pager.gone = NULL;
+    return object_create_paged(of->system, of->pages, &pager, object);
+}
+
 enum status object_hold(struct object *object)
 {
     if (object == NULL || object->system == NULL) {

@@ -45,6 +45,12 @@ enum status object_create_physical(struct aspaces *system, pfn_t first, npages_t
                                    struct object **object);
 enum status object_create_paged(struct aspaces *system, npages_t pages, const struct pager *pager,
                                 struct object **object);
+/*
+ * A paged one more, with pages of its own, from where those of a paged object come, whatever has become of these: a
+ * file that begins as another one did. It tells the pager nothing when it ends, and must not outlive its `ctx`.
+ * => also UNSUPPORTED: `of` is not paged.
+ */
+enum status object_create_copy(const struct object *of, struct object **object);
 
 /* One holder more. => OK; LIMIT: 2^31 of them. */
 enum status object_hold(struct object *object);

@@ -83,6 +83,9 @@ enum task_call {
     /* (va, bytes) More of it, or less: what was behind the new end is gone. => OK; SHARED: others may use it, and have
      * used pages that would go; RANGE: more than 1 GiB */
     TASK_SEGMENT_RESIZE,
+    /* (name, name bytes, rights) A file: a segment that begins as a boot module does, in pages of its own, which are
+     * filled when they are first touched. What it grows by is zeros. => OK, RDX: address; as TASK_MAP_MODULE; RANGE */
+    TASK_SEGMENT_FILE,
     TASK_CALLS,
 };
 

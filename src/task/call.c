@@ -100,6 +100,7 @@ static task_call_fn *const calls[TASK_CALLS] = {
     [TASK_SEGMENT_NARROW] = call_segment_narrow,
     [TASK_SEGMENT_REVOKE] = call_segment_revoke,
     [TASK_SEGMENT_RESIZE] = call_segment_resize,
+    [TASK_SEGMENT_FILE] = call_segment_file,
 };
 
 bool task_call(struct tasks *tasks, struct task *task)

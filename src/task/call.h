@@ -29,7 +29,7 @@ typedef enum status task_call_fn(struct task *task, struct interrupt_frame *f);
 task_call_fn call_alloc, call_free, call_map_module, call_protect, call_query, call_seal; /* call_memory.c */
 task_call_fn call_share, call_transfer, call_withdraw;                                   /* call_share.c */
 task_call_fn call_segment_create, call_segment_grant, call_segment_narrow, call_segment_revoke,
-    call_segment_resize;                                                                 /* call_segment.c */
+    call_segment_resize, call_segment_file;                                              /* call_segment.c */
 task_call_fn call_clone;                                                                 /* clone.c */
 task_call_fn call_send, call_receive;                                                    /* message.c */
 
@@ -66,6 +66,8 @@ static inline bool call_rights(uint64_t rights, unsigned *out)
 /* From and to the memory of the running task, all of it. => OK; INVALID; RANGE; DENIED; NOMEM */
 enum status call_copy_in(struct task *task, void *to, uint64_t from, uint64_t bytes);
 enum status call_copy_out(struct task *task, uint64_t to, const void *from, uint64_t bytes);
+/* The module that the running task names; the machine holds it. => OK; LIMIT; ABSENT; as call_copy_in */
+enum status call_module(struct task *task, uint64_t name, uint64_t bytes, struct object **module);
 
 /*
  * Pages of `from` for `to`, within half of what `to` may have. `takes`: from has them no more. to_va 0: where they are.

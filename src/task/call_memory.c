@@ -31,19 +31,24 @@ enum status call_free(struct task *task, struct interrupt_frame *f)
     return aspace_unmap(&task->space, vaddr(f->rdi), bytes_to_pages_up(f->rsi));
 }
 
-enum status call_map_module(struct task *task, struct interrupt_frame *f)
+enum status call_module(struct task *task, uint64_t name, uint64_t bytes, struct object **module)
 {
     const struct task_port *port = &task->system->port;
-    char name[TASK_NAME_BYTES] = {0};
-    struct object *object = NULL;
+    char text[TASK_NAME_BYTES] = {0};
+    if (bytes >= sizeof text) {
+        return STATUS_LIMIT;
+    }
+    const enum status s = call_copy_in(task, text, name, bytes);
+    return s == STATUS_OK ? port->module(port->ctx, text, module) : s;
+}
+
+enum status call_map_module(struct task *task, struct interrupt_frame *f)
+{
+    struct object *object;
     if ((f->rdx & ~(uint64_t)TASK_PRIVATE) != 0) {
         return STATUS_INVALID;
     }
-    if (f->rsi >= sizeof name) {
-        return STATUS_LIMIT;
-    }
-    enum status s = call_copy_in(task, name, f->rdi, f->rsi);
-    s = s == STATUS_OK ? port->module(port->ctx, name, &object) : s;
+    enum status s = call_module(task, f->rdi, f->rsi, &object);
     if (s != STATUS_OK) {
         return s;
     }

@@ -5,16 +5,36 @@
 #include "aspace/segment.h"
 #include "task/call.h"
 
-enum status call_segment_create(struct task *task, struct interrupt_frame *f)
+/* With rights as user mode says them. => OK, its address in RDX; as segment_create */
+static enum status create(struct task *task, struct interrupt_frame *f, struct segment_request r, uint64_t rights)
 {
-    struct segment_request r = {.pages = bytes_to_pages_up(f->rdi), .tag = "task segment"};
     vaddr_t va;
-    if (!call_rights(f->rsi, &r.rights)) {
+    if (!call_rights(rights, &r.rights)) {
         return STATUS_INVALID;
     }
     const enum status s = segment_create(&task->space, &r, &va);
     if (s == STATUS_OK) {
         f->rdx = va.v;
+    }
+    return s;
+}
+
+enum status call_segment_create(struct task *task, struct interrupt_frame *f)
+{
+    const struct segment_request r = {.pages = bytes_to_pages_up(f->rdi), .tag = "task segment"};
+    return create(task, f, r, f->rsi);
+}
+
+/* The module itself is at one address for all, and nobody's to change: a file has pages of its own. */
+enum status call_segment_file(struct task *task, struct interrupt_frame *f)
+{
+    struct segment_request r = {.tag = "task file"};
+    struct object *module;
+    enum status s = call_module(task, f->rdi, f->rsi, &module);
+    s = s == STATUS_OK ? object_create_copy(module, &r.object) : s;
+    if (s == STATUS_OK) {
+        s = create(task, f, r, f->rdx);
+        (void)!object_release(r.object); /* the segment holds it, if it was made */
     }
     return s;
 }

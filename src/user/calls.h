@@ -146,6 +146,11 @@ static inline enum status call_segment_resize(user_address va, uint64_t bytes)
     return call_3(TASK_SEGMENT_RESIZE, va, bytes, 0);
 }
 
+static inline enum status call_segment_file(const char *name, uint64_t name_bytes, uint64_t rights, user_address *va)
+{
+    return call_3_at(TASK_SEGMENT_FILE, address_of(name), name_bytes, rights, va);
+}
+
 /* ---- Tasks; see also task_begin in runtime.h ---- */
 
 static inline enum status call_clone(user_address entry, uint64_t argument, const struct task_keep *keep,

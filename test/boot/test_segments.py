@@ -6,12 +6,12 @@ import pytest
 from conftest import ROOT, run_cairn
 from test_tasks import needs_nothing_more, twice_and_again
 
-PROGRAM = ROOT / "build" / "user" / "segments"
+PROGRAM, JOURNAL = (ROOT / "build" / "user" / name for name in ("segments", "journal"))
 pytestmark = pytest.mark.cairn(labels="qemu", seconds=120)
 
 
-def run(*commands, options=()):
-    return run_cairn("--module", PROGRAM, *options, "--timeout", "90", "--exec", "; ".join(commands))
+def run(*commands, options=(), program=PROGRAM):
+    return run_cairn("--module", program, *options, "--timeout", "90", "--exec", "; ".join(commands))
 
 
 @pytest.mark.parametrize("options", [(), ("--firmware", "uefi", "--memory", "256M")])
@@ -24,6 +24,23 @@ def test_tasks_share_a_segment_and_leave_nothing_behind(options):
     # The one worker that is to die does, of its write, and is named with the segment.
     assert len(re.findall(r"cannot write 0x[0-9a-f]+: the range is read-only", ended.log)) == 3
     assert "'task segment', 1024 pages at 0x" in ended.log
+
+
+@pytest.mark.parametrize("options", [(), ("--firmware", "uefi", "--memory", "256M")])
+def test_two_read_a_file_in_a_segment_while_a_third_writes_and_grows_it(options):
+    ended = run(*twice_and_again("journal"), "segments -j", options=options, program=JOURNAL)
+    needs_nothing_more(ended, "journal")
+    assert ended.json_after("segments -j") == {"segments": []}
+    told = re.findall(r"journal: (\d+) bytes, then 400 records; grown (\d+) times, each word read by 2 tasks; sum "
+                      r"(0x[0-9a-f]+)", ended.log)
+    assert len(told) == 3 and len(set(told)) == 1
+    begins, grown, _ = told[0]
+    pages = -(-JOURNAL.stat().st_size // 4096)
+    assert int(begins) == 4096 * pages and int(grown) == -(-(8 + 400 * 1000) // 4096) - 1, "the head's page was there"
+    # The one that reads behind the end dies of it, and is told where the end was.
+    assert len(re.findall(r"cannot read 0x[0-9a-f]+: it is behind the end of the object", ended.log)) == 3
+    assert f"place: 0 bytes behind the end of 'task file', {pages + 1 + int(grown)} pages at 0x" in ended.log
+    assert "still alive" not in ended.log
 
 
 def test_the_monitor_shows_owner_permissions_and_pages():
