@@ -37,6 +37,7 @@ set(CAIRN_TASK_HOST_TEST_SOURCES
     test/unit/task_play_calls.c
     test/unit/task_play_game.c
     test/unit/task_play_messages.c
+    test/unit/task_play_segments.c
     test/unit/task_random_test.c)
 
 # Programs for user mode, one file each (src/user/NAME.c), and what all of them are linked with. Built by the presets

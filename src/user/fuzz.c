@@ -12,6 +12,7 @@
  */
 #include "lib/fmt.h"
 #include "lib/rng.h"
+#include "user/fuzz_answers.h"
 #include "user/runtime.h"
 
 enum {
@@ -19,22 +20,24 @@ enum {
     STATUSES = 17,
     CALLS_NAMED = 250000, /* from so many calls on each answer must have come */
     RANGES = 32,
+    SEGMENTS = 8, /* that all of these tasks know */
     CHILD_CALLS = 40,
 };
-#define NUMBERS (TASK_CALLS + 1) /* the last: no call */
 
 static struct common { /* all of these tasks have it */
     int64_t left;
     uint64_t until;    /* ticks; 0: calls are counted */
     uint64_t seen[NUMBERS][STATUSES], died, wrong;
     unsigned ids[WORKERS + 4]; /* of workers; then of others that live, or did */
+    struct range { uint64_t va, bytes; } segments[SEGMENTS]; /* somebody's, or that were */
 } *common;
 
 static struct rng rng;
 static unsigned main_id;
 static bool may_wait; /* a worker: somebody will wake it */
-static struct range { uint64_t va, bytes; } ranges[RANGES]; /* of this task's, mostly */
-static unsigned count, used; /* of them; the one that the last address was taken from */
+static struct range ranges[RANGES]; /* of this task's, mostly */
+static unsigned count, used; /* of them; the one of them that was taken last */
+static struct range last;    /* the one that the last address was taken from */
 
 static uint64_t below(uint64_t bound) { return rng_below(&rng, bound); }
 static bool one_in(uint64_t n) { return below(n) == 0; }
@@ -61,6 +64,16 @@ static uint64_t vital(void)
     return all[below(ARRAY_LEN(all))];
 }
 
+static uint64_t inside(struct range range)
+{
+    const uint64_t pages = bytes_to_pages_up(range.bytes).v;
+    const uint64_t page = pages > 0 && one_in(3) ? below(pages) : 0;
+    last = range;
+    return range.va + pages_to_bytes(npages(page)) + (one_in(30) ? 8 : 0);
+}
+
+static uint64_t segment(void) { return inside(common->segments[below(SEGMENTS)]); }
+
 /* An edge, or anywhere in a range. */
 static uint64_t place(void)
 {
@@ -68,9 +81,7 @@ static uint64_t place(void)
         return any_number();
     }
     used = (unsigned)below(count);
-    const uint64_t pages = bytes_to_pages_up(ranges[used].bytes).v;
-    const uint64_t page = pages > 0 && one_in(3) ? below(pages) : 0;
-    return ranges[used].va + pages_to_bytes(npages(page)) + (one_in(30) ? 8 : 0);
+    return one_in(10) ? segment() : inside(ranges[used]);
 }
 
 static uint64_t address(void) { return one_in(300) ? vaddr_page(vaddr(vital())).v : place(); }
@@ -79,7 +90,7 @@ static uint64_t size(void)
 {
     switch (below(8)) {
     case 0: return any_number();
-    case 1: return ranges[used].bytes;
+    case 1: return last.bytes;
     case 2: return one_in(8) ? 0 : 1UL << below(32);
     default: return PAGE_BYTES * (1 + below(4)) - below(2);
     }
@@ -136,6 +147,13 @@ static void fill_send(uint64_t a[6])
     a[5] = one_in(16) ? any_number() : kind | (has_rights ? rights() : 0);
 }
 
+/* A module's, mostly. */
+static void fill_name(uint64_t a[6])
+{
+    a[0] = one_in(4) ? address() : address_of("fuzz");
+    a[1] = one_in(4) ? below(40) : 4;
+}
+
 static void fill(uint64_t number, uint64_t a[6])
 {
     for (unsigned i = 0; i < 6; i++) {
@@ -149,11 +167,8 @@ static void fill(uint64_t number, uint64_t a[6])
         a[2] = one_in(4) ? below(64) : 0;
         break;
     }
-    case TASK_MAP_MODULE:
-        a[0] = one_in(4) ? address() : address_of("fuzz"), a[1] = one_in(4) ? below(40) : 4;
-        a[2] = flags(TASK_PRIVATE);
-        break;
-    case TASK_FREE: case TASK_SEAL: case TASK_SEGMENT_RESIZE: a[0] = address(), a[1] = size(); break;
+    case TASK_MAP_MODULE: fill_name(a), a[2] = flags(TASK_PRIVATE); break;
+    case TASK_FREE: case TASK_SEAL: a[0] = address(), a[1] = size(); break;
     case TASK_PROTECT: a[0] = address(), a[1] = size(), a[2] = rights(); break;
     case TASK_QUERY: a[0] = address(), a[1] = buffer(); break;
     case TASK_SHARE:
@@ -172,8 +187,10 @@ static void fill(uint64_t number, uint64_t a[6])
     case TASK_LOG: a[0] = address(), a[1] = below(300); break;
     case TASK_STATS: a[0] = buffer(); break;
     case TASK_SEGMENT_CREATE: a[0] = one_in(20) ? any_number() : size() % (4 * MIB), a[1] = rights(); break;
+    case TASK_SEGMENT_FILE: fill_name(a), a[2] = rights(); break;
+    case TASK_SEGMENT_RESIZE: a[0] = one_in(8) ? address() : segment(), a[1] = size(); break;
     case TASK_SEGMENT_GRANT: case TASK_SEGMENT_NARROW: case TASK_SEGMENT_REVOKE:
-        a[0] = address(), a[1] = task(), a[2] = rights(); break;
+        a[0] = one_in(8) ? address() : segment(), a[1] = task(), a[2] = rights(); break;
     default: break; /* a[] as it is */
     }
 }
@@ -186,17 +203,24 @@ static void learn_range(uint64_t number, uint64_t va, uint64_t bytes)
     } else {
         ranges[count < RANGES ? count++ : below(RANGES)] = (struct range){va, bytes};
     }
+    if (number == TASK_SEGMENT_CREATE || number == TASK_SEGMENT_FILE) {
+        common->segments[below(SEGMENTS)] = (struct range){va, bytes};
+    }
+}
+
+static bool answers_address(uint64_t number)
+{
+    return number == TASK_ALLOC || number == TASK_MAP_MODULE || number == TASK_SEGMENT_CREATE ||
+           number == TASK_SEGMENT_FILE;
 }
 
 /* What was learnt: ranges that are there now, or no more; tasks. */
 static void learn(uint64_t number, const uint64_t was[6], const uint64_t now[6])
 {
-    if (number == TASK_ALLOC || number == TASK_SEGMENT_CREATE) {
-        learn_range(number, now[2], was[0]);
-    } else if (number == TASK_MAP_MODULE) {
+    if (answers_address(number)) {
         struct task_range range = {0};
         (void)!call_query(now[2], &range);
-        learn_range(number, now[2], range.bytes);
+        learn_range(number, now[2], number == TASK_ALLOC ? was[0] : range.bytes);
     } else if (number == TASK_RECEIVE && TASK_MESSAGE_KIND(now[3]) == TASK_MESSAGE_PAGES) {
         learn_range(number, now[4], now[5]);
     } else if (number == TASK_CLONE) {
@@ -208,8 +232,7 @@ static void learn(uint64_t number, const uint64_t was[6], const uint64_t now[6])
 
 static void check_registers(uint64_t number, enum status s, const uint64_t was[6], const uint64_t now[6])
 {
-    const bool answers = number == TASK_ALLOC || number == TASK_MAP_MODULE || number == TASK_CLONE ||
-                         number == TASK_SEGMENT_CREATE;
+    const bool answers = answers_address(number) || number == TASK_CLONE;
     const bool is_message = number == TASK_RECEIVE && s == STATUS_OK;
     const bool changes_rdx = (answers && s == STATUS_OK) || (number == TASK_RECEIVE && s == STATUS_LIMIT);
     for (unsigned i = 0; i < 6 && !is_message; i++) {
@@ -316,38 +339,6 @@ static void watch(void)
         NEED_OK(call_yield());
     }
 }
-
-#define ANSWER(name) (1U << STATUS_##name)
-enum { PLACE = ANSWER(OK) | ANSWER(INVALID) | ANSWER(RANGE) | ANSWER(ABSENT) };
-
-static const struct {
-    const char *name;
-    unsigned answers; /* that come in the end, where there is a memory of 256 MiB and a module of the name */
-} known[NUMBERS] = {
-    {"yield", ANSWER(OK)},
-    {"exit", 0},
-    {"alloc", ANSWER(OK) | ANSWER(INVALID) | ANSWER(LIMIT) | ANSWER(NOMEM)},
-    {"free", PLACE | ANSWER(DENIED)},
-    {"map_module", ANSWER(OK) | ANSWER(INVALID) | ANSWER(LIMIT) | ANSWER(ABSENT) | ANSWER(DENIED) | ANSWER(EXISTS) |
-                       ANSWER(RANGE)},
-    {"protect", PLACE | ANSWER(DENIED)},
-    {"query", ANSWER(OK) | ANSWER(RANGE) | ANSWER(ABSENT) | ANSWER(DENIED)},
-    {"share", PLACE | ANSWER(DENIED) | ANSWER(LIMIT) | ANSWER(EXISTS) | ANSWER(NOT_GLOBAL)},
-    {"transfer", PLACE | ANSWER(DENIED) | ANSWER(LIMIT) | ANSWER(NOT_GLOBAL)},
-    {"withdraw", PLACE},
-    {"clone", PLACE | ANSWER(DENIED) | ANSWER(LIMIT)},
-    {"seal", PLACE},
-    {"send", PLACE | ANSWER(DENIED) | ANSWER(LIMIT) | ANSWER(EXISTS) | ANSWER(NOT_GLOBAL)},
-    {"receive", PLACE | ANSWER(DENIED) | ANSWER(LIMIT) | ANSWER(AGAIN)},
-    {"log", ANSWER(OK) | ANSWER(RANGE) | ANSWER(DENIED) | ANSWER(LIMIT)},
-    {"stats", ANSWER(OK) | ANSWER(RANGE) | ANSWER(DENIED)},
-    {"segment_create", ANSWER(OK) | ANSWER(INVALID) | ANSWER(RANGE)},
-    {"segment_grant", ANSWER(OK) | ANSWER(INVALID) | ANSWER(ABSENT) | ANSWER(DENIED) | ANSWER(EXISTS)},
-    {"segment_narrow", ANSWER(OK) | ANSWER(INVALID) | ANSWER(ABSENT) | ANSWER(DENIED)},
-    {"segment_revoke", ANSWER(OK) | ANSWER(ABSENT)},
-    {"segment_resize", ANSWER(OK) | ANSWER(INVALID) | ANSWER(RANGE) | ANSWER(ABSENT)},
-    {"no such call", ANSWER(UNSUPPORTED)},
-};
 
 /* => the calls in all. */
 static uint64_t tell(unsigned *never)

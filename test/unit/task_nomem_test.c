@@ -60,6 +60,22 @@ TEST(task_nomem, calls_about_memory_change_nothing_when_frames_run_out)
     task_bed_close(&bed);
 }
 
+TEST(task_nomem, calls_about_segments_change_nothing_when_frames_run_out)
+{
+    REQUIRE(task_bed_open(&bed));
+    EXPECT(EACH_FRAME(bed.a, TASK_SEGMENT_CREATE, 5 * P, TRW) > 2); /* PDPT, PD, and a PT for a moment */
+    const uint64_t va = task_value(bed.a);
+    EXPECT(EACH_FRAME(bed.a, TASK_SEGMENT_GRANT, va, bed.b->id, TRW) > 0);
+    EXPECT(EACH_FRAME(bed.a, TASK_SEND, bed.c->id, 0, 0, va, 5 * P, TASK_LEND | TASK_READ) > 0);
+    EXPECT_EQ(EACH_FRAME(bed.a, TASK_SEGMENT_RESIZE, va, 600 * P), 0); /* a number */
+    EXPECT_EQ(EACH_FRAME(bed.a, TASK_SEGMENT_NARROW, va, bed.b->id, TASK_READ), 0);
+    EXPECT_EQ(EACH_FRAME(bed.a, TASK_SEGMENT_REVOKE, va, bed.b->id), 0);
+    EXPECT(task_bed_write(&bed, bed.b, bed.page[1], "module", 6));
+    EXPECT(EACH_FRAME(bed.b, TASK_SEGMENT_FILE, bed.page[1].v, 6, TRW) > 1);
+    EXPECT_EQ(EACH_FRAME(bed.a, TASK_SEGMENT_REVOKE, va, bed.a->id), 0);
+    task_bed_close(&bed);
+}
+
 TEST(task_nomem, a_buffer_whose_page_cannot_be_had_now_is_no_mistake_of_the_task)
 {
     REQUIRE(task_bed_open(&bed));

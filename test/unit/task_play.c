@@ -49,6 +49,9 @@ npages_t tplay_pages(const struct tplay *p, unsigned t)
     for (unsigned i = 0; i < p->page_count; i++) {
         n += p->pages[i].has[t];
     }
+    for (unsigned i = 0; i < TPLAY_SEGMENTS; i++) {
+        n += p->segments[i].owner == t ? p->segments[i].pages : 0;
+    }
     return npages(n);
 }
 
@@ -104,6 +107,11 @@ void tplay_leave(struct tplay *p, unsigned t)
     for (unsigned i = p->page_count; i-- > 0;) {
         if (p->pages[i].has[t]) {
             tplay_page_lose(p, &p->pages[i], t);
+        }
+    }
+    for (unsigned i = 0; i < TPLAY_SEGMENTS; i++) {
+        if (p->segments[i].va != 0) {
+            tplay_segment_lose(p, &p->segments[i], t);
         }
     }
     for (unsigned i = 0; i < p->page_count; i++) { /* the place is another task's, some day */
@@ -183,6 +191,9 @@ bool tplay_agrees(struct tplay *p)
             ok = task_agrees(p, t) && ok;
             for (unsigned i = 0; i < p->page_count && ok; i++) {
                 ok = page_agrees(&p->pages[i], &p->tasks[t], t);
+            }
+            for (unsigned i = 0; i < TPLAY_SEGMENTS && ok; i++) {
+                ok = p->segments[i].va == 0 || tplay_segment_agrees(p, &p->segments[i], t);
             }
         }
     }

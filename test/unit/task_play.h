@@ -11,6 +11,7 @@
 enum {
     TPLAY_TASKS = 8,
     TPLAY_PAGES = 1024,
+    TPLAY_SEGMENTS = 6,
     TPLAY_LIMIT_PAGES = 32,
     TPLAY_LIMIT_MESSAGES = 4,
     TPLAY_DATA_BYTES = 64, /* at most, of those that a page begins with */
@@ -24,6 +25,20 @@ struct tplay_page {
     bool has[TPLAY_TASKS], sealed[TPLAY_TASKS];
     bool gave[TPLAY_TASKS][TPLAY_TASKS]; /* to whom; once, at least */
     uint8_t rights[TPLAY_TASKS], allowed[TPLAY_TASKS];
+};
+
+/* A segment has a frame there: if it must go, and others have the segment, a resize is refused. */
+enum tplay_use { TPLAY_NOT_IN_USE, TPLAY_MAYBE_IN_USE, TPLAY_IN_USE };
+
+struct tplay_segment {
+    uint64_t va, pages;          /* va 0: none */
+    unsigned owner;
+    bool is_file;
+    uint8_t rights[TPLAY_TASKS]; /* 0: it may not use it */
+    struct tplay_segment_page {
+        uint64_t word;
+        enum tplay_use use;
+    } page[TPLAY_LIMIT_PAGES];
 };
 
 struct tplay_message {
@@ -45,6 +60,8 @@ struct tplay {
     struct rng rng;
     struct tplay_task tasks[TPLAY_TASKS];
     struct tplay_page pages[TPLAY_PAGES];
+    struct tplay_segment segments[TPLAY_SEGMENTS];
+    uint64_t gone_va;                                    /* of a segment that is no more */
     unsigned page_count, ready[TPLAY_TASKS], ready_count; /* places of tasks, in order */
     int running;                                         /* a place; -1: nobody */
     uint64_t next_count;                                 /* of messages */
@@ -92,6 +109,24 @@ bool tplay_agrees(struct tplay *p);
 /* Some pages are read and written by who has them. */
 bool tplay_touch(struct tplay *p);
 
+/* ---- task_play_segments.c ---- */
+
+/* In whose slot the address is; and if this task may use it. Null: none. */
+struct tplay_segment *tplay_segment_at(struct tplay *p, uint64_t va);
+struct tplay_segment *tplay_segment_of(struct tplay *p, unsigned t, uint64_t va);
+/* Is there a segment, and is the address before its end? */
+bool tplay_segment_has(const struct tplay_segment *s, uint64_t va);
+/* It may use it no more; the owner's end is everybody's. */
+void tplay_segment_lose(struct tplay *p, struct tplay_segment *s, unsigned t);
+/* Who may do what there, and where it ends. */
+bool tplay_segment_agrees(struct tplay *p, const struct tplay_segment *s, unsigned t);
+bool tplay_segment_touch(struct tplay *p);
+/* What is wrong with granting it to `to` (a place; -1: no such task). */
+unsigned tplay_grant_reasons(struct tplay *p, int to, uint64_t va, uint64_t rights);
+/* Drawn: an address in one; a size that is often the segment's. */
+uint64_t tplay_draw_segment(struct tplay *p);
+uint64_t tplay_draw_bytes_at(struct tplay *p, uint64_t va);
+
 /* ---- task_play_game.c ---- */
 
 /* A fresh bed, three tasks. => false: the bed could not be opened */
@@ -104,6 +139,7 @@ bool tplay_step(struct tplay *p);
 /* => false: it answered what it may not, or did not do what it said */
 bool tplay_memory_call(struct tplay *p);
 bool tplay_message_call(struct tplay *p);
+bool tplay_segment_call(struct tplay *p);
 bool tplay_other_call(struct tplay *p);
 bool tplay_clone_call(struct tplay *p);
 /* The kernel kills some task; also when none runs. */
@@ -120,6 +156,12 @@ uint64_t tplay_draw_rights(struct tplay *p);
 uint64_t tplay_draw_id(struct tplay *p);
 /* Where the running task can have an answer; 0: nowhere. */
 uint64_t tplay_buffer(struct tplay *p);
+/* A module's name, mostly, where it can be read, and what is wrong with it. */
+struct tplay_name {
+    uint64_t va, bytes;
+    unsigned reasons;
+};
+struct tplay_name tplay_draw_name(struct tplay *p);
 /* What is wrong with a range of this task: INVALID, RANGE, ABSENT. */
 unsigned tplay_range_reasons(struct tplay *p, unsigned t, uint64_t va, uint64_t bytes);
 /* What is wrong with giving it to `to` (a place; -1: no such task; TPLAY_TASKS: to one that has nothing yet). */

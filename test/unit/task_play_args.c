@@ -20,7 +20,10 @@ static struct tplay_page *any_page(struct tplay *p, bool mine)
 uint64_t tplay_draw_va(struct tplay *p)
 {
     static const uint64_t odd[] = {0, KERNEL, UINT64_MAX - PAGE_BYTES + 1, PAGE_BYTES, AT_PRIVATE, LAYOUT_USER_END};
-    const uint64_t kind = tplay_below(p, 20);
+    const uint64_t kind = tplay_below(p, 22);
+    if (kind >= 20) {
+        return tplay_draw_segment(p);
+    }
     const struct tplay_page *page = any_page(p, kind < 14);
     if (page == NULL || kind == 18) {
         return odd[tplay_below(p, ARRAY_LEN(odd))];
@@ -68,6 +71,21 @@ uint64_t tplay_buffer(struct tplay *p)
     return 0;
 }
 
+struct tplay_name tplay_draw_name(struct tplay *p)
+{
+    const char *const names[] = {"module", "module", "mod"};
+    const char *name = names[tplay_below(p, ARRAY_LEN(names))];
+    const uint64_t kind = tplay_below(p, 8);
+    struct tplay_name n = {
+        .va = kind == 2 ? 0 : tplay_buffer(p), .bytes = kind == 0 ? 0 : kind == 1 ? TASK_NAME_BYTES : strlen(name)};
+    n.reasons = n.bytes == 0 ? BIT(INVALID) : n.bytes == TASK_NAME_BYTES ? BIT(LIMIT) : 0;
+    n.reasons |= n.va == 0 ? BIT(RANGE) : n.bytes == strlen("mod") ? BIT(ABSENT) : 0;
+    if (n.va != 0) {
+        EXPECT(task_bed_write(&p->bed, p->tasks[p->running].task, vaddr(n.va), name, strlen(name)));
+    }
+    return n;
+}
+
 unsigned tplay_range_reasons(struct tplay *p, unsigned t, uint64_t va, uint64_t bytes)
 {
     const uint64_t pages = tplay_page_count(bytes), global = LAYOUT_SLOT_BASE(LAYOUT_SLOT_GLOBAL);
@@ -90,6 +108,11 @@ unsigned tplay_give_reasons(struct tplay *p, int to, uint64_t va, uint64_t bytes
 {
     const unsigned t = (unsigned)p->running;
     const bool has_some = to >= 0 && to < TPLAY_TASKS;
+    const struct tplay_segment *segment = tplay_segment_of(p, t, va);
+    if (segment != NULL) { /* all of it, to be used too, or nothing */
+        const bool is_whole = va == segment->va && tplay_page_count(bytes) == segment->pages;
+        return tplay_grant_reasons(p, to, va, rights) | (!is_whole || takes || to == p->running ? BIT(INVALID) : 0);
+    }
     unsigned reasons = to < 0 ? BIT(ABSENT) : 0;
     if (to == p->running || rights == 0 || rights > 7 || (rights & 6) == 6) {
         reasons |= BIT(INVALID);
@@ -116,6 +139,11 @@ unsigned tplay_give_reasons(struct tplay *p, int to, uint64_t va, uint64_t bytes
 void tplay_give(struct tplay *p, unsigned to, uint64_t va, uint64_t bytes, uint64_t rights, bool takes)
 {
     const unsigned t = (unsigned)p->running;
+    struct tplay_segment *segment = tplay_segment_of(p, t, va);
+    if (segment != NULL) {
+        segment->rights[to] = (uint8_t)(rights | TASK_READ);
+        return;
+    }
     for (uint64_t i = 0; i < tplay_page_count(bytes); i++) {
         struct tplay_page *page = tplay_page_of(p, t, va + i * PAGE_BYTES);
         tplay_page_have(page, to, (unsigned)rights);

@@ -28,6 +28,7 @@ static bool tplay_alloc(struct tplay *p)
               EXPECT((va < LAYOUT_SLOT_BASE(LAYOUT_SLOT_GLOBAL)) == (is_private != 0));
     for (uint64_t i = 0; i < pages; i++) {
         const uint64_t at = va + i * PAGE_BYTES;
+        ok = ok && EXPECT(tplay_segment_at(p, at) == NULL);
         for (unsigned t = 0; t < TPLAY_TASKS; t++) { /* an address is nobody else's */
             ok = ok && EXPECT(tplay_page_of(p, t, at) == NULL || (is_private != 0 && t != me(p)));
         }
@@ -86,8 +87,9 @@ static bool tplay_query(struct tplay *p)
 {
     const uint64_t va = tplay_draw_va(p), buffer = tplay_below(p, 8) != 0 ? tplay_buffer(p) : 0;
     const struct tplay_page *page = tplay_page_of(p, me(p), va - va % PAGE_BYTES);
+    const struct tplay_segment *segment = tplay_segment_of(p, me(p), va);
     unsigned reasons = buffer == 0 ? BIT(RANGE) : 0;
-    if (page == NULL) {
+    if (page == NULL && !tplay_segment_has(segment, va)) {
         reasons |= va < LAYOUT_USER_FIRST || va >= LAYOUT_USER_END ? BIT(RANGE) : BIT(ABSENT);
     }
     struct task_range r;
@@ -95,8 +97,14 @@ static bool tplay_query(struct tplay *p)
     if (s != STATUS_OK) {
         return s != UINT32_MAX;
     }
-    return EXPECT(task_bed_read(&p->bed, my_task(p), vaddr(buffer), &r, sizeof r)) &&
-           EXPECT(r.va <= va && va < r.va + r.bytes) && EXPECT_EQ(r.rights, page->rights[p->running]) &&
+    const bool ok = EXPECT(task_bed_read(&p->bed, my_task(p), vaddr(buffer), &r, sizeof r));
+    if (segment != NULL) {
+        return ok && EXPECT_EQ(r.va, segment->va) && EXPECT_EQ(r.bytes, segment->pages * PAGE_BYTES) &&
+               EXPECT_EQ(r.rights, segment->rights[p->running]) && EXPECT_EQ(r.allowed, r.rights) &&
+               EXPECT_EQ(r.giver, segment->owner == me(p) ? 0 : p->tasks[segment->owner].id) &&
+               EXPECT(r.is_sealed == 0 && r.flags == 0);
+    }
+    return ok && EXPECT(r.va <= va && va < r.va + r.bytes) && EXPECT_EQ(r.rights, page->rights[p->running]) &&
            EXPECT_EQ(r.allowed, page->allowed[p->running]) && EXPECT_EQ(r.is_sealed, page->sealed[p->running]) &&
            EXPECT_EQ(r.flags, page->is_private ? TASK_PRIVATE : 0) &&
            EXPECT(r.giver == 0 || (tplay_find(p, r.giver) >= 0 && page->gave[tplay_find(p, r.giver)][p->running]));
@@ -104,7 +112,7 @@ static bool tplay_query(struct tplay *p)
 
 static bool tplay_share(struct tplay *p, bool takes)
 {
-    const uint64_t va = tplay_draw_va(p), bytes = tplay_draw_bytes(p), id = tplay_draw_id(p);
+    const uint64_t va = tplay_draw_va(p), bytes = tplay_draw_bytes_at(p, va), id = tplay_draw_id(p);
     const uint64_t rights = tplay_draw_rights(p);
     const int to = tplay_find(p, id);
     const unsigned reasons = tplay_give_reasons(p, to, va, bytes, rights, takes);
@@ -148,22 +156,15 @@ static bool tplay_withdraw(struct tplay *p)
 
 static bool tplay_module(struct tplay *p)
 {
-    const char *const names[] = {"module", "module", "mod"};
-    const uint64_t buffer = tplay_buffer(p), kind = tplay_below(p, 8), flags = kind == 0 ? TASK_READ : 0;
-    const char *name = names[tplay_below(p, ARRAY_LEN(names))];
-    const uint64_t bytes = kind == 1 ? TASK_NAME_BYTES : strlen(name);
+    const struct tplay_name name = tplay_draw_name(p);
+    const uint64_t flags = tplay_below(p, 8) == 0 ? TASK_READ : 0;
     const uint64_t global = object_info(p->bed.module).global.v;
-    unsigned reasons = flags != 0 || (kind == 2) ? BIT(INVALID) : 0;
-    reasons |= bytes == TASK_NAME_BYTES ? BIT(LIMIT) : 0;
-    reasons |= buffer == 0 ? BIT(RANGE) : bytes == 3 ? BIT(ABSENT) : 0;
+    unsigned reasons = name.reasons | (flags != 0 ? BIT(INVALID) : 0);
     reasons |= tplay_pages(p, me(p)).v + TASK_BED_MODULE_PAGES > TPLAY_LIMIT_PAGES ? BIT(LIMIT) : 0;
     for (unsigned i = 0; i < TASK_BED_MODULE_PAGES; i++) {
         reasons |= tplay_page_of(p, me(p), global + i * PAGE_BYTES) != NULL ? BIT(EXISTS) : 0;
     }
-    if (buffer != 0) {
-        EXPECT(task_bed_write(&p->bed, my_task(p), vaddr(buffer), name, strlen(name)));
-    }
-    const unsigned s = CALL_IT(p, TASK_MAP_MODULE, reasons, buffer, kind == 2 ? 0 : bytes, flags);
+    const unsigned s = CALL_IT(p, TASK_MAP_MODULE, reasons, name.va, name.bytes, flags);
     const uint64_t va = task_value(my_task(p));
     for (unsigned i = 0; s == STATUS_OK && i < TASK_BED_MODULE_PAGES; i++) {
         struct tplay_page *page = NULL;
@@ -195,6 +196,40 @@ bool tplay_memory_call(struct tplay *p)
 
 /* ---- Clones ---- */
 
+static bool keeps(const struct tplay_segment *s, const struct task_keep *keep)
+{
+    return s != NULL && keep->va == s->va && tplay_page_count(keep->bytes) == s->pages;
+}
+
+/* With what rights the child has a segment: those of the first that names all of it. 0: it has it not. */
+static uint64_t kept_rights(const struct tplay_segment *s, const struct task_keep *keep, unsigned count)
+{
+    for (unsigned k = 0; k < count; k++) {
+        if (keeps(s, &keep[k])) {
+            return keep[k].rights <= 7 && (keep[k].rights & 6) != 6 ? keep[k].rights : 0;
+        }
+    }
+    return 0;
+}
+
+/* What is wrong with the `k`th. *pages: one more that the child has of the global part. */
+static unsigned keep_reasons(struct tplay *p, const struct task_keep *keep, unsigned count, unsigned k,
+                             uint64_t *pages)
+{
+    const uint64_t rights = keep[k].rights;
+    const struct tplay_segment *s = tplay_segment_of(p, me(p), keep[k].va);
+    const uint64_t kept = s != NULL ? kept_rights(s, keep, count) : 0;
+    if (kept != 0 && ((kept | TASK_READ) & ~(uint64_t)s->rights[p->running]) != 0) {
+        return BIT(DENIED);
+    }
+    if (kept != 0 && tplay_segment_has(s, keep[k].va)) { /* a part of it is in the whole */
+        return rights > 7 || (rights & 6) == 6 ? BIT(INVALID) : 0;
+    }
+    *pages += s == NULL ? tplay_page_count(keep[k].bytes) : 0;
+    return s == NULL ? tplay_give_reasons(p, TPLAY_TASKS, keep[k].va, keep[k].bytes, rights, false)
+                     : BIT(INVALID) | BIT(RANGE) | BIT(ABSENT);
+}
+
 static unsigned clone_reasons(struct tplay *p, const struct task_keep *keep, unsigned count, uint64_t stack)
 {
     unsigned reasons = stack == 0 ? BIT(INVALID) : 0;
@@ -203,9 +238,9 @@ static unsigned clone_reasons(struct tplay *p, const struct task_keep *keep, uns
         pages += p->pages[i].has[p->running] && p->pages[i].is_private;
     }
     for (unsigned k = 0; k < count; k++) {
-        reasons |= tplay_give_reasons(p, TPLAY_TASKS, keep[k].va, keep[k].bytes, keep[k].rights, false);
-        pages += tplay_page_count(keep[k].bytes);
-        if (k == 1 && keep[1].va < keep[0].va + pages_to_bytes(bytes_to_pages_up(keep[0].bytes)) &&
+        reasons |= keep_reasons(p, keep, count, k, &pages);
+        if (k == 1 && tplay_segment_of(p, me(p), keep[1].va) == NULL &&
+            keep[1].va < keep[0].va + pages_to_bytes(bytes_to_pages_up(keep[0].bytes)) &&
             keep[0].va < keep[1].va + pages_to_bytes(bytes_to_pages_up(keep[1].bytes))) {
             reasons |= BIT(EXISTS);
         }
@@ -228,7 +263,12 @@ static void enter_child(struct tplay *p, unsigned t, struct task *child, const s
         }
     }
     for (unsigned k = 0; k < count; k++) {
-        tplay_give(p, t, keep[k].va, keep[k].bytes, keep[k].rights, false);
+        struct tplay_segment *s = tplay_segment_of(p, me(p), keep[k].va);
+        if (s == NULL) {
+            tplay_give(p, t, keep[k].va, keep[k].bytes, keep[k].rights, false);
+        } else {
+            s->rights[t] = (uint8_t)(kept_rights(s, keep, count) | TASK_READ);
+        }
     }
     tplay_page_have(tplay_page_new(p, child->context.frame.rsp - PAGE_BYTES, false), t, TASK_READ | TASK_WRITE);
 }
@@ -243,8 +283,12 @@ bool tplay_clone_call(struct tplay *p)
     if (place < 0 || (count > 0 && buffer == 0)) {
         return true;
     }
+    p->is_scarce = p->is_scarce || tplay_below(p, 4) == 0;
     for (unsigned k = 0; k < 2; k++) {
-        keep[k] = (struct task_keep){tplay_draw_va(p), 1 + tplay_below(p, 2 * PAGE_BYTES), tplay_draw_rights(p)};
+        const uint64_t va = tplay_below(p, 3) == 0 ? tplay_draw_segment(p) : tplay_draw_va(p);
+        const uint64_t bytes = tplay_segment_at(p, va) != NULL ? tplay_draw_bytes_at(p, va)
+                                                               : 1 + tplay_below(p, 2 * PAGE_BYTES);
+        keep[k] = (struct task_keep){va, bytes, tplay_draw_rights(p)};
     }
     EXPECT(count == 0 || task_bed_write(&p->bed, my_task(p), vaddr(buffer), keep, sizeof keep));
     unsigned reasons = clone_reasons(p, keep, count, stack) | (entry == 0 ? BIT(RANGE) : 0);

@@ -8,7 +8,9 @@ bool tplay_begin(struct tplay *p, struct rng rng)
     p->page_count = p->ready_count = 0;
     p->running = -1;
     p->next_count = 1;
+    p->gone_va = 0;
     memset(p->tasks, 0, sizeof p->tasks);
+    memset(p->segments, 0, sizeof p->segments);
     if (!task_bed_open(&p->bed)) {
         return false;
     }
@@ -74,13 +76,14 @@ static bool step(struct tplay *p)
         return next_turn(p);
     }
     p->is_scarce = tplay_below(p, 6) == 0;
-    if (p->tasks[p->running].asks_again || kind < 45) {
+    if (p->tasks[p->running].asks_again || kind < 42) {
         return tplay_message_call(p);
     }
-    return kind < 82   ? tplay_memory_call(p)
-           : kind < 87 ? tplay_clone_call(p)
+    return kind < 74   ? tplay_memory_call(p)
+           : kind < 83 ? tplay_segment_call(p)
+           : kind < 88 ? tplay_clone_call(p)
            : kind < 98 ? tplay_other_call(p)
                        : give_birth(p);
 }
 
-bool tplay_step(struct tplay *p) { return step(p) && tplay_touch(p) && tplay_agrees(p); }
+bool tplay_step(struct tplay *p) { return step(p) && tplay_touch(p) && tplay_segment_touch(p) && tplay_agrees(p); }

@@ -62,26 +62,33 @@ static bool send_data(struct tplay *p)
     const uint64_t bytes = tplay_below(p, 10) == 0 ? odd[tplay_below(p, 3)] : 1 + tplay_below(p, TPLAY_DATA_BYTES);
     const int to = tplay_find(p, id);
     const struct tplay_page *page = tplay_page_of(p, (unsigned)p->running, va);
+    struct tplay_segment *segment = tplay_segment_of(p, (unsigned)p->running, va);
+    struct tplay_segment_page *shared =
+        tplay_segment_has(segment, va) ? &segment->page[(va - segment->va) / PAGE_BYTES] : NULL;
     struct tplay_message m = {.kind = TASK_MESSAGE_DATA, .words = {va, bytes}, .bytes = bytes};
     unsigned reasons = to < 0 ? BIT(ABSENT) : is_full(p, to, true) ? BIT(LIMIT) : 0;
     reasons |= (bytes == 0 || va + bytes < va ? BIT(INVALID) : 0) | (bytes > TASK_DATA_BYTES ? BIT(LIMIT) : 0);
-    const bool reads = page != NULL && page->rights[p->running] != 0;
+    const bool reads = page != NULL ? page->rights[p->running] != 0 : shared != NULL && va % PAGE_BYTES == 0;
     if (!reads) { /* within a page it may be another one's */
         const bool is_inside = tplay_page_of(p, (unsigned)p->running, va - va % PAGE_BYTES) != NULL;
-        if (is_inside) {
+        if (is_inside || shared != NULL) {
             return true;
         }
         reasons |= va < 65536 || va + bytes > 0x7FFFFFFFF000 ? BIT(RANGE) | BIT(INVALID) : BIT(DENIED);
     } else {
-        m.word = bytes < sizeof m.word ? page->word & ((1UL << 8 * bytes) - 1) : page->word;
+        const uint64_t word = page != NULL ? page->word : shared->word;
+        m.word = bytes < sizeof m.word ? word & ((1UL << 8 * bytes) - 1) : word;
     }
     const unsigned s = CALL_IT(p, TASK_SEND, reasons, id, va, bytes, va, bytes, TASK_DATA);
+    if (shared != NULL && shared->use != TPLAY_IN_USE) {
+        shared->use = s == STATUS_OK ? TPLAY_IN_USE : TPLAY_MAYBE_IN_USE;
+    }
     return s == STATUS_OK ? arrive(p, (unsigned)to, m) : s != UINT32_MAX;
 }
 
 static bool send_pages(struct tplay *p, bool takes)
 {
-    const uint64_t id = tplay_draw_id(p), va = tplay_draw_va(p), bytes = tplay_draw_bytes(p);
+    const uint64_t id = tplay_draw_id(p), va = tplay_draw_va(p), bytes = tplay_draw_bytes_at(p, va);
     const uint64_t rights = tplay_draw_rights(p);
     const int to = tplay_find(p, id);
     const struct tplay_message m = {.kind = TASK_MESSAGE_PAGES, .words = {va, tplay_page_count(bytes) * PAGE_BYTES}};
