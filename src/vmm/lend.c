@@ -222,10 +222,10 @@ pte_t loan_entry(struct vmm *vmm, const struct vmm_loan *loan)
 }
 
 /*
- * The borrower's entry becomes another one, or goes; what its CPUs have of it is gathered. *c: there; its entry[level]
- * is the old one. => OK; CORRUPT
+ * The borrower's entry leaves these rights, or goes (0); what its CPUs have of it is gathered. *c: there; its
+ * entry[level] is the old one. => OK; CORRUPT
  */
-static enum status change_link(struct cursor *c, struct vmm *vmm, const struct vmm_loan *loan, pte_t now)
+static enum status change_link(struct cursor *c, struct vmm *vmm, const struct vmm_loan *loan, unsigned rights)
 {
     const unsigned level = loan->level;
     const struct vmm_cpus runs = loan->borrower->cpus, all = {runs.mask | loan->borrower->reached.mask};
@@ -233,6 +233,7 @@ static enum status change_link(struct cursor *c, struct vmm *vmm, const struct v
     if (!cursor_next(c) || c->closed != level) {
         return STATUS_CORRUPT;
     }
+    const pte_t now = rights != 0 ? borrowing_entry(pte_pfn(c->entry[level]), rights) : (pte_t){0};
     window_store(vmm, c->window, c->at[level], level, now);
     gather_range(vmm, loan->to, level_span_pages(level), runs);
     if (level == 3) { /* its PTs are in as many window pages */
@@ -247,7 +248,7 @@ static enum status unlink_loan(struct vmm *vmm, const struct vmm_loan *loan, pte
 {
     const unsigned level = loan->level;
     struct cursor c;
-    const enum status s = change_link(&c, vmm, loan, (pte_t){0});
+    const enum status s = change_link(&c, vmm, loan, 0);
     if (s != STATUS_OK) {
         return s;
     }
@@ -279,7 +280,7 @@ enum status vmm_narrow(struct vmm *vmm, struct vmm_loan *loan, unsigned rights)
     }
     struct cursor c;
     pair_show(&p, loan->borrower);
-    s = change_link(&c, vmm, loan, borrowing_entry(pte_pfn(loan_entry(vmm, loan)), rights));
+    s = change_link(&c, vmm, loan, rights);
     gather_flush(vmm);
     loan->rights = s == STATUS_OK ? rights : loan->rights;
     pair_end(&p);

@@ -43,7 +43,6 @@ TEST(task_segment, one_is_granted_narrowed_revoked_and_resized)
     EXPECT(may_write(bed.b, va));
     EXPECT_OK(CALL(&bed, bed.a, TASK_SEGMENT_NARROW, va, bed.b->id, TASK_READ));
     EXPECT(may_read(bed.b, va) && !may_write(bed.b, va));
-    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_RESIZE, va, P), STATUS_SHARED);
     EXPECT_OK(CALL(&bed, bed.a, TASK_SEGMENT_RESIZE, va, 5 * P));
     EXPECT(may_read(bed.b, va + 4 * P) && !may_read(bed.b, va + 5 * P));
     EXPECT_OK(CALL(&bed, bed.a, TASK_SEGMENT_REVOKE, va, bed.b->id));
@@ -66,12 +65,9 @@ TEST(task_segment, what_a_task_may_not_is_refused)
     EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_CREATE, GIB + 1, TRW), STATUS_RANGE);
     EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_CREATE, UINT64_MAX, TRW), STATUS_RANGE);
     EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_CREATE, GIB, TRW), STATUS_LIMIT);
-    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.b->id, TASK_READ), STATUS_EXISTS);
-    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.c->id, TASK_READ | TASK_EXECUTE), STATUS_DENIED);
     EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.c->id, TASK_WRITE | TASK_EXECUTE), STATUS_INVALID);
     EXPECT_EQ(CALL(&bed, bed.b, TASK_SEGMENT_GRANT, va, bed.c->id, TASK_READ), STATUS_DENIED);
     EXPECT_EQ(CALL(&bed, bed.c, TASK_SEGMENT_GRANT, va, bed.b->id, TASK_READ), STATUS_ABSENT);
-    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_NARROW, va, bed.b->id, TRW), STATUS_DENIED);
     EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_NARROW, va, bed.c->id, TASK_READ), STATUS_ABSENT);
     EXPECT_EQ(CALL(&bed, bed.b, TASK_SEGMENT_REVOKE, va, bed.a->id), STATUS_DENIED);
     EXPECT_EQ(CALL(&bed, bed.b, TASK_SEGMENT_RESIZE, va, P), STATUS_DENIED);
@@ -81,6 +77,53 @@ TEST(task_segment, what_a_task_may_not_is_refused)
     EXPECT_EQ(CALL(&bed, bed.a, TASK_TRANSFER, va, 3 * P, bed.c->id, TASK_READ), STATUS_INVALID);
     EXPECT_EQ(CALL(&bed, bed.a, TASK_SHARE, va, P, bed.c->id, TASK_READ), STATUS_INVALID); /* not all of it */
     EXPECT_EQ(CALL(&bed, bed.b, TASK_SHARE, va, 3 * P, bed.c->id, TASK_READ), STATUS_DENIED);
+    task_bed_close(&bed);
+}
+
+TEST(task_segment, granted_twice_it_is_refused_and_the_first_rights_stay)
+{
+    const uint64_t va = open_bed();
+    REQUIRE(va != 0);
+    EXPECT_OK(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.b->id, TASK_READ));
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.b->id, TASK_READ), STATUS_EXISTS);
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.b->id, TRW), STATUS_EXISTS);
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.a->id, TRW), STATUS_EXISTS);
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SHARE, va, 3 * P, bed.b->id, TRW), STATUS_EXISTS);
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEND, bed.b->id, 0, 0, va, 3 * P, TASK_LEND | TRW), STATUS_EXISTS);
+    EXPECT(may_read(bed.b, va) && !may_write(bed.b, va));
+    EXPECT_EQ(bed.b->messages, 0);
+    task_bed_close(&bed);
+}
+
+TEST(task_segment, rights_wider_than_the_owners_are_given_to_nobody)
+{
+    const uint64_t va = open_bed();
+    REQUIRE(va != 0);
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.b->id, TASK_READ | TASK_EXECUTE), STATUS_DENIED);
+    EXPECT_OK(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.b->id, TASK_READ));
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_NARROW, va, bed.b->id, TRW), STATUS_DENIED);
+    EXPECT_OK(CALL(&bed, bed.a, TASK_SEGMENT_NARROW, va, bed.a->id, TASK_READ)); /* now it has fewer itself */
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.c->id, TRW), STATUS_DENIED);
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SHARE, va, 3 * P, bed.c->id, TRW), STATUS_DENIED);
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEND, bed.c->id, 0, 0, va, 3 * P, TASK_LEND | TRW), STATUS_DENIED);
+    EXPECT(!may_write(bed.a, va) && !may_write(bed.b, va) && !may_read(bed.c, va));
+    task_bed_close(&bed);
+}
+
+TEST(task_segment, resized_below_what_others_use_it_is_refused_until_they_have_it_no_more)
+{
+    const uint64_t va = open_bed();
+    REQUIRE(va != 0);
+    EXPECT_OK(CALL(&bed, bed.a, TASK_SEGMENT_GRANT, va, bed.b->id, TASK_READ));
+    EXPECT_OK(CALL(&bed, bed.a, TASK_SEGMENT_RESIZE, va, 2 * P)); /* nobody has used the third page */
+    EXPECT_EQ(CALL(&bed, bed.a, TASK_SEGMENT_RESIZE, va, P), STATUS_SHARED);
+    EXPECT(may_read(bed.b, va + P));
+    EXPECT_OK(CALL(&bed, bed.b, TASK_SEGMENT_REVOKE, va, bed.b->id)); /* it gives it up itself */
+    EXPECT_OK(CALL(&bed, bed.a, TASK_SEGMENT_RESIZE, va, P));
+    EXPECT(!may_read(bed.a, va + P));
+    EXPECT_OK(CALL(&bed, bed.a, TASK_SEGMENT_RESIZE, va, 2 * P));
+    uint64_t word = 1;
+    EXPECT(task_bed_read(&bed, bed.a, vaddr(va + P), &word, sizeof word) && word == 0);
     task_bed_close(&bed);
 }
 

@@ -27,6 +27,19 @@ static bool open_bed(struct vmm_bed *bed, unsigned level)
            EXPECT_OK(vmm_lend(vmm, &bed->a, vaddr(VA_PRIVATE), &bed->b, vaddr(VA_GLOBAL), level, RW, &loan));
 }
 
+/* Then CPU 1 runs in the borrower, and has written to the first page. */
+static bool open_written(struct vmm_bed *bed, unsigned level)
+{
+    if (!open_bed(bed, level)) {
+        return false;
+    }
+    change_cpu(bed->vmm);
+    EXPECT_OK(space_switch(bed->vmm, &bed->b));
+    arch_write64(vaddr(VA_GLOBAL), 6);
+    change_cpu(bed->vmm);
+    return true;
+}
+
 static void close_bed(struct vmm_bed *bed)
 {
     change_cpu(bed->vmm);
@@ -61,12 +74,8 @@ TEST_HOST(vmm_lend_cpus, a_cpu_that_runs_in_a_borrower_sees_the_lenders_edit)
 {
     for (unsigned level = 2; level <= 3; level++) {
         struct vmm_bed bed;
-        REQUIRE(open_bed(&bed, level));
+        REQUIRE(open_written(&bed, level));
         struct vmm *vmm = bed.vmm;
-        change_cpu(vmm);
-        EXPECT_OK(space_switch(vmm, &bed.b));
-        arch_write64(vaddr(VA_GLOBAL), 6);
-        change_cpu(vmm);
         EXPECT_EQ(arch_read64(vaddr(VA_PRIVATE)), 6);
         EXPECT_OK(vmm_protect(vmm, &bed.a, vaddr(VA_PRIVATE), npages(1), VMM_READ));
         EXPECT_OK(vmm_unmap(vmm, &bed.a, vaddr(VA_PRIVATE), npages(1)));
@@ -83,12 +92,8 @@ TEST_HOST(vmm_lend_cpus, a_cpu_that_runs_in_a_borrower_has_the_fewer_rights_at_o
 {
     for (unsigned level = 2; level <= 3; level++) {
         struct vmm_bed bed;
-        REQUIRE(open_bed(&bed, level));
+        REQUIRE(open_written(&bed, level));
         struct vmm *vmm = bed.vmm;
-        change_cpu(vmm);
-        EXPECT_OK(space_switch(vmm, &bed.b));
-        arch_write64(vaddr(VA_GLOBAL), 6);
-        change_cpu(vmm);
         EXPECT_OK(vmm_narrow(vmm, &loan, VMM_READ));
         change_cpu(vmm);
         EXPECT_EQ(arch_read64(vaddr(VA_GLOBAL)), 6);

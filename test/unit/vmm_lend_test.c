@@ -26,11 +26,19 @@ static unsigned rights_of(struct vmm_bed *bed, struct space *space, vaddr_t va)
 static bool open_lent(struct vmm_bed *bed, unsigned level, unsigned rights)
 {
     loan = second = (struct vmm_loan){0};
-    if (!vmm_bed_open(bed)) {
+    return vmm_bed_open(bed) && EXPECT_OK(vmm_map(bed->vmm, &bed->a, FROM, npages(3), RW)) &&
+           EXPECT_OK(vmm_lend(bed->vmm, &bed->a, FROM, &bed->b, TO, level, rights, &loan));
+}
+
+/* Then b runs, and has written to the first page. */
+static bool open_written(struct vmm_bed *bed, unsigned level)
+{
+    if (!open_lent(bed, level, RW)) {
         return false;
     }
-    return EXPECT_OK(vmm_map(bed->vmm, &bed->a, FROM, npages(3), RW)) &&
-           EXPECT_OK(vmm_lend(bed->vmm, &bed->a, FROM, &bed->b, TO, level, rights, &loan));
+    vmm_bed_switch(bed, &bed->b);
+    arch_write64(TO, 5);
+    return true;
 }
 
 static void close_lent(struct vmm_bed *bed)
@@ -95,14 +103,14 @@ TEST(vmm_lend, a_running_loan_is_narrowed_by_one_store_and_never_widened)
 {
     for (unsigned level = 2; level <= 3; level++) {
         struct vmm_bed bed;
-        REQUIRE(open_lent(&bed, level, RW));
+        REQUIRE(open_written(&bed, level));
         struct vmm *vmm = bed.vmm;
-        vmm_bed_switch(&bed, &bed.b);
-        arch_write64(TO, 5);
         EXPECT_EQ(vmm_narrow(vmm, &loan, 0), STATUS_INVALID);
         EXPECT_EQ(vmm_narrow(vmm, &loan, RX), STATUS_DENIED);
         EXPECT_EQ(vmm_narrow(vmm, &second, R), STATUS_ABSENT);
+        vmm->counters = (struct vmm_counters){0};
         EXPECT_OK(vmm_narrow(vmm, &loan, R));
+        EXPECT_EQ(vmm->counters.table_stores, 1);
         EXPECT(loan.rights == R && rights_of(&bed, &bed.b, TO) == R && rights_of(&bed, &bed.a, FROM) == RW);
         EXPECT_EQ(arch_read64(TO), 5);
         EXPECT_EQ(vmm_narrow(vmm, &loan, RW), STATUS_DENIED);
@@ -117,10 +125,8 @@ TEST(vmm_lend, what_the_lender_edits_the_borrower_sees)
 {
     for (unsigned level = 2; level <= 3; level++) {
         struct vmm_bed bed;
-        REQUIRE(open_lent(&bed, level, RW));
+        REQUIRE(open_written(&bed, level));
         struct vmm *vmm = bed.vmm;
-        vmm_bed_switch(&bed, &bed.b);
-        arch_write64(TO, 5);
         EXPECT_OK(vmm_protect(vmm, &bed.a, FROM, npages(3), R));
         EXPECT_EQ(rights_of(&bed, &bed.b, TO), R);
         EXPECT_EQ(arch_read64(TO), 5);
