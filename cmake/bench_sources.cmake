@@ -36,6 +36,22 @@ set(CAIRN_FRAMES_SOURCES
 set(CAIRN_FRAMES_HOST_SOURCES
     test/rivals/pmm/host_machine.c
     test/rivals/pmm/ways.c)
+# The same inside the kernel, and what a kernel has more that is built to measure them (CAIRN_PMM_RIVALS).
+set(CAIRN_FRAMES_KERNEL_SOURCES
+    test/rivals/pmm/kernel/machine.c
+    test/rivals/pmm/ways.c)
+# And what puts one of them behind pmm.h (CAIRN_PMM).
+set(CAIRN_FRAMES_PMM_SOURCES
+    test/rivals/pmm/kernel/pmm.c
+    test/rivals/pmm/kernel/pmm_asked.c
+    test/rivals/pmm/kernel/pmm_runs.c
+    test/rivals/pmm/kernel/pmm_start.c
+    test/rivals/pmm/kernel/without.c)
+set(CAIRN_FRAMES_KERNEL_BENCH_SOURCES
+    test/rivals/pmm/kernel/bench.c
+    test/rivals/pmm/kernel/cairn.c
+    test/rivals/pmm/kernel/real_map.c
+    test/unit/rivals_pmm_test.c)
 
 # The part of the PMM's benchmark that plays them, and that of fragmentation; not for the PMM's scout.
 set(CAIRN_FRAMES_BENCH_SOURCES

@@ -69,6 +69,29 @@ if(NOT CAIRN_HEAP STREQUAL "cairn")
     target_include_directories(cairn_options BEFORE INTERFACE ${CMAKE_SOURCE_DIR}/test/rivals/heap/kernel)
 endif()
 
+# Another way to keep account of frames than ours, to be compared with it. Or all of them beside the PMM, tested and
+# measured on frames of its.
+if(NOT CAIRN_PMM STREQUAL "cairn")
+    file(STRINGS ${CMAKE_SOURCE_DIR}/test/rivals/pmm/ways.c row REGEX "^    {\"${CAIRN_PMM}\", ")
+    if(NOT row)
+        message(FATAL_ERROR "CAIRN_PMM is cairn or a name of test/rivals/pmm/ways.c, not '${CAIRN_PMM}'")
+    endif()
+    set(CAIRN_PMM_SOURCES src/pmm/names.c ${CAIRN_FRAMES_PMM_SOURCES})
+    list(FILTER CAIRN_KERNEL_SOURCES EXCLUDE REGEX "src/kernel/bench_(own|pmm)\\.c$")
+    list(FILTER CAIRN_TEST_MORE_SOURCES EXCLUDE REGEX "test/unit/pmm_")
+    list(FILTER CAIRN_KERNEL_TEST_MORE_SOURCES EXCLUDE REGEX "test/unit/pmm_")
+    set_source_files_properties(${CMAKE_SOURCE_DIR}/test/rivals/pmm/kernel/pmm_start.c PROPERTIES
+        COMPILE_DEFINITIONS CAIRN_PMM_WAY="${CAIRN_PMM}")
+    target_include_directories(cairn_options BEFORE INTERFACE ${CMAKE_SOURCE_DIR}/test/rivals/pmm/kernel)
+elseif(CAIRN_PMM_RIVALS)
+    list(APPEND CAIRN_KERNEL_SOURCES ${CAIRN_FRAMES_KERNEL_BENCH_SOURCES})
+    target_compile_definitions(cairn_options INTERFACE CAIRN_BENCH_MORE=bench_rivals)
+endif()
+if(CAIRN_PMM_RIVALS OR NOT CAIRN_PMM STREQUAL "cairn")
+    list(APPEND CAIRN_KERNEL_SOURCES ${CAIRN_FRAMES_SOURCES} ${CAIRN_FRAMES_KERNEL_SOURCES})
+    set(wrapped -Wl,--wrap=fault_of_user) # test/rivals/pmm/kernel/machine.c is asked first
+endif()
+
 set(sources ${CAIRN_BOOT_SOURCES} ${CAIRN_PMM_SOURCES} ${CAIRN_VMM_SOURCES} ${CAIRN_ASPACE_SOURCES}
     ${CAIRN_HEAP_SOURCES} ${CAIRN_TASK_SOURCES}
     ${CAIRN_X86_64_SOURCES} ${CAIRN_KERNEL_SOURCES} ${CAIRN_TEST_SOURCES}
@@ -125,7 +148,8 @@ function(kernel_image name header)
     # The page size is not one: it only says how the file's segments are aligned (boot/kernel.ld).
     target_link_options(${name} PRIVATE
         -nostdlib -static -no-pie -Wl,-T,${linker_script} -Wl,-z,max-page-size=16 -Wl,-z,common-page-size=16
-        -Wl,--build-id=none -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--orphan-handling=error)
+        -Wl,--build-id=none -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--orphan-handling=error
+        ${wrapped})
 endfunction()
 kernel_image(cairn ${header_object} $<TARGET_OBJECTS:kernel_objects>)
 kernel_image(cairn-high ${header_high_object} $<TARGET_OBJECTS:kernel_objects>)

@@ -37,6 +37,7 @@ set(CAIRN_PMM_SOURCES
     src/pmm/magazine.c
     src/pmm/many.c
     src/pmm/metadata.c
+    src/pmm/names.c
     src/pmm/opening.c
     src/pmm/owner.c
     src/pmm/pmm_check.c

@@ -34,6 +34,10 @@ struct bench {
 /* Each ended by a null name, in bench_NAME.c; those of users belong to the suite of spaces. */
 extern const struct bench bench_arena[], bench_heap[], bench_pmm[], bench_segments[], bench_spaces[], bench_tasks[],
     bench_user[], bench_vmm[];
+/* A build may bring one more. */
+#ifdef CAIRN_BENCH_MORE
+extern const struct bench CAIRN_BENCH_MORE[];
+#endif
 
 /* ---- bench.c: the clock ---- */
 

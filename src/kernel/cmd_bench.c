@@ -6,7 +6,11 @@
 #include "lib/string.h"
 
 static const struct bench *const suites[] = {bench_arena, bench_heap, bench_pmm, bench_segments, bench_spaces,
-                                            bench_tasks, bench_user, bench_vmm};
+                                            bench_tasks, bench_user, bench_vmm,
+#ifdef CAIRN_BENCH_MORE
+                                            CAIRN_BENCH_MORE,
+#endif
+};
 
 /* Chosen by its name, or by its suite's: what stands before the first underscore. */
 static bool is_chosen(const struct bench *bench, const char *word)

@@ -4,23 +4,6 @@
 #include "lib/string.h"
 #include "pmm/account.h"
 
-const char *pmm_state_name(enum pmm_state s)
-{
-    static const char *const names[] = {
-        [PMM_STATE_OUTSIDE] = "outside RAM", [PMM_STATE_ABSENT] = "absent",     [PMM_STATE_UNTOUCHED] = "never used",
-        [PMM_STATE_FREE] = "free",           [PMM_STATE_CACHED] = "cached",     [PMM_STATE_USED] = "used",
-        [PMM_STATE_RUN] = "part of a run",   [PMM_STATE_ZERO] = "the zero frame", [PMM_STATE_RESERVED] = "reserved",
-        [PMM_STATE_BAD] = "bad",             [PMM_STATE_LOST] = "lost",         [PMM_STATE_METADATA] = "metadata",
-    };
-    return (size_t)s < ARRAY_LEN(names) ? names[s] : "unknown";
-}
-
-const char *pmm_zone_name(enum pmm_zone z)
-{
-    static const char *const names[] = {"below 1 MiB", "below 16 MiB", "below 4 GiB", "high"};
-    return (size_t)z < ARRAY_LEN(names) ? names[z] : "unknown";
-}
-
 enum pmm_state state_of_code(unsigned code)
 {
     static const enum pmm_state states[] = {

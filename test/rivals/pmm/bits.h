@@ -26,6 +26,15 @@ struct bits {
 static inline uint64_t bits_words(uint64_t frames) { return (frames + BITS_WORD - 1) / BITS_WORD; }
 static inline uint64_t bits_bytes(uint64_t frames) { return (bits_words(frames) + 1) * sizeof(uint64_t); }
 
+/* Bits that are set. (The compiler's own is a call of its library, which a kernel has not.) */
+static inline unsigned bits_count(uint64_t word)
+{
+    word -= word >> 1 & 0x5555555555555555ULL;
+    word = (word & 0x3333333333333333ULL) + (word >> 2 & 0x3333333333333333ULL);
+    word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0FULL;
+    return (unsigned)(word * 0x0101010101010101ULL >> 56);
+}
+
 static inline void bits_open(struct bits *b, uint64_t *words, uint64_t frames)
 {
     *b = (struct bits){words, bits_words(frames), 0, 1};

@@ -20,6 +20,7 @@ struct faulted {
     const struct frame_run *runs;
     size_t run_count;
     pfn_t zero; /* FRAMES_NONE: not yet */
+    pfn_t last; /* behind the word that ends searches */
     uint64_t own, backed;
 };
 
@@ -97,11 +98,32 @@ void *faulted_start(const struct frame_run *runs, size_t run_count)
     /* The first fault. */
     f->zero = bits_take_lowest(&f->bits);
     machine_show_zeroed(f->map + pages_to_bytes(npages(pages)), f->zero);
-    machine_show_zeroed(f->map + pages_to_bytes(npages(pages)), bits_take_lowest(&f->bits));
+    f->last = bits_take_lowest(&f->bits);
+    machine_show_zeroed(f->map + pages_to_bytes(npages(pages)), f->last);
     f->bits.words[f->bits.count] = ~0ULL;
     f->own += 2;
     f->bits.at = f->bits.next = runs[0].first.v / BITS_WORD;
     return f;
+}
+
+/* A frame for each page that covers RAM, the zero frame, and the one behind the word that ends searches. */
+uint64_t faulted_kept(const void *state)
+{
+    const struct faulted *f = state;
+    uint64_t kept = 2, next = 0; /* pages below are counted */
+    for (size_t i = 0; i < f->run_count; i++) {
+        const uint64_t first = f->runs[i].first.v / BITS_PAGE_FRAMES;
+        const uint64_t end = (run_end(f->runs[i]) - 1) / BITS_PAGE_FRAMES + 1;
+        kept += end - (first > next ? first : next);
+        next = end;
+    }
+    return kept;
+}
+
+bool faulted_keeps(const void *state, pfn_t frame)
+{
+    const struct faulted *f = state;
+    return frame.v == f->zero.v || frame.v == f->last.v || frame.v == faulted_page_frame(state, frame).v;
 }
 
 uint64_t faulted_own(const void *state) { return ((const struct faulted *)state)->own; }

@@ -45,6 +45,9 @@ struct frames_way {
     pfn_t (*alloc_kernel)(void *state);
     /* Frames of RAM that it uses itself now. Null: none; its memory comes from elsewhere. */
     uint64_t (*own)(const void *state);
+    /* Frames that it uses itself when all others are in use: so many can never be handed out. Null: none. */
+    uint64_t (*kept)(const void *state);
+    bool (*keeps)(const void *state, pfn_t frame); /* Is it one of them? */
     /* Frames that are free, but on a CPU's list: how many, and which. Null: there is no such list. */
     size_t (*cached)(const void *state, pfn_t out[FRAMES_CACHED_MAX]);
 };
@@ -86,6 +89,12 @@ FRAMES_CALLS(raw);
 uint64_t zero_pages_own(const void *state);
 uint64_t inverted_own(const void *state);
 uint64_t faulted_own(const void *state);
+uint64_t zero_pages_kept(const void *state);
+uint64_t inverted_kept(const void *state);
+uint64_t faulted_kept(const void *state);
+bool zero_pages_keeps(const void *state, pfn_t frame);
+bool inverted_keeps(const void *state, pfn_t frame);
+bool faulted_keeps(const void *state, pfn_t frame);
 size_t buddy_cpu_cached(const void *state, pfn_t out[FRAMES_CACHED_MAX]);
 pfn_t tree_alloc_kernel(void *state);
 

@@ -192,5 +192,17 @@ struct inverted_stats inverted_stats(const void *state) { return ((const struct 
 uint64_t inverted_own(const void *state)
 {
     const struct inverted *v = state;
-    return v->stats.pages - v->stats.won + 2; /* the zero frame, and the page that ends searches */
+    return v->stats.pages - v->stats.won + inverted_kept(state);
+}
+
+uint64_t inverted_kept(const void *state)
+{
+    (void)state;
+    return 2; /* the zero frame, and the page that ends searches */
+}
+
+bool inverted_keeps(const void *state, pfn_t frame)
+{
+    const struct inverted *v = state;
+    return frame.v == v->zero.v || frame.v == v->behind[v->pages - 1].v;
 }

@@ -66,7 +66,7 @@ void *tree_start(const struct frame_run *runs, size_t run_count)
         bits_add(t->bits, runs[i].first.v, run_end(runs[i]));
     }
     for (uint64_t i = 0; i < t->block_count * BITS_BLOCK_WORDS; i++) {
-        unsigned free = (unsigned)__builtin_popcountll(t->bits[i]);
+        unsigned free = bits_count(t->bits[i]);
         t->blocks[i / BITS_BLOCK_WORDS] = (uint16_t)(t->blocks[i / BITS_BLOCK_WORDS] + free);
         t->trees[i / BITS_BLOCK_WORDS / TREE_BLOCKS] += free;
     }

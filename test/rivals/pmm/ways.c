@@ -5,6 +5,7 @@
 
 #define CALLS(way_) .start = way_##_start, .alloc = way_##_alloc, .free = way_##_free
 #define BLOCKS(way_) .alloc_block = way_##_alloc_block, .free_block = way_##_free_block
+#define KEEPS(way_) .own = way_##_own, .kept = way_##_kept, .keeps = way_##_keeps
 #define SEES_ALL .sees = FRAMES_SEES_DOUBLE | FRAMES_SEES_OUTSIDE
 #define SEES_DOUBLE .sees = FRAMES_SEES_DOUBLE
 
@@ -15,11 +16,11 @@ const struct frames_way frames_ways[FRAMES_WAYS] = {
     {"frame-list", CALLS(frame_list)},
     {"bitmap", SEES_DOUBLE, CALLS(bitmap), BLOCKS(bitmap)},
     {"next-fit", SEES_DOUBLE, CALLS(next_fit), BLOCKS(next_fit)},
-    {"zero-pages", SEES_DOUBLE, CALLS(zero_pages), BLOCKS(zero_pages), .own = zero_pages_own},
-    {"inverted", SEES_DOUBLE, CALLS(inverted), .own = inverted_own},
+    {"zero-pages", SEES_DOUBLE, CALLS(zero_pages), BLOCKS(zero_pages), KEEPS(zero_pages)},
+    {"inverted", SEES_DOUBLE, CALLS(inverted), KEEPS(inverted)},
     {"by-region", SEES_ALL, CALLS(by_region), BLOCKS(by_region)},
     {"summary", SEES_DOUBLE, CALLS(summary), BLOCKS(summary)},
-    {"faulted", SEES_DOUBLE, CALLS(faulted), BLOCKS(faulted), .own = faulted_own},
+    {"faulted", SEES_DOUBLE, CALLS(faulted), BLOCKS(faulted), KEEPS(faulted)},
     {"extent", SEES_DOUBLE, CALLS(extent), BLOCKS(extent)},
     {"buddy", SEES_ALL, CALLS(buddy_frames), BLOCKS(buddy_frames)},
     {"buddy-cpu", SEES_ALL, CALLS(buddy_cpu), BLOCKS(buddy_cpu), .cached = buddy_cpu_cached},

@@ -11,6 +11,7 @@
 struct zero_pages {
     struct bits bits;
     uint64_t own;     /* frames behind the bitmap and the one of zeros */
+    pfn_t own_end;    /* they are all of RAM below */
 };
 
 /* The page covers RAM, or the word that ends searches. */
@@ -55,7 +56,7 @@ void *zero_pages_start(const struct frame_run *runs, size_t run_count)
     z->bits.words[z->bits.count] = ~0ULL;
     fresh = frames_fresh(runs, run_count);
     for (uint64_t i = 0; i < z->own; i++) {
-        (void)frames_fresh_take(&fresh);
+        z->own_end = pfn_add(frames_fresh_take(&fresh), 1);
     }
     for (pfn_t first = frames_fresh_take(&fresh); first.v != FRAMES_NONE.v; first = frames_fresh_take(&fresh)) {
         bits_add(z->bits.words, first.v, fresh.end);
@@ -83,3 +84,10 @@ enum status zero_pages_free_block(void *state, pfn_t first)
 }
 
 uint64_t zero_pages_own(const void *state) { return ((const struct zero_pages *)state)->own; }
+uint64_t zero_pages_kept(const void *state) { return zero_pages_own(state); }
+
+bool zero_pages_keeps(const void *state, pfn_t frame)
+{
+    const struct zero_pages *z = state;
+    return frame.v < z->own_end.v;
+}
