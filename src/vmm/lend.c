@@ -70,12 +70,8 @@ static bool is_own_directory(struct cursor *c)
 static enum status look_at_lender(struct cursor *c, const struct vmm_loan *loan, struct vmm *vmm)
 {
     const unsigned level = loan->level;
-    cursor_start(c, CURSOR_READ, vmm, loan->lender, loan->from, 1);
-    if (!cursor_next(c) || c->is_corrupt) {
-        return STATUS_CORRUPT;
-    }
-    if (c->level >= level) {
-        return STATUS_ABSENT;
+    if (!cursor_find_table(c, vmm, loan->lender, loan->from, level)) {
+        return c->is_corrupt ? STATUS_CORRUPT : STATUS_ABSENT;
     }
     unsigned rights = VMM_READ | VMM_WRITE | VMM_EXECUTE;
     for (unsigned l = level; l <= PAGING_LEVELS; l++) {
@@ -148,8 +144,7 @@ static enum status link_loan(const struct pair *p, struct vmm_loan *loan, npages
     const unsigned level = loan->level;
     struct cursor c;
     pair_show(p, loan->lender);
-    cursor_start(&c, CURSOR_READ, vmm, loan->lender, loan->from, 1);
-    (void)cursor_next(&c);
+    (void)cursor_find_table(&c, vmm, loan->lender, loan->from, level);
     pte_t e = c.entry[level];
     enum status s = pmm_retain(vmm->pmm, pte_pfn(e));
     if (s != STATUS_OK) {
@@ -229,8 +224,7 @@ static enum status change_link(struct cursor *c, struct vmm *vmm, const struct v
 {
     const unsigned level = loan->level;
     const struct vmm_cpus runs = loan->borrower->cpus, all = {runs.mask | loan->borrower->reached.mask};
-    cursor_start(c, CURSOR_READ, vmm, loan->borrower, loan->to, 1);
-    if (!cursor_next(c) || c->closed != level) {
+    if (!cursor_find_table(c, vmm, loan->borrower, loan->to, level) || c->closed != level) {
         return STATUS_CORRUPT;
     }
     const pte_t now = rights != 0 ? borrowing_entry(pte_pfn(c->entry[level]), rights) : (pte_t){0};

@@ -204,10 +204,7 @@ static bool is_in_empty_table(const struct cursor *c, unsigned level)
     return counts && entry_count(c->entry[level + 1]) == 0;
 }
 
-/*
- * entry[level] is present and not simply a table that is known. => true: it is a table, go on.
- */
-__attribute__((noinline)) static bool examine(struct cursor *c, unsigned level)
+__attribute__((noinline)) bool cursor_examine(struct cursor *c, unsigned level)
 {
     pte_t e = c->entry[level];
     if (entry_is_corrupt(e, level)) {
@@ -246,7 +243,7 @@ static void descend(struct cursor *c, unsigned level)
         /* A question always asks the PMM; an edit believes what was found once; a change, what its look has found. */
         bool is_known = (c->mode == CURSOR_CHANGE && !entry_is_large(e, level)) ||
                         (c->mode == CURSOR_LOOK && is_trusted(c->vmm, e, level) && !is_in_empty_table(c, level));
-        if (!is_known && !examine(c, level)) {
+        if (!is_known && !cursor_examine(c, level)) {
             break;
         }
         cursor_note_sharing(c, level);

@@ -204,8 +204,16 @@ void cursor_count_at(struct cursor *c, unsigned level, int delta);
 /* Cut the stretch where the entry that ends the walk, the table of the leaves, or their size ends. */
 void cursor_set_stretch(struct cursor *c);
 
+/* entry[level] is present and not simply a table that is known. => true: it is a table; false: large, or is_corrupt. */
+bool cursor_examine(struct cursor *c, unsigned level);
+
 /* ---- walk_link.c: entries of any level, by a cursor of one page. Written back by cursor_next ---- */
 
+/*
+ * A cursor of one page that stops at the entry of `level` (2, 3) for va, whatever is behind it. => true: entry[level]
+ * names a table; false: it, or one above it, is absent, large, or corrupt (is_corrupt: reported).
+ */
+bool cursor_find_table(struct cursor *c, struct vmm *vmm, struct space *space, vaddr_t va, unsigned level);
 /* entry[level], whose table is there, becomes `entry`; it was not present. */
 void cursor_link(struct cursor *c, unsigned level, pte_t entry);
 /* entry[level] is not present from now on. What is behind it is the caller's: the stretch is all of it. */

@@ -19,6 +19,22 @@ void cursor_gather_table(struct cursor *c, vaddr_t va, unsigned level, pte_t ent
     cursor_tables_change(c, -1);
 }
 
+bool cursor_find_table(struct cursor *c, struct vmm *vmm, struct space *space, vaddr_t va, unsigned level)
+{
+    cursor_start(c, CURSOR_READ, vmm, space, va, 1);
+    c->leaf = level;
+    (void)cursor_next(c);
+    if (c->level != level) {
+        return false;
+    }
+    c->entry[level] = window_load(vmm, c->window, c->at[level], level);
+    const bool is_table = pte_is_present(c->entry[level]) && cursor_examine(c, level);
+    if (is_table) {
+        cursor_note_sharing(c, level);
+    }
+    return is_table;
+}
+
 void cursor_link(struct cursor *c, unsigned level, pte_t entry)
 {
     window_store(c->vmm, c->window, c->at[level], level, entry);
