@@ -285,8 +285,8 @@ enum status vmm_narrow(struct vmm *vmm, struct vmm_loan *loan, unsigned rights)
 static void count_again(struct vmm *vmm, const struct vmm_loan *loan)
 {
     struct cursor c;
-    cursor_start(&c, CURSOR_READ, vmm, loan->lender, loan->from, 1);
-    if (!cursor_next(&c) || c.level >= loan->level || !entry_is_lent(c.entry[loan->level])) {
+    const bool is_there = cursor_find_table(&c, vmm, loan->lender, loan->from, loan->level);
+    if (!is_there || !entry_is_lent(c.entry[loan->level])) {
         report(REPORT_CORRUPT, "vmm_withdraw: space %u does not lend %#lx any more", loan->lender->id, loan->from.v);
         return;
     }
@@ -344,8 +344,7 @@ static enum status end_lost_loan(struct vmm *vmm, struct vmm_loan *loan)
     gather_all(vmm, loan->to, loan->borrower->reached);
     gather_flush(vmm);
     pair_show(&p, loan->lender);
-    cursor_start(&c, CURSOR_READ, vmm, loan->lender, loan->from, 1);
-    if (cursor_next(&c) && c.level < loan->level) {
+    if (cursor_find_table(&c, vmm, loan->lender, loan->from, loan->level)) {
         s = pmm_release(vmm->pmm, pte_pfn(c.entry[loan->level]), NULL);
     }
     if (!loan_is_lent_again(loan)) {

@@ -172,6 +172,34 @@ TEST(object, of_a_pager_has_what_the_pager_says)
     aspace_bed_close(&bed);
 }
 
+TEST(object, begins_as_another_one_and_has_pages_of_its_own)
+{
+    REQUIRE(aspace_bed_open(&bed));
+    struct test_pager source;
+    const struct pager pager = test_pager(&source, bed.vmm, 50);
+    struct object *first = NULL, *copy = NULL, *none = held(npages(1));
+    EXPECT_OK(object_create_paged(&bed.system, npages(4), &pager, &first));
+    const vaddr_t va = map_it(&bed.a, want_object(first, 0, npages(4), ARW, ASPACE_GLOBAL));
+    put_word(&bed, &bed.a, va, 7);
+    EXPECT_OK(object_create_copy(first, &copy));
+    EXPECT(object_info(copy).pages.v == 4 && object_info(copy).resident.v == 0 && object_info(copy).holders == 1);
+    const vaddr_t at = map_it(&bed.b, want_object(copy, 0, npages(4), ARW, ASPACE_GLOBAL));
+    EXPECT_EQ(get_word(&bed, &bed.b, at), 50); /* as the pager says, not as `first` is */
+    put_word(&bed, &bed.b, vaddr_add_pages(at, 1), 8);
+    EXPECT_EQ(get_word(&bed, &bed.a, vaddr_add_pages(va, 1)), 51);
+    EXPECT_EQ(get_word(&bed, &bed.a, va), 7);
+    EXPECT_OK(aspace_unmap(&bed.b, at, npages(4)));
+    EXPECT_OK(object_release(copy));
+    EXPECT_EQ(source.gone, 0); /* the pager has `first` still */
+    EXPECT_EQ(object_create_copy(none, &copy), STATUS_UNSUPPORTED);
+    EXPECT_EQ(object_create_copy(NULL, &copy), STATUS_INVALID);
+    EXPECT_EQ(object_create_copy(first, NULL), STATUS_INVALID);
+    EXPECT_OK(object_release(none));
+    EXPECT_OK(object_release(first));
+    aspace_bed_close(&bed);
+    EXPECT_EQ(source.gone, 1);
+}
+
 TEST(object, mapped_privately_is_shown_for_copy_on_write)
 {
     REQUIRE(aspace_bed_open(&bed));
