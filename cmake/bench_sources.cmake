@@ -36,7 +36,7 @@ set(CAIRN_FRAMES_SOURCES
 set(CAIRN_FRAMES_HOST_SOURCES
     test/rivals/pmm/host_machine.c
     test/rivals/pmm/ways.c)
-# The same inside the kernel, and what a kernel has more that is built to measure them (CAIRN_PMM_RIVALS).
+# The same inside the kernel, and what a kernel has more that is built to measure them (target rivals).
 set(CAIRN_FRAMES_KERNEL_SOURCES
     test/rivals/pmm/kernel/machine.c
     test/rivals/pmm/ways.c)

@@ -69,8 +69,9 @@ if(NOT CAIRN_HEAP STREQUAL "cairn")
     target_include_directories(cairn_options BEFORE INTERFACE ${CMAKE_SOURCE_DIR}/test/rivals/heap/kernel)
 endif()
 
-# Another way to keep account of frames than ours, to be compared with it. Or all of them beside the PMM, tested and
-# measured on frames of its.
+# Another way to keep account of frames than ours, to be compared with it. The linker puts the machine that it stands on
+# in front of the kernel's handler of page faults.
+set(frames_link_options -Wl,--wrap=fault_of_user)
 if(NOT CAIRN_PMM STREQUAL "cairn")
     file(STRINGS ${CMAKE_SOURCE_DIR}/test/rivals/pmm/ways.c row REGEX "^    {\"${CAIRN_PMM}\", ")
     if(NOT row)
@@ -83,13 +84,7 @@ if(NOT CAIRN_PMM STREQUAL "cairn")
     set_source_files_properties(${CMAKE_SOURCE_DIR}/test/rivals/pmm/kernel/pmm_start.c PROPERTIES
         COMPILE_DEFINITIONS CAIRN_PMM_WAY="${CAIRN_PMM}")
     target_include_directories(cairn_options BEFORE INTERFACE ${CMAKE_SOURCE_DIR}/test/rivals/pmm/kernel)
-elseif(CAIRN_PMM_RIVALS)
-    list(APPEND CAIRN_KERNEL_SOURCES ${CAIRN_FRAMES_KERNEL_BENCH_SOURCES})
-    target_compile_definitions(cairn_options INTERFACE CAIRN_BENCH_MORE=bench_rivals)
-endif()
-if(CAIRN_PMM_RIVALS OR NOT CAIRN_PMM STREQUAL "cairn")
     list(APPEND CAIRN_KERNEL_SOURCES ${CAIRN_FRAMES_SOURCES} ${CAIRN_FRAMES_KERNEL_SOURCES})
-    set(wrapped -Wl,--wrap=fault_of_user) # test/rivals/pmm/kernel/machine.c is asked first
 endif()
 
 set(sources ${CAIRN_BOOT_SOURCES} ${CAIRN_PMM_SOURCES} ${CAIRN_VMM_SOURCES} ${CAIRN_ASPACE_SOURCES}
@@ -113,7 +108,7 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/kernel/(json|line|main|monitor|options|program)"
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|mover|reclaim|selftest|serial|stacks|symbols|task_port)"
-        OR name MATCHES "^src/pmm/(bad|claim|earmark|hotplug|metadata|owner|pmm|regions_start|stats|trace)\\.c$"
+        OR name MATCHES "^src/pmm/(bad|claim|earmark|hotplug|metadata|names|owner|pmm|regions_start|stats|trace)\\.c$"
         OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages_resize|large|large_fill|lend)\\.c$"
         OR name MATCHES "^src/vmm/(move|promote|space)\\.c$"
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
@@ -148,8 +143,7 @@ function(kernel_image name header)
     # The page size is not one: it only says how the file's segments are aligned (boot/kernel.ld).
     target_link_options(${name} PRIVATE
         -nostdlib -static -no-pie -Wl,-T,${linker_script} -Wl,-z,max-page-size=16 -Wl,-z,common-page-size=16
-        -Wl,--build-id=none -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--orphan-handling=error
-        ${wrapped})
+        -Wl,--build-id=none -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--orphan-handling=error)
 endfunction()
 kernel_image(cairn ${header_object} $<TARGET_OBJECTS:kernel_objects>)
 kernel_image(cairn-high ${header_high_object} $<TARGET_OBJECTS:kernel_objects>)
@@ -168,3 +162,21 @@ foreach(name frame-twice foreign-lost heap-overwrite)
         $<FILTER:$<TARGET_OBJECTS:kernel_objects>,EXCLUDE,/src/kernel/exercise[^/]*$>)
     set_target_properties(break-${name} PROPERTIES EXCLUDE_FROM_ALL TRUE)
 endforeach()
+
+if(NOT CAIRN_PMM STREQUAL "cairn")
+    target_link_options(cairn PRIVATE ${frames_link_options})
+    target_link_options(cairn-high PRIVATE ${frames_link_options})
+else()
+    # The kernel with all other ways to keep account of frames in it, tested and measured on frames of the PMM's. Built
+    # by name alone (scripts/build --rivals).
+    set(rivals_sources ${CAIRN_FRAMES_SOURCES} ${CAIRN_FRAMES_KERNEL_SOURCES} ${CAIRN_FRAMES_KERNEL_BENCH_SOURCES}
+        src/kernel/cmd_bench.c)
+    list(TRANSFORM rivals_sources PREPEND ${CMAKE_SOURCE_DIR}/)
+    add_library(rivals_objects OBJECT EXCLUDE_FROM_ALL ${rivals_sources})
+    target_link_libraries(rivals_objects PRIVATE cairn_options)
+    target_compile_definitions(rivals_objects PRIVATE CAIRN_BENCH_MORE=bench_rivals)
+    kernel_image(rivals ${header_object} $<TARGET_OBJECTS:rivals_objects>
+        $<FILTER:$<TARGET_OBJECTS:kernel_objects>,EXCLUDE,/src/kernel/cmd_bench[^/]*$>)
+    set_target_properties(rivals PROPERTIES EXCLUDE_FROM_ALL TRUE)
+    target_link_options(rivals PRIVATE ${frames_link_options})
+endif()

@@ -44,11 +44,22 @@ static inline void bits_open(struct bits *b, uint64_t *words, uint64_t frames)
 /* Frames [first, end) are free. */
 static inline void bits_add(uint64_t *words, uint64_t first, uint64_t end)
 {
-    while (first < end) {
-        uint64_t count = BITS_WORD - first % BITS_WORD;
-        count = count < end - first ? count : end - first;
-        words[first / BITS_WORD] |= ~0ULL >> (BITS_WORD - count) << first % BITS_WORD;
-        first += count;
+    uint64_t at = first / BITS_WORD;
+    const uint64_t last = end / BITS_WORD;
+    const uint64_t from = ~0ULL << first % BITS_WORD, below = (1ULL << end % BITS_WORD) - 1;
+    if (first >= end) {
+        return;
+    }
+    if (at == last) {
+        words[at] |= from & below;
+        return;
+    }
+    words[at] |= from;
+    while (++at < last) {
+        words[at] = ~0ULL;
+    }
+    if (below != 0) { /* else the word may be none of the map's */
+        words[last] |= below;
     }
 }
 

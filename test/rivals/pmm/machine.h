@@ -1,7 +1,7 @@
 /*
  * What the ways to keep account of frames need of the machine: memory for their arrays, a view of frames, and, for
  * those that back their own arrays with the frames that they manage, addresses and page tables. One machine at a time.
- * host_machine.c is it on the host.
+ * host_machine.c is it on the host, kernel/machine.c in the kernel.
  */
 #ifndef CAIRN_TEST_RIVALS_PMM_MACHINE_H
 #define CAIRN_TEST_RIVALS_PMM_MACHINE_H
@@ -30,9 +30,9 @@ uint8_t *machine_view(void);
 
 /* ---- For those who measure ---- */
 
-/* The memory goes back to the system: what ways touch of it is counted from here on. */
+/* On the host. The memory goes back to the system: what ways touch of it is counted from here on. */
 void machine_forget(void);
-/* Pages of it that were touched since. */
+/* On the host. Pages of it that were touched since. */
 npages_t machine_touched(void);
 /* All goes back to the system. */
 void machine_end(void);

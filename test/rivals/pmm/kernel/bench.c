@@ -142,8 +142,9 @@ static enum status grow(struct bench_result *result, struct bench_work *w)
 
 static void tell_memory(const char *when)
 {
-    print("  %s: %lu of the frames are its own, and %lu beside them: %s\n", play.way->name, own(), real_taken().v,
-          when);
+    const uint64_t kept = play.way->kept == NULL ? 0 : play.way->kept(play.state);
+    print("  %s, %s: of the frames %lu are its own, %lu when all others are in use; beside them it has %lu\n",
+          play.way->name, when, own(), kept, real_taken().v);
 }
 
 /* With all of memory in use, or a half, in any order. */
@@ -151,7 +152,7 @@ static enum status after_filling(const struct bench *bench, struct bench_result 
 {
     (void)allocs(w, all_frames());
     if (bench->flags == FULL) {
-        tell_memory("all in use");
+        tell_memory("all others in use");
     }
     shuffle();
     if (bench->flags == FREE) {
@@ -216,7 +217,7 @@ static enum status run_taken(const struct bench *bench, struct bench_result *res
         s = start_once(&w, 1);
         return s == STATUS_OK ? run_started(bench, result, &w) : s;
     }
-    tell_memory(bench->name);
+    tell_memory(bench->summary);
     return s;
 }
 
@@ -281,8 +282,8 @@ static enum status run(const struct bench *bench, struct bench_result *result)
 #define LATE(name_) ROW(name_, "grow", GROW, "an alloc for which it took frames itself")
 #define SIZES(name_)                                                  \
     ROW(name_, "start_64m", START_64M, "its start over 64 MiB"),      \
-    ROW(name_, "start_4g", START_4G, "over 4 GiB"),                   \
-    ROW(name_, "start_1t", START_1T, "over 1 TiB")
+    ROW(name_, "start_4g", START_4G, "its start over 4 GiB"),         \
+    ROW(name_, "start_1t", START_1T, "its start over 1 TiB")
 
 const struct bench bench_rivals[] = {
     BLOCKS("cairn"), LATE("cairn"), SIZES("cairn"),

@@ -103,11 +103,17 @@ static enum status free_block(void *state, pfn_t first)
 
 static uint64_t own(const void *state) { return pmm_stats(&((const struct cairn *)state)->pmm).metadata.v; }
 
+static uint64_t kept(const void *state)
+{
+    const struct pmm_stats stats = pmm_stats(&((const struct cairn *)state)->pmm);
+    return stats.metadata.v + stats.earmarked.v;
+}
+
 #define CALLS                                                                                                   \
     .sees = FRAMES_SEES_DOUBLE | FRAMES_SEES_OUTSIDE, .alloc = alloc, .free = release, .alloc_block = alloc_block, \
     .free_block = free_block
 
 const struct frames_way frames_cairn[] = {
-    {.name = "cairn", CALLS, .start = start, .own = own},
+    {.name = "cairn", CALLS, .start = start, .own = own, .kept = kept},
     {.name = "eager-cairn", CALLS, .start = start_eager},
 };
