@@ -23,6 +23,9 @@ static bool is_chosen(const struct bench *bench, const char *word)
 static void print_names(void)
 {
     for (size_t i = 0; i < ARRAY_LEN(suites); i++) {
+        if (suites[i]->name == NULL) {
+            continue; /* a kernel on another heap or PMM has none for its own */
+        }
         const char *end = strchr(suites[i]->name, '_');
         print("  %.*s:", (int)(end - suites[i]->name), suites[i]->name);
         for (const struct bench *b = suites[i]; b->name != NULL; b++) {

@@ -53,6 +53,12 @@ def test_the_kernel_works_on_another_way_to_keep_account_of_frames(way):
     kernel = ROOT / "build" / f"pmm-{way}" / "cairn.elf"
     ended = run_cairn("--kernel", kernel, "--exec", "exercise; test vmm*; space new; check; mem -j").need_success()
     assert f"pmm: nothing of {way} can be checked" in ended.log, "it is not the kernel's own"
+    # What it has not is said; nothing else happens.
+    commands = "provoke double-free; bench pmm; bench vmm_map_1; check"
+    ended = run_cairn("--kernel", kernel, "--exec", commands)
+    assert "provoke: nothing changed; the validators find nothing" in ended.log
+    assert "no benchmark is named 'pmm'" in ended.log
+    assert "result bench vmm_map_1: ok" in ended.log and "result check: ok" in ended.log
 
 
 @pytest.mark.parametrize("name", ["host-machine", "cairn", ""])
