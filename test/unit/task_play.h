@@ -149,6 +149,10 @@ bool tplay_kill(struct tplay *p);
 
 /* The call, its answer among `reasons`; none of them: OK. => the answer; TASK_BED_WAITS; UINT32_MAX: it is wrong */
 unsigned tplay_call(struct tplay *p, uint64_t number, struct task_words words, unsigned reasons);
+#define CALL_IT(p, number, reasons, ...) \
+    tplay_call((p), (number), (struct task_words){{__VA_ARGS__}}, (reasons))
+/* Rights that no call takes: unknown ones, or to write and to execute. */
+static inline bool tplay_are_wrong(uint64_t rights) { return rights > 7 || (rights & 6) == 6; }
 /* Drawn: half of them good for the running task. */
 uint64_t tplay_draw_va(struct tplay *p);
 uint64_t tplay_draw_bytes(struct tplay *p);

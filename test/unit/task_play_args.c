@@ -114,7 +114,7 @@ unsigned tplay_give_reasons(struct tplay *p, int to, uint64_t va, uint64_t bytes
         return tplay_grant_reasons(p, to, va, rights) | (!is_whole || takes || to == p->running ? BIT(INVALID) : 0);
     }
     unsigned reasons = to < 0 ? BIT(ABSENT) : 0;
-    if (to == p->running || rights == 0 || rights > 7 || (rights & 6) == 6) {
+    if (to == p->running || rights == 0 || tplay_are_wrong(rights)) {
         reasons |= BIT(INVALID);
     }
     const uint64_t pages = tplay_page_count(bytes), half = TPLAY_LIMIT_PAGES / 2;

@@ -2,9 +2,6 @@
 #include "arch/layout.h"
 #include "unit/task_play.h"
 
-#define CALL_IT(p, number, reasons, ...) \
-    tplay_call((p), (number), (struct task_words){{__VA_ARGS__}}, (reasons))
-
 static unsigned me(const struct tplay *p) { return (unsigned)p->running; }
 static struct task *my_task(const struct tplay *p) { return p->tasks[p->running].task; }
 
@@ -64,7 +61,7 @@ static bool tplay_free(struct tplay *p)
 static bool tplay_protect(struct tplay *p)
 {
     const uint64_t va = tplay_draw_va(p), bytes = tplay_draw_bytes(p), rights = tplay_draw_rights(p);
-    const unsigned wrong = rights > 7 || (rights & 6) == 6 ? BIT(INVALID) : 0;
+    const unsigned wrong = tplay_are_wrong(rights) ? BIT(INVALID) : 0;
     const unsigned s = CALL_IT(p, TASK_PROTECT, wrong | change_reasons(p, va, bytes, rights), va, bytes, rights);
     for (uint64_t i = 0; s == STATUS_OK && i < tplay_page_count(bytes); i++) {
         tplay_page_of(p, me(p), va + i * PAGE_BYTES)->rights[p->running] =
@@ -206,7 +203,7 @@ static uint64_t kept_rights(const struct tplay_segment *s, const struct task_kee
 {
     for (unsigned k = 0; k < count; k++) {
         if (keeps(s, &keep[k])) {
-            return keep[k].rights <= 7 && (keep[k].rights & 6) != 6 ? keep[k].rights : 0;
+            return tplay_are_wrong(keep[k].rights) ? 0 : keep[k].rights;
         }
     }
     return 0;
@@ -223,7 +220,7 @@ static unsigned keep_reasons(struct tplay *p, const struct task_keep *keep, unsi
         return BIT(DENIED);
     }
     if (kept != 0 && tplay_segment_has(s, keep[k].va)) { /* a part of it is in the whole */
-        return rights > 7 || (rights & 6) == 6 ? BIT(INVALID) : 0;
+        return tplay_are_wrong(rights) ? BIT(INVALID) : 0;
     }
     *pages += s == NULL ? tplay_page_count(keep[k].bytes) : 0;
     return s == NULL ? tplay_give_reasons(p, TPLAY_TASKS, keep[k].va, keep[k].bytes, rights, false)

@@ -1,9 +1,6 @@
 /* Messages, turns and ends at play. */
 #include "unit/task_play.h"
 
-#define CALL_IT(p, number, reasons, ...) \
-    tplay_call((p), (number), (struct task_words){{__VA_ARGS__}}, (reasons))
-
 static struct task *my_task(const struct tplay *p) { return p->tasks[p->running].task; }
 
 /* ---- Sending ---- */

@@ -4,14 +4,9 @@
  */
 #include "unit/task_play.h"
 
-#define CALL_IT(p, number, reasons, ...) \
-    tplay_call((p), (number), (struct task_words){{__VA_ARGS__}}, (reasons))
-
-enum { SEGMENT_BYTES_MAX = 1 << 30 };
-
 static unsigned me(const struct tplay *p) { return (unsigned)p->running; }
-static uint64_t slot(uint64_t va) { return va / SEGMENT_BYTES_MAX; }
-static bool is_wrong(uint64_t rights) { return rights == 0 || rights > 7 || (rights & 6) == 6; }
+static uint64_t slot(uint64_t va) { return va / GIB; }
+static bool is_wrong(uint64_t rights) { return rights == 0 || tplay_are_wrong(rights); }
 
 /* ---- The model ---- */
 
@@ -121,7 +116,7 @@ uint64_t tplay_draw_segment(struct tplay *p)
     return s == NULL  ? p->gone_va
            : kind < 6 ? s->va
            : kind < 7 ? s->va + tplay_below(p, s->pages + 1) * PAGE_BYTES
-                      : s->va + tplay_below(p, SEGMENT_BYTES_MAX);
+                      : s->va + tplay_below(p, GIB);
 }
 
 uint64_t tplay_draw_bytes_at(struct tplay *p, uint64_t va)
@@ -146,7 +141,7 @@ static uint64_t draw_holder(struct tplay *p, uint64_t va)
 static uint64_t draw_bytes(struct tplay *p)
 {
     const uint64_t kind = tplay_below(p, 12);
-    return kind == 0   ? SEGMENT_BYTES_MAX + tplay_below(p, 2)
+    return kind == 0   ? GIB + tplay_below(p, 2)
            : kind == 1 ? TPLAY_LIMIT_PAGES * PAGE_BYTES
                        : tplay_draw_bytes(p);
 }
@@ -181,7 +176,7 @@ static unsigned resize_reasons(struct tplay *p, uint64_t va, uint64_t pages)
 {
     const struct tplay_segment *s = tplay_segment_of(p, me(p), va);
     unsigned reasons = change_reasons(p, va, (int)me(p), TASK_READ) | (pages == 0 ? BIT(INVALID) : 0);
-    if (pages > SEGMENT_BYTES_MAX / PAGE_BYTES) {
+    if (pages > GIB / PAGE_BYTES) {
         return reasons | BIT(RANGE);
     }
     if (s == NULL || s->owner != me(p)) {
@@ -206,7 +201,7 @@ static unsigned resize_reasons(struct tplay *p, uint64_t va, uint64_t pages)
 static bool enter(struct tplay *p, struct tplay_segment *s, uint64_t pages, uint64_t rights, bool is_file)
 {
     const uint64_t va = task_value(p->tasks[p->running].task);
-    bool ok = EXPECT(va % SEGMENT_BYTES_MAX == 0) && EXPECT(tplay_segment_at(p, va) == NULL);
+    bool ok = EXPECT(va % GIB == 0) && EXPECT(tplay_segment_at(p, va) == NULL);
     for (unsigned i = 0; i < p->page_count; i++) {
         ok = EXPECT(slot(p->pages[i].va) != slot(va)) && ok;
     }
@@ -231,7 +226,7 @@ static bool tplay_create(struct tplay *p, struct tplay_segment *s)
 {
     const uint64_t bytes = draw_bytes(p), rights = tplay_draw_rights(p), pages = tplay_page_count(bytes);
     unsigned reasons = is_wrong(rights) || bytes == 0 ? BIT(INVALID) : 0;
-    reasons |= pages > SEGMENT_BYTES_MAX / PAGE_BYTES ? BIT(RANGE) : 0;
+    reasons |= pages > GIB / PAGE_BYTES ? BIT(RANGE) : 0;
     reasons |= tplay_pages(p, me(p)).v + pages > TPLAY_LIMIT_PAGES ? BIT(LIMIT) : 0;
     const unsigned status = CALL_IT(p, TASK_SEGMENT_CREATE, reasons, bytes, rights);
     return status == STATUS_OK ? enter(p, s, pages, rights, false) : status != UINT32_MAX;
