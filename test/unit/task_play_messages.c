@@ -148,6 +148,10 @@ static bool receive(struct tplay *p, uint64_t from, uint64_t buffer, uint64_t by
     unsigned reasons = (flags & ~(uint64_t)TASK_NO_WAIT) != 0 ? BIT(INVALID) : 0;
     reasons |= bytes != 0 && buffer == 0 ? BIT(RANGE) : 0;
     reasons |= is_short ? BIT(LIMIT) : 0;
+    const struct tplay_page *page = tplay_page_of(p, (unsigned)p->running, buffer - TPLAY_BUFFER);
+    if (m != NULL && m->kind == TASK_MESSAGE_DATA && (page == NULL || (page->rights[p->running] & TASK_WRITE) == 0)) {
+        reasons |= BIT(DENIED); /* withdrawn while it waited */
+    }
     if (m == NULL) {
         reasons |= from != 0 && tplay_find(p, from) < 0 ? BIT(ABSENT)
                    : flags != 0 || from == t->id       ? BIT(AGAIN)

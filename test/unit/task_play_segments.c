@@ -140,8 +140,8 @@ static uint64_t draw_holder(struct tplay *p, uint64_t va)
 
 static uint64_t draw_bytes(struct tplay *p)
 {
-    const uint64_t kind = tplay_below(p, 12);
-    return kind == 0   ? GIB + tplay_below(p, 2)
+    const uint64_t kind = tplay_below(p, 8);
+    return kind == 0   ? GIB + tplay_below(p, 4)
            : kind == 1 ? TPLAY_LIMIT_PAGES * PAGE_BYTES
                        : tplay_draw_bytes(p);
 }
@@ -289,7 +289,7 @@ static bool tplay_resize(struct tplay *p)
 {
     const uint64_t va = tplay_draw_segment(p);
     const struct tplay_segment *there = tplay_segment_at(p, va);
-    const bool is_less = there != NULL && tplay_below(p, 2) == 0;
+    const bool is_less = there != NULL && tplay_below(p, 5) < 2;
     const uint64_t bytes = is_less ? tplay_below(p, there->pages) * PAGE_BYTES : draw_bytes(p);
     const uint64_t pages = tplay_page_count(bytes);
     const unsigned status = CALL_IT(p, TASK_SEGMENT_RESIZE, resize_reasons(p, va, pages), va, bytes);

@@ -4,7 +4,7 @@
  */
 #include "unit/task_play.h"
 
-enum { STEPS = 800, ROUNDS_MAX = 60 };
+enum { STEPS = 1000, ROUNDS_MAX = 30 }; /* the runner has memory for 32 beds in a test */
 
 static struct tplay play;
 
