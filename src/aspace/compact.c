@@ -28,6 +28,7 @@ struct plan {
     uint64_t free;                      /* frames in partly free blocks of users */
     unsigned most;                      /* blocks with more pages in the way are left alone; */
     uint64_t last;                      /* of those that have just as many, so many are won */
+    pfn_t begin, end;                   /* all that can be won are in here */
     uint32_t with[PMM_BLOCK_FRAMES + 1]; /* blocks that can be won, by their pages */
 };
 
@@ -43,7 +44,11 @@ static bool make_plan(struct plan *p, struct pmm *pmm, unsigned above, uint64_t 
     *p = (struct plan){.free = 0};
     for (pfn_t at = pfn(0); pmm_block_next(pmm, at, &b); at = pfn_add(b.first, PMM_BLOCK_FRAMES)) {
         p->free += b.gives ? b.free : 0;
-        p->with[b.used] += is_candidate(&b, above);
+        if (is_candidate(&b, above)) {
+            p->begin = p->end.v == 0 ? b.first : p->begin;
+            p->end = pfn_add(b.first, PMM_BLOCK_FRAMES);
+            p->with[b.used]++;
+        }
     }
     const uint64_t can = p->free / PMM_BLOCK_FRAMES;
     uint64_t left = can < blocks ? can : blocks;
@@ -62,8 +67,8 @@ static void win_those(struct victim *v, struct plan *p, unsigned above, unsigned
 {
     struct pmm_block_info b = {.first = pfn(0)};
     const uint64_t until = v->out->won + blocks;
-    for (pfn_t at = pfn(0); above < most && v->out->won < until && p->free >= PMM_BLOCK_FRAMES &&
-                            pmm_block_next(v->system->vmm->pmm, at, &b);
+    for (pfn_t at = p->begin; above < most && v->out->won < until && p->free >= PMM_BLOCK_FRAMES &&
+                              at.v < p->end.v && pmm_block_next(v->system->vmm->pmm, at, &b);
          at = pfn_add(b.first, PMM_BLOCK_FRAMES)) {
         if (is_candidate(&b, above) && b.used <= most) {
             const uint64_t won = v->out->won;

@@ -3,6 +3,7 @@
 #define CAIRN_ASPACE_MAPPING_H
 
 #include "aspace/object.h"
+#include "aspace/reverse.h"
 #include "lib/macros.h"
 
 /* A right of one space to a range of pages. */
@@ -314,35 +315,6 @@ enum status range_check(vaddr_t va, npages_t pages);
 /* *rights with what they include. => OK; INVALID. */
 enum status rights_check(unsigned *rights);
 bool va_is_global(vaddr_t va);
-
-/* ---- reverse.c: the reverse index ---- */
-
-/*
- * A word for each frame: what it was used for last. A hint: who asks compares, so nothing is cleared when a frame goes.
- * Private pages: by family and page number of the address; pages of objects: by object and page.
- */
-void reverse_note_object(struct aspaces *system, pfn_t frame, const struct object *object, uint64_t page);
-void reverse_note_private(struct aspaces *system, pfn_t frame, const struct aspace *space, vaddr_t va);
-/* Pages of stock that noting `frames` frames takes at most, whichever they are. O(1). */
-size_t reverse_missing(const struct aspaces *system, uint64_t frames);
-/*
- * The next id that `index` does not have, from `from` on: 1 to 2^ASPACE_ID_BITS - 1, and then from the beginning.
- * O(ids in use side by side there).
- */
-unsigned reverse_next_id(const struct page_index *index, unsigned from);
-/* Whose page a frame is: an object has it, or spaces of a family may show it at this page number; or neither. O(1). */
-struct frame_use {
-    struct object *object;
-    const struct aspace_family *family;
-    uint64_t page;
-};
-struct frame_use reverse_find(const struct aspaces *system, pfn_t frame);
-/* What the frame was noted as last, compared with nothing. If it was, to note it again takes no stock. */
-enum frame_kind { FRAME_UNKNOWN, FRAME_PRIVATE, FRAME_OF_OBJECT };
-enum frame_kind reverse_kind(const struct aspaces *system, pfn_t frame);
-/* Is the frame known as this page? */
-bool reverse_is_object(const struct aspaces *system, pfn_t frame, const struct object *object, uint64_t page);
-bool reverse_is_private(const struct aspaces *system, pfn_t frame, const struct aspace *space, vaddr_t va);
 
 /* ---- loans.c: parts of 2 MiB and 1 GiB whose tables are lent ---- */
 

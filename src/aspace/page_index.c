@@ -19,20 +19,16 @@ static inline unsigned width(unsigned level) { return level * PAGE_INDEX_DIGIT; 
 
 static inline unsigned in_use(uint64_t word) { return (unsigned)page_offset_bytes(word); }
 
-uint64_t page_index_look(const struct page_index *index, uint64_t number)
+uint64_t *page_index_look(const struct page_index *index, uint64_t number)
 {
     if (index->levels == 0 || number >> width(index->levels) != 0) {
-        return 0;
+        return NULL;
     }
-    uint64_t word = index->top;
-    for (unsigned level = index->levels; level > 0; level--) {
-        const uint64_t *node = page_index_node(word);
-        if (node == NULL) {
-            return 0;
-        }
-        word = node[digit(number, level)];
+    uint64_t *node = page_index_node(index->top);
+    for (unsigned level = index->levels; level > 1 && node != NULL; level--) {
+        node = page_index_node(node[digit(number, level)]);
     }
-    return word;
+    return node == NULL ? NULL : &node[digit(number, 1)];
 }
 
 /* ---- What is missing ---- */
@@ -161,22 +157,11 @@ static void take_out(struct page_index *index, struct stock *stock, uint64_t num
 void page_index_set(struct page_index *index, struct stock *stock, uint64_t number, uint64_t word)
 {
     ASSERT(number >> width(PAGE_INDEX_LEVELS_MAX) == 0);
-    const bool is_there = page_index_get(index, number) != 0;
-    if (!is_there) {
-        if (word != 0) {
-            put(index, stock, number, word);
-        }
-        return;
-    }
-    if (word == 0) {
+    if (word == 0 && page_index_get(index, number) != 0) {
         take_out(index, stock, number);
-        return;
+    } else if (word != 0 && !page_index_replace(index, number, word)) {
+        put(index, stock, number, word);
     }
-    uint64_t *at = &index->top;
-    for (unsigned level = index->levels; level > 0; level--) {
-        at = &page_index_node(*at)[digit(number, level)];
-    }
-    *at = word;
 }
 
 /* ---- All of it ---- */

@@ -24,32 +24,47 @@ struct page_index {
 /* A word above the lowest nodes: the node below, which is page-aligned, and how many of its words are not 0. */
 static inline uint64_t *page_index_node(uint64_t word) { return vaddr_to_ptr(vaddr_page(vaddr(word))); }
 
-/* page_index_get for any height. */
-uint64_t page_index_look(const struct page_index *index, uint64_t number);
-/* page_index_get of two levels and three, which hold numbers up to 2^18 and 2^27. => false: it has another height. */
-static inline bool page_index_try(const struct page_index *index, uint64_t number, uint64_t *word)
+/* Where the word of `number` is, of any height; null: there is no node for it. */
+uint64_t *page_index_look(const struct page_index *index, uint64_t number);
+/* The same of up to three levels, which hold numbers up to 2^27. => false: it has another height. */
+static inline bool page_index_try(const struct page_index *index, uint64_t number, uint64_t **place)
 {
     const uint64_t high = number >> PAGE_INDEX_DIGIT;
-    const uint64_t *node;
+    uint64_t *node;
     if (index->levels == 2 && high < PAGE_INDEX_WORDS) {
         node = page_index_node(page_index_node(index->top)[high]);
     } else if (index->levels == 3 && high < PAGE_INDEX_WORDS * PAGE_INDEX_WORDS) {
         node = page_index_node(page_index_node(index->top)[high >> PAGE_INDEX_DIGIT]);
         node = node != NULL ? page_index_node(node[high & (PAGE_INDEX_WORDS - 1)]) : NULL;
+    } else if (index->levels == 1 && high == 0) {
+        node = page_index_node(index->top);
     } else {
         return false;
     }
-    *word = node != NULL ? node[number & (PAGE_INDEX_WORDS - 1)] : 0;
+    *place = node != NULL ? &node[number & (PAGE_INDEX_WORDS - 1)] : NULL;
     return true;
 }
-/*
- * The word at `number`; 0: there is none. Any number. O(levels): 20 instructions for three levels, 14 for two, which it
- * favours.
- */
+/* page_index_look. O(levels): 20 instructions for three levels, 14 for two, which it favours. */
+static inline uint64_t *page_index_place(const struct page_index *index, uint64_t number)
+{
+    uint64_t *place;
+    return page_index_try(index, number, &place) ? place : page_index_look(index, number);
+}
+/* The word at `number`; 0: there is none. Any number. As page_index_place. */
 static inline uint64_t page_index_get(const struct page_index *index, uint64_t number)
 {
-    uint64_t word;
-    return page_index_try(index, number, &word) ? word : page_index_look(index, number);
+    const uint64_t *word = page_index_place(index, number);
+    return word != NULL ? *word : 0;
+}
+/* Another word at `number`, where there is one. => there was */
+static inline bool page_index_replace(const struct page_index *index, uint64_t number, uint64_t word)
+{
+    uint64_t *place = page_index_place(index, number);
+    const bool is_there = place != NULL && *place != 0;
+    if (is_there) {
+        *place = word;
+    }
+    return is_there;
 }
 
 /*

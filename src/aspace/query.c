@@ -150,11 +150,11 @@ __attribute__((always_inline)) static inline enum status query_mapping(struct as
         return ask_leaf(space, va, out);
     }
     out->sharers = object->mapping_count;
-    uint64_t frame;
+    uint64_t *frame;
     if (object->kind == OBJECT_PHYSICAL || page < OBJECT_FEW || !page_index_try(&object->frames, page, &frame)) {
         return say_object(object, out);
     }
-    out->frame = pfn(frame);
+    out->frame = pfn(frame != NULL ? *frame : 0);
     return STATUS_OK;
 }
 

@@ -25,15 +25,21 @@
 enum {
     WORD_PAGE_BITS = 35, /* page numbers of the user half, and of objects */
 };
-#define WORD_OBJECT (1ULL << 63)
 
 static_assert(ASPACE_PAGES_MAX <= 1ULL << WORD_PAGE_BITS, "an object's page fits");
+
+/* For who is in no hurry: page_index_get is inline, a hundred bytes and more each time. */
+static uint64_t get(const struct page_index *index, uint64_t number)
+{
+    const uint64_t *word = page_index_look(index, number);
+    return word != NULL ? *word : 0;
+}
 
 unsigned reverse_next_id(const struct page_index *index, unsigned from)
 {
     const unsigned last = (1U << ASPACE_ID_BITS) - 1;
     unsigned id = from;
-    while (id == 0 || id > last || page_index_get(index, id) != 0) {
+    while (id == 0 || id > last || get(index, id) != 0) {
         id = id >= last ? 1 : id + 1;
     }
     return id;
@@ -43,19 +49,20 @@ static uint64_t make_word(uint64_t kind, unsigned id, uint64_t page)
 {
     return kind | ((uint64_t)id & ((1ULL << ASPACE_ID_BITS) - 1)) << WORD_PAGE_BITS | page;
 }
-static uint64_t word_id(uint64_t word) { return (word & ~WORD_OBJECT) >> WORD_PAGE_BITS; }
+static uint64_t word_id(uint64_t word) { return (word & ~REVERSE_OBJECT) >> WORD_PAGE_BITS; }
 static uint64_t word_page(uint64_t word) { return word & ((1ULL << WORD_PAGE_BITS) - 1); }
 
-static void note(struct aspaces *system, pfn_t frame, uint64_t word)
+/* One function for all who note. */
+__attribute__((noinline)) static void note(struct aspaces *system, pfn_t frame, uint64_t word)
 {
-    if (page_index_get(&system->used_for, frame.v) != word) {
+    if (!page_index_replace(&system->used_for, frame.v, word)) {
         page_index_set(&system->used_for, &system->stock, frame.v, word);
     }
 }
 
 void reverse_note_object(struct aspaces *system, pfn_t frame, const struct object *object, uint64_t page)
 {
-    note(system, frame, make_word(WORD_OBJECT, object->id, page));
+    note(system, frame, make_word(REVERSE_OBJECT, object->id, page));
 }
 
 void reverse_note_private(struct aspaces *system, pfn_t frame, const struct aspace *space, vaddr_t va)
@@ -65,12 +72,12 @@ void reverse_note_private(struct aspaces *system, pfn_t frame, const struct aspa
 
 bool reverse_is_object(const struct aspaces *system, pfn_t frame, const struct object *object, uint64_t page)
 {
-    return page_index_get(&system->used_for, frame.v) == make_word(WORD_OBJECT, object->id, page);
+    return get(&system->used_for, frame.v) == make_word(REVERSE_OBJECT, object->id, page);
 }
 
 bool reverse_is_private(const struct aspaces *system, pfn_t frame, const struct aspace *space, vaddr_t va)
 {
-    return page_index_get(&system->used_for, frame.v) == make_word(0, space->family->id, vaddr_page_number(va));
+    return get(&system->used_for, frame.v) == make_word(0, space->family->id, vaddr_page_number(va));
 }
 
 /*
@@ -87,23 +94,28 @@ size_t reverse_missing(const struct aspaces *system, uint64_t frames)
     return levels - system->used_for.levels + (levels - 1) * (size_t)frames;
 }
 
-struct frame_use reverse_find(const struct aspaces *system, pfn_t frame)
+uint64_t *reverse_words(const struct aspaces *system, pfn_t frame)
 {
-    const uint64_t word = page_index_get(&system->used_for, frame.v), id = word_id(word), page = word_page(word);
-    if ((word & WORD_OBJECT) == 0) {
-        return (struct frame_use){NULL, (void *)(uintptr_t)(word != 0 ? page_index_get(&system->family_of, id) : 0),
+    static_assert((int)PAGE_INDEX_WORDS == (int)PMM_BLOCK_FRAMES, "a node of words for a block of frames");
+    return page_index_look(&system->used_for, frame.v - frame.v % PMM_BLOCK_FRAMES);
+}
+
+struct frame_use reverse_read(const struct aspaces *system, pfn_t frame, uint64_t word)
+{
+    const uint64_t id = word_id(word), page = word_page(word);
+    if ((word & REVERSE_OBJECT) == 0) {
+        return (struct frame_use){NULL, (void *)(uintptr_t)(word != 0 ? get(&system->family_of, id) : 0),
                                   page};
     }
-    struct object *o = (void *)(uintptr_t)page_index_get(&system->object_of, id);
+    struct object *o = (void *)(uintptr_t)get(&system->object_of, id);
     const bool has = o != NULL && o->kind != OBJECT_PHYSICAL && page < o->pages.v &&
                      object_resident(o, page).v == frame.v;
     return (struct frame_use){has ? o : NULL, NULL, page};
 }
 
-enum frame_kind reverse_kind(const struct aspaces *system, pfn_t frame)
+struct frame_use reverse_find(const struct aspaces *system, pfn_t frame)
 {
-    const uint64_t word = page_index_get(&system->used_for, frame.v);
-    return word == 0 ? FRAME_UNKNOWN : (word & WORD_OBJECT) != 0 ? FRAME_OF_OBJECT : FRAME_PRIVATE;
+    return reverse_read(system, frame, get(&system->used_for, frame.v));
 }
 
 /* ---- Who maps it ---- */
@@ -168,7 +180,7 @@ static void users_of_physical(struct users *u)
     const uint64_t end = 1ULL << ASPACE_ID_BITS;
     for (uint64_t id = page_index_next(objects, 1, end); id < end && !u->stopped;
          id = page_index_next(objects, id + 1, end)) {
-        const struct object *o = (const void *)(uintptr_t)page_index_get(objects, id);
+        const struct object *o = (const void *)(uintptr_t)get(objects, id);
         if (o->kind == OBJECT_PHYSICAL && u->frame.v - o->first.v < o->pages.v) {
             users_of_object(u, o, u->frame.v - o->first.v);
         }

@@ -6,9 +6,16 @@
 #include "arch/layout.h"
 #include "aspace/compact.h"
 #include "kernel/bench_spaces.h"
+#include "lib/macros.h"
 
 enum { MANY = 10000, SEED = 1 };
-enum { PRIVATE_PAGES, SHARED_PAGES, PRIVATE_OTHER, SHARED_OTHER };
+enum {
+    PRIVATE_PAGES,
+    SHARED_PAGES,
+    PRIVATE_OTHER,
+    SHARED_OTHER,
+    SHARED_BY_ALL = SHARED_OTHER + BENCH_SPACES_MORE, /* SHARED_OTHER + n: by so many spaces more */
+};
 
 #define PLACE LAYOUT_SLOT_BASE(1)
 
@@ -86,8 +93,9 @@ static enum status end(struct bench_space *b, enum status s)
         const enum status released = object_release(b->object);
         s = s == STATUS_OK ? released : s;
     }
-    if (b->space.system != NULL) {
-        const enum status destroyed = aspace_destroy(&b->space);
+    struct aspace *const all[] = {&b->space, &b->more[0], &b->more[1], &b->more[2]};
+    for (unsigned i = 0; i < ARRAY_LEN(all); i++) {
+        const enum status destroyed = all[i]->system != NULL ? aspace_destroy(all[i]) : STATUS_OK;
         s = s == STATUS_OK ? destroyed : s;
     }
     const enum status ended = aspaces_end(&b->system);
@@ -151,8 +159,18 @@ static enum status measure_pairs(const struct bench *bench, struct bench_result 
 
 enum { MOVE_PAGES = 1400, MOVE_OTHERS = 2, COPIES = 16 };
 
-/* Pages come one by one, with two of somebody else's each, who goes: 171 of a block stay, as with programs. */
-static enum status scatter(struct bench_space *b, bool shared)
+/* A space more has the same pages. */
+static enum status map_too(struct bench_space *b, struct aspace *space, struct aspace_request r)
+{
+    const enum status s = aspace_create(&b->system, space, (struct aspace_limits){0});
+    return s == STATUS_OK ? aspace_map(space, &r, &r.va) : s;
+}
+
+/*
+ * Pages come one by one, with two of somebody else's each, who goes: 171 of a block stay, as with programs. The first
+ * `more` of the other spaces have them too.
+ */
+static enum status scatter(struct bench_space *b, bool shared, unsigned more)
 {
     struct aspace_request r = {.pages = npages(MOVE_PAGES), .rights = VMM_READ | VMM_WRITE, .va = vaddr(PLACE),
                                .flags = ASPACE_AT, .tag = "bench"};
@@ -164,9 +182,16 @@ static enum status scatter(struct bench_space *b, bool shared)
     s = shared ? object_create_anonymous(&b->system, r.pages, &b->object) : STATUS_OK;
     r.object = b->object;
     s = s == STATUS_OK ? aspace_map(&b->space, &r, &r.va) : s;
+    for (unsigned n = 0; n < more && s == STATUS_OK; n++) {
+        s = map_too(b, &b->more[n], r);
+    }
     for (uint64_t i = 0; i < MOVE_PAGES && s == STATUS_OK; i++) {
-        s = aspace_fault(&b->space, vaddr_add_pages(vaddr(PLACE), i), VMM_WRITE, NULL);
+        const vaddr_t page = vaddr_add_pages(vaddr(PLACE), i);
+        s = aspace_fault(&b->space, page, VMM_WRITE, NULL);
         s = s == STATUS_OK ? object_populate(other, MOVE_OTHERS * i, npages(MOVE_OTHERS)) : s;
+        for (unsigned n = 0; n < more && s == STATUS_OK; n++) {
+            s = aspace_fault(&b->more[n], page, VMM_WRITE, NULL);
+        }
     }
     const enum status gone = object_release(other);
     return s == STATUS_OK ? gone : s;
@@ -193,7 +218,8 @@ static enum status measure_moves(const struct bench *bench, struct bench_result 
     struct aspace_compaction c = {0};
     struct space *home = machine.vmm.current;
     uint64_t copy = 0;
-    enum status s = scatter(b, bench->flags == SHARED_OTHER);
+    const bool shared = bench->flags >= SHARED_OTHER;
+    enum status s = scatter(b, shared, shared ? bench->flags - SHARED_OTHER : 0);
     s = s == STATUS_OK ? ticks_of_copy(&copy) : s;
     s = s == STATUS_OK && bench->flags == PRIVATE_PAGES ? space_switch(&machine.vmm, &b->space.tables) : s;
     if (s != STATUS_OK) {
@@ -247,5 +273,7 @@ const struct bench bench_spaces[] = {
      PRIVATE_PAGES, MOVE_PAGES},
     {"spaces_move_other", "the same, of another space", bench_moves, PRIVATE_OTHER, MOVE_PAGES},
     {"spaces_move_shared", "the same, pages of an object", bench_moves, SHARED_OTHER, MOVE_PAGES},
+    {"spaces_move_by_2", "the same, which two spaces show", bench_moves, SHARED_OTHER + 1, MOVE_PAGES},
+    {"spaces_move_by_4", "the same, which four show", bench_moves, SHARED_BY_ALL, MOVE_PAGES},
     {0},
 };

@@ -1,4 +1,4 @@
-/* What the benchmarks of spaces share: a system of their own, with one space in it. */
+/* What the benchmarks of spaces share: a system of their own, with one space in it, or a few. */
 #ifndef CAIRN_KERNEL_BENCH_SPACES_H
 #define CAIRN_KERNEL_BENCH_SPACES_H
 
@@ -6,9 +6,12 @@
 #include "kernel/bench.h"
 #include "lib/rng.h"
 
+enum { BENCH_SPACES_MORE = 3 };
+
 struct bench_space {
     struct aspaces system;
     struct aspace space;
+    struct aspace more[BENCH_SPACES_MORE]; /* ended, as the first one, if they were made */
     struct object *object; /* released in the end, if there is one */
     struct rng rng;
 };

@@ -60,19 +60,22 @@ bool pmm_block_next(struct pmm *pmm, pfn_t from, struct pmm_block_info *out)
 /* The 64 frames from `first` on, of which those in `free` are; they become used once. */
 static void take_64(struct pmm *pmm, uint64_t first, struct pmm_block_frames *out, unsigned w)
 {
-    const uint64_t free = out->free[w];
     uint64_t used = 0, once = 0, twice = 0;
-    for (unsigned i = 0; i < 64; i++) {
-        const unsigned code = code_get(pmm, first + i);
-        if ((free >> i & 1) != 0) {
-            code_set(pmm, first + i, 1);
-            trace(pmm, PMM_EVENT_ALLOC, first + i, 1);
-        } else if (code_is_unshared(code) || code == CODE_SHARED_ONCE) {
-            once |= 1ULL << i;
+    for (uint64_t left = ~out->free[w]; left != 0; left &= left - 1) {
+        const uint64_t bit = left & -left;
+        const unsigned code = code_get(pmm, first + (unsigned)__builtin_ctzll(left));
+        if (code_is_unshared(code) || code == CODE_SHARED_ONCE) {
+            once |= bit;
         } else if (code_is_count(code)) {
-            used |= 1ULL << i;
-            twice |= code == 2 ? 1ULL << i : 0;
+            used |= bit;
+            twice |= code == 2 ? bit : 0;
         }
+    }
+    for (uint64_t left = out->free[w]; left != 0; left &= left - 1) {
+        code_set(pmm, first + (unsigned)__builtin_ctzll(left), 1);
+    }
+    for (uint64_t left = pmm->trace != NULL ? out->free[w] : 0; left != 0; left &= left - 1) {
+        trace(pmm, PMM_EVENT_ALLOC, first + (unsigned)__builtin_ctzll(left), 1);
     }
     out->used[w] = used | once;
     out->once[w] = once;
@@ -118,14 +121,18 @@ enum status pmm_block_take(struct pmm *pmm, pfn_t first, struct pmm_block_frames
 /* Are all its frames used once? Counts what free_once would take off `retained`. */
 static bool is_used_once(const struct pmm *pmm, const struct pmm_block *b, uint64_t first, unsigned *retained)
 {
-    bool ok = b != NULL && index_in_block(first) == 0 && block_has_stack(b) && b->usable == PMM_BLOCK_FRAMES &&
-              b->carved == PMM_BLOCK_FRAMES && b->owner == 0;
-    for (unsigned i = 0; i < PMM_BLOCK_FRAMES && ok; i++) {
-        const unsigned code = code_get(pmm, first + i);
-        *retained += code == CODE_SHARED_ONCE;
-        ok = code_is_unshared(code) || code == CODE_SHARED_ONCE;
+    const bool is_open = b != NULL && index_in_block(first) == 0 && block_has_stack(b) &&
+                         b->usable == PMM_BLOCK_FRAMES && b->carved == PMM_BLOCK_FRAMES && b->owner == 0;
+    for (uint64_t frame = first; is_open && frame < first + PMM_BLOCK_FRAMES; frame++) {
+        const unsigned code = code_get(pmm, frame);
+        if (!code_is_unshared(code)) {
+            if (code != CODE_SHARED_ONCE) {
+                return false;
+            }
+            ++*retained;
+        }
     }
-    return ok;
+    return is_open;
 }
 
 enum status pmm_block_give(struct pmm *pmm, pfn_t first)
@@ -158,7 +165,8 @@ struct avoided {
 };
 
 /* The first region that gives this kind of block, in the order of zones; null: none. */
-static struct pmm_region *giving_region(const struct pmm *pmm, struct avoided avoid, enum pmm_supply kind)
+__attribute__((cold)) static struct pmm_region *giving_region(const struct pmm *pmm, struct avoided avoid,
+                                                              enum pmm_supply kind)
 {
     enum { ZONES = PMM_ZONE_HIGH - PMM_ZONE_1M }; /* that have blocks */
     for (unsigned n = 0; n < pmm->node_count * ZONES; n++) {
@@ -197,7 +205,7 @@ static struct pmm_block *fullest(struct pmm *pmm, struct avoided avoid)
 }
 
 /* A block that nobody uses, for users, on no stack; a never-used one is opened. Null: none. */
-static struct pmm_block *unused(struct pmm *pmm, struct avoided avoid)
+__attribute__((cold)) static struct pmm_block *unused(struct pmm *pmm, struct avoided avoid)
 {
     for (;;) {
         struct pmm_region *r;

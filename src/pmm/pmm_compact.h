@@ -50,6 +50,15 @@ unsigned pmm_alloc_partly(struct pmm *pmm, pfn_t *frames, unsigned n, pfn_t avoi
 /* The same, and then from blocks that nobody uses; none from regions that begin in [avoid, avoid + avoided). */
 unsigned pmm_alloc_elsewhere(struct pmm *pmm, pfn_t *frames, unsigned n, pfn_t avoid, npages_t avoided);
 
+/*
+ * What is in `from` is in `to` from now on, for all who have a reference but the caller, who has one to each: all
+ * references to `from` but one become references to `to`, which was used once. O(1), but where a frame goes bad or each
+ * is traced. Nobody else changes references to the two meanwhile. Context: any.
+ * => OK; LIMIT: `to` goes bad, and PMM_BAD_SHARED_MAX such frames are shared already; MISUSE (reported): `from` is not
+ * in use, `to` not exactly once, the zero frame, one frame twice. Nothing changed but for OK.
+ */
+enum status pmm_pass_references(struct pmm *pmm, pfn_t from, pfn_t to);
+
 /* ---- Who moves ---- */
 
 struct pmm_run_wish { /* as pmm_alloc_run's arguments, the PMM_BELOW_* being part of the limit; align not 0 */

@@ -1,11 +1,12 @@
 /*
- * References: retain, release, the zero frame.
+ * References: retain, release, pass on, the zero frame.
  *
  * A frame that was shared keeps a code of its own when its count falls to one again (CODE_SHARED_ONCE), and counts in
  * its block's `retained`: who is left may not be who allocated it, so an owner's block with such a frame is not taken
  * back whole.
  */
 #include "pmm/block.h"
+#include "pmm/pmm_compact.h"
 
 /* The block of a frame that is in use and has a code of its own; a block handed out whole is split. Null: not in use.
  */
@@ -92,6 +93,62 @@ enum status pmm_release(struct pmm *pmm, pfn_t frame, bool *freed)
     }
     return s;
 }
+
+/* ---- Passing on ---- */
+
+/* The block of a frame, where it was found before and each of its frames has a code of its own. Else null. */
+static inline struct pmm_block *known_block(const struct pmm *pmm, uint64_t frame)
+{
+    const uint64_t block = block_of(frame);
+    const bool is_known = block - pmm->known_first < pmm->known_count && block != 0;
+    return is_known && block_has_stack(&pmm->blocks[block]) && index_in_block(frame) < pmm->blocks[block].carved
+               ? &pmm->blocks[block]
+               : NULL;
+}
+
+/* As most frames are: nothing is odd about these, and nobody listens. => it is done */
+static bool pass_plainly(struct pmm *pmm, uint64_t from, uint64_t to)
+{
+    const struct pmm_block *giver = known_block(pmm, from);
+    struct pmm_block *taker = known_block(pmm, to);
+    if (giver == NULL || taker == NULL || pmm->bad_shared_count > 0 || pmm->trace != NULL) {
+        return false;
+    }
+    const unsigned had = code_get(pmm, from);
+    const bool is_plain = had - 2 < CODE_COUNT_MAX - 1 && code_is_unshared(code_get(pmm, to));
+    if (is_plain) {
+        taker->retained = (taker->retained + 1U) & PMM_COUNT_MASK;
+        code_set(pmm, to, had);
+        code_set(pmm, from, CODE_SHARED_ONCE);
+    }
+    return is_plain;
+}
+
+/* One after the other; only the first can be refused. */
+__attribute__((cold)) static enum status pass_each(struct pmm *pmm, pfn_t from, pfn_t to, const void *caller)
+{
+    const unsigned had = pmm_query(pmm, from).references;
+    if (had == 0 || from.v == to.v || pmm_query(pmm, to).references != 1) {
+        return pmm_complain(pmm, "pmm_pass_references", had == 0 ? from.v : to.v,
+                            "not from a frame in use to another in use exactly once", caller);
+    }
+    enum status s = STATUS_OK;
+    for (unsigned left = had; left > 1 && s == STATUS_OK; left--) {
+        s = pmm_retain(pmm, to);
+        s = s == STATUS_OK ? pmm_release(pmm, from, NULL) : s;
+    }
+    return s;
+}
+
+enum status pmm_pass_references(struct pmm *pmm, pfn_t from, pfn_t to)
+{
+    lock_take(&pmm->lock);
+    const bool done = pass_plainly(pmm, from.v, to.v);
+    lock_drop(&pmm->lock);
+    return done ? STATUS_OK : pass_each(pmm, from, to, __builtin_return_address(0));
+}
+
+/* ---- The zero frame ---- */
 
 enum status pmm_zero_frame_set(struct pmm *pmm, pfn_t frame)
 {

@@ -265,6 +265,9 @@ void gather_flush(struct vmm *vmm)
 
 void gather_flush_page(struct vmm *vmm, vaddr_t va, struct vmm_cpus cpus)
 {
+    if (cpus.mask == 0) {
+        return; /* its space runs nowhere */
+    }
     if (cpus.mask == 1ULL << arch_cpu()) {
         window_invlpg(vmm, va);
         return;

@@ -32,11 +32,12 @@ TEST(page_index, a_word_is_found_at_its_number_only_at_every_height)
         EXPECT(stock_bed_index_is_sound(&index) && index.count == ARRAY_LEN(at));
         for (unsigned i = 0; i < ARRAY_LEN(at); i++) {
             EXPECT_EQ(page_index_get(&index, at[i]), 1000 + i);
-            EXPECT_EQ(page_index_look(&index, at[i]), 1000 + i);
+            EXPECT_EQ(*page_index_look(&index, at[i]), 1000 + i);
             EXPECT_EQ(page_index_get(&index, at[i] - 1), 0);
             EXPECT_EQ(page_index_get(&index, at[i] + numbers), 0); /* the same digits, and more */
             EXPECT_EQ(page_index_get(&index, at[i] | 1ULL << 63), 0);
-            EXPECT_EQ(page_index_look(&index, at[i] | 1ULL << 45), 0);
+            EXPECT(page_index_look(&index, at[i] | 1ULL << 45) == NULL);
+            EXPECT(!page_index_replace(&index, at[i] - 1, 1) && page_index_replace(&index, at[i], 1000 + i));
         }
         for (unsigned i = 0; i < ARRAY_LEN(at); i++) {
             page_index_set(&index, &bed.stock, at[i], 0);

@@ -1,4 +1,5 @@
 /* Blocks from the mover's side: looked at, drawn empty, given back whole, and frames for pages that move. */
+#include "pmm/pmm_change.h"
 #include "pmm/pmm_compact.h"
 #include "pmm/pmm_pressure.h"
 #include "unit/pmm_runs_bed.h"
@@ -131,4 +132,112 @@ TEST(pmm_compact, what_is_no_open_block_or_too_much_is_not_drawn)
     EXPECT_EQ(pmm_unpromise(&bed->pmm, all), STATUS_OK);
     EXPECT_EQ(pmm_block_take(&bed->pmm, b.first, &f), STATUS_OK);
     bed_sound(bed);
+}
+
+/* ---- References that pass to another frame ---- */
+
+/* Two frames, the first with so many references. */
+static bool with_references(struct pmm_bed *bed, unsigned references, pfn_t frames[static 2])
+{
+    bool ok = EXPECT_EQ(pmm_alloc(&bed->pmm, PMM_USER, &frames[0]), STATUS_OK) &&
+              EXPECT_EQ(pmm_alloc(&bed->pmm, PMM_USER, &frames[1]), STATUS_OK);
+    while (ok && --references > 0) {
+        ok = EXPECT_EQ(pmm_retain(&bed->pmm, frames[0]), STATUS_OK);
+    }
+    return ok;
+}
+
+static void expect_references(struct pmm_bed *bed, const pfn_t frames[static 2], unsigned first, unsigned second)
+{
+    EXPECT_EQ(pmm_query(&bed->pmm, frames[0]).references, first);
+    EXPECT_EQ(pmm_query(&bed->pmm, frames[1]).references, second);
+    bed_sound(bed);
+}
+
+static void drop(struct pmm_bed *bed, pfn_t frame, unsigned references)
+{
+    for (bool freed = false; references > 0; references--) {
+        EXPECT_EQ(pmm_release(&bed->pmm, frame, &freed), STATUS_OK);
+        EXPECT_EQ(freed, references == 1);
+    }
+}
+
+TEST(pmm_compact, references_but_one_pass_to_a_frame_that_is_used_once)
+{
+    for (unsigned cpus = 0; cpus <= 1; cpus++) {
+        struct pmm_bed *bed = runs_bed(FIELD_BLOCKS, cpus);
+        pfn_t frames[2];
+        REQUIRE(bed != NULL && bed_starts(bed));
+        for (unsigned had = 1; had <= 4; had++) {
+            REQUIRE(with_references(bed, had, frames));
+            EXPECT_EQ(pmm_pass_references(&bed->pmm, frames[0], frames[1]), STATUS_OK);
+            expect_references(bed, frames, 1, had);
+            EXPECT_EQ(pmm_pass_references(&bed->pmm, frames[1], frames[0]), STATUS_OK);
+            expect_references(bed, frames, had, 1);
+            EXPECT_EQ(pmm_pass_references(&bed->pmm, frames[0], frames[1]), STATUS_OK);
+            drop(bed, frames[1], had);
+            EXPECT_EQ(pmm_free(&bed->pmm, frames[0]), STATUS_OK);
+            bed_sound(bed);
+        }
+    }
+}
+
+TEST(pmm_compact, references_do_not_pass_where_that_would_make_no_sense)
+{
+    struct pmm_bed *bed = runs_bed(FIELD_BLOCKS, 0);
+    pfn_t frames[2], zero, gone;
+    REQUIRE(bed != NULL && bed_starts(bed) && with_references(bed, 2, frames));
+    REQUIRE(pmm_alloc(&bed->pmm, PMM_KERNEL, &zero) == STATUS_OK &&
+            pmm_zero_frame_set(&bed->pmm, zero) == STATUS_OK);
+    REQUIRE(pmm_alloc(&bed->pmm, PMM_USER, &gone) == STATUS_OK && pmm_free(&bed->pmm, gone) == STATUS_OK);
+    const pfn_t none = pfn(UINT32_MAX);
+    const struct { pfn_t from, to; } wrong[] = {
+        {frames[0], frames[0]}, {frames[1], frames[1]}, {frames[1], frames[0]}, {frames[0], gone}, {gone, frames[1]},
+        {frames[0], zero}, {zero, frames[1]}, {frames[0], none}, {none, frames[1]},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        EXPECT_REFUSED(bed, pmm_pass_references(&bed->pmm, wrong[i].from, wrong[i].to), STATUS_MISUSE);
+        EXPECT(bed_reported("pmm_pass_references: "));
+    }
+    test_expect_reports(ARRAY_LEN(wrong));
+}
+
+/* It is the frame that is bad, and not what is in it. */
+TEST(pmm_compact, a_frame_whose_references_passed_goes_bad_alone)
+{
+    struct pmm_bed *bed = runs_bed(FIELD_BLOCKS, 0);
+    pfn_t frames[2];
+    REQUIRE(bed != NULL && bed_starts(bed) && with_references(bed, 3, frames));
+    EXPECT_EQ(pmm_mark_bad(&bed->pmm, frames[0]), STATUS_OK);
+    EXPECT_EQ(pmm_pass_references(&bed->pmm, frames[0], frames[1]), STATUS_OK);
+    expect_references(bed, frames, 1, 3);
+    EXPECT(pmm_query(&bed->pmm, frames[0]).goes_bad && !pmm_query(&bed->pmm, frames[1]).goes_bad);
+    EXPECT_EQ(pmm_pass_references(&bed->pmm, frames[1], frames[0]), STATUS_OK);
+    expect_references(bed, frames, 3, 1);
+    EXPECT(pmm_query(&bed->pmm, frames[0]).goes_bad && !pmm_query(&bed->pmm, frames[1]).goes_bad);
+    drop(bed, frames[0], 3);
+    EXPECT_EQ(pmm_query(&bed->pmm, frames[0]).state, PMM_STATE_BAD);
+    EXPECT_EQ(pmm_free(&bed->pmm, frames[1]), STATUS_OK);
+    bed_sound(bed);
+}
+
+/* Told as what it is to each frame. */
+static uint64_t told[2];
+static void listen(void *ctx, enum pmm_event event, pfn_t first, npages_t frames)
+{
+    const pfn_t *two = ctx;
+    told[0] += event == PMM_EVENT_RELEASE && first.v == two[0].v && frames.v == 1;
+    told[1] += event == PMM_EVENT_RETAIN && first.v == two[1].v && frames.v == 1;
+}
+
+TEST(pmm_compact, each_reference_that_passes_is_traced)
+{
+    struct pmm_bed *bed = runs_bed(FIELD_BLOCKS, 0);
+    pfn_t frames[2];
+    REQUIRE(bed != NULL && bed_starts(bed) && with_references(bed, 4, frames));
+    told[0] = told[1] = 0;
+    pmm_trace(&bed->pmm, listen, frames);
+    EXPECT_EQ(pmm_pass_references(&bed->pmm, frames[0], frames[1]), STATUS_OK);
+    pmm_trace(&bed->pmm, NULL, NULL);
+    EXPECT(told[0] == 3 && told[1] == 3);
 }
