@@ -109,13 +109,15 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|mover|reclaim|selftest|serial|stacks|symbols|task_port)"
         OR name MATCHES "^src/pmm/(bad|claim|earmark|hotplug|metadata|names|owner|pmm|regions_start|stats|trace)\\.c$"
-        OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages_resize|large|large_fill|lend)\\.c$"
-        OR name MATCHES "^src/vmm/(move|promote|space)\\.c$"
+        OR name MATCHES "^src/vmm/(arena_cut|arena_spans|cache_types|copy|kpages|kpages_resize|large|large_fill)\\.c$"
+        OR name MATCHES "^src/vmm/(lend|loans|marks|move|own_loan|pair|promote|space)\\.c$"
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND
-            name MATCHES "^src/(kernel/bench_|pmm/(compact|many)|vmm/(replace|sparse))")
+            name MATCHES "^src/(kernel/bench_|pmm/(compact|many|pressure|zero_pool)|vmm/(kmap|replace|sparse|visit))")
+        OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND
+            name MATCHES "^src/aspace/(empty_block|map|move_page|object_pages|page_index|reverse|tables)\\.c$")
         OR name MATCHES "^src/aspace/(adopt|aspace|clone|compact|gifts|gifts_graph|gifts_pass|low|make_run)\\.c$"
-        OR name MATCHES "^src/aspace/(object|pool|share|stack)\\.c$"
+        OR name MATCHES "^src/aspace/(loans|object|pool|protect|share|stack)\\.c$"
         OR name MATCHES "^src/aspace/segment(_end|_list)?\\.c$"
         OR name MATCHES "^src/(lib/(badram|fmt|glob|report|status)|arch/x86_64/(features|timer))\\.c$"
         OR name MATCHES ${CAIRN_HEAP_SMALL}
@@ -123,7 +125,8 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/task/(call_memory|call_segment|clone|elf|load|task)\\.c$"
         OR name MATCHES "_(check|dump|check_share)\\.c$" OR name MATCHES "^(boot|test/unit)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Oz)
-    elseif(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND name MATCHES "^src/pmm/(alloc|opening|run|take)\\.c$")
+    elseif(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND
+           name MATCHES "^src/pmm/(alloc|opening|run|run_free|take)\\.c$")
         # What is said to be inline is, but not each static function too: 6 KiB, and no call gets longer.
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
             "--param=max-inline-insns-single=30;--param=max-inline-insns-auto=10;--param=early-inlining-insns=4")

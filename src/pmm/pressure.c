@@ -3,11 +3,13 @@
  */
 #include "pmm/account.h"
 
+#define COLD __attribute__((cold)) /* for when memory is short, and for the start: small, and not fast */
+
 enum { ROUNDS_MAX = 16 }; /* of callbacks for one request: who frees and allocates by turns must not keep it for ever */
 
 /* ---- Callbacks ---- */
 
-enum status pmm_low_add(struct pmm *pmm, struct pmm_low *low)
+COLD enum status pmm_low_add(struct pmm *pmm, struct pmm_low *low)
 {
     lock_take(&pmm->lock);
     struct pmm_low **at = &pmm->low_first;
@@ -27,7 +29,7 @@ enum status pmm_low_add(struct pmm *pmm, struct pmm_low *low)
     return there ? STATUS_EXISTS : STATUS_OK;
 }
 
-enum status pmm_low_remove(struct pmm *pmm, struct pmm_low *low)
+COLD enum status pmm_low_remove(struct pmm *pmm, struct pmm_low *low)
 {
     lock_take(&pmm->lock);
     struct pmm_low **at = &pmm->low_first;
@@ -62,7 +64,7 @@ static void end(struct pmm *pmm)
     lock_drop(&pmm->lock);
 }
 
-static npages_t call(struct pmm *pmm, const struct pmm_low *low, uint64_t wanted)
+COLD static npages_t call(struct pmm *pmm, const struct pmm_low *low, uint64_t wanted)
 {
     lock_take(&pmm->lock);
     pmm->reclaims++;
@@ -80,7 +82,7 @@ static uint64_t reach(struct pmm *pmm, unsigned flags)
     return frames;
 }
 
-bool low_reclaim(struct pmm *pmm, unsigned flags, uint64_t wanted, unsigned *rounds)
+COLD bool low_reclaim(struct pmm *pmm, unsigned flags, uint64_t wanted, unsigned *rounds)
 {
     if (++*rounds > ROUNDS_MAX || !begin(pmm, flags)) {
         return false;
@@ -118,7 +120,7 @@ void low_look(struct pmm *pmm, unsigned flags)
 
 /* ---- Reserves ---- */
 
-enum status pmm_emergency_reserve(struct pmm *pmm, npages_t n)
+COLD enum status pmm_emergency_reserve(struct pmm *pmm, npages_t n)
 {
     lock_take(&pmm->lock);
     enum status s = STATUS_OK;
@@ -137,7 +139,7 @@ enum status pmm_emergency_reserve(struct pmm *pmm, npages_t n)
     return s;
 }
 
-enum status pmm_zone_reserve(struct pmm *pmm, enum pmm_zone zone, npages_t n)
+COLD enum status pmm_zone_reserve(struct pmm *pmm, enum pmm_zone zone, npages_t n)
 {
     if (zone >= PMM_ZONE_HIGH) {
         return STATUS_INVALID; /* nothing lies above it: there is nobody to keep it from */

@@ -88,8 +88,8 @@ enum status pmm_alloc_zeroed(struct pmm *pmm, unsigned flags, pfn_t *frame, bool
     return s;
 }
 
-/* A frame of the class for the pool, code CACHED. */
-static bool take_for_pool(struct pmm *pmm, unsigned class, uint64_t *frame)
+/* A frame of the class for the pool, code CACHED. It is idle time's, and small. */
+__attribute__((cold)) static bool take_for_pool(struct pmm *pmm, unsigned class, uint64_t *frame)
 {
     lock_take(&pmm->lock);
     uint64_t free = available(pmm, class);
@@ -102,8 +102,8 @@ static bool take_for_pool(struct pmm *pmm, unsigned class, uint64_t *frame)
     return got > 0;
 }
 
-enum status pmm_zero_fill(struct pmm *pmm, unsigned class, npages_t most, bool (*zero)(void *ctx, pfn_t frame),
-                          void *ctx, npages_t *filled)
+__attribute__((cold)) enum status pmm_zero_fill(struct pmm *pmm, unsigned class, npages_t most,
+                                                bool (*zero)(void *ctx, pfn_t frame), void *ctx, npages_t *filled)
 {
     uint64_t done = 0;
     bool zeroed = true;
