@@ -56,6 +56,7 @@ set(CAIRN_ASPACE_TEST_SOURCES
     test/unit/aspace_nomem_test.c
     test/unit/aspace_object_test.c
     test/unit/aspace_protect_test.c
+    test/unit/aspace_scatter.c
     test/unit/aspace_share_test.c
     test/unit/aspace_size_test.c
     test/unit/aspace_stack_test.c
@@ -71,6 +72,7 @@ set(CAIRN_ASPACE_TEST_SOURCES
 set(CAIRN_ASPACE_HOST_TEST_SOURCES
     test/unit/aspace_attack_test.c
     test/unit/aspace_attack_tight_test.c
+    test/unit/aspace_between_test.c
     test/unit/aspace_many_test.c
     test/unit/aspace_play.c
     test/unit/aspace_play_draw.c
@@ -83,6 +85,7 @@ set(CAIRN_ASPACE_HOST_TEST_SOURCES
     test/unit/aspace_play_sweep.c
     test/unit/aspace_play_touch.c
     test/unit/aspace_random_test.c
+    test/unit/aspace_refused_test.c
     test/unit/aspace_region_test.c
     test/unit/aspace_traffic_test.c
     test/unit/segment_random_test.c)

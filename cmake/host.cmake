@@ -13,7 +13,8 @@ endif()
 # One library a layer, each linked with the lower ones only: a layer that reaches upward does not link.
 add_library(cairn_lib STATIC ${CAIRN_LIB_SOURCES})
 target_link_libraries(cairn_lib PUBLIC cairn_options)
-# VMM and spaces are overheard when they free (test/model/overheard.c): the model's MMU judges frames that go back.
+# VMM and spaces are overheard when they free (test/model/overheard.c): the model's MMU judges frames that go back; and
+# when they ask for memory, so that a test may have any one request refused.
 foreach(library boot pmm vmm_judged aspace_judged heap task)
     string(REPLACE "_judged" "" layer ${library})
     string(TOUPPER ${layer} upper)
@@ -22,8 +23,8 @@ foreach(library boot pmm vmm_judged aspace_judged heap task)
     add_library(cairn_${library} STATIC ${sources})
     target_link_libraries(cairn_${library} PUBLIC cairn_lib)
     if(NOT library STREQUAL layer)
-        foreach(call alloc alloc_zeroed alloc_many alloc_partly alloc_elsewhere block_give free release free_many
-                free_run)
+        foreach(call alloc alloc_zeroed alloc_many alloc_run alloc_partly alloc_elsewhere promise block_take block_give
+                free release free_many free_run)
             target_compile_definitions(cairn_${library} PRIVATE pmm_${call}=model_pmm_${call})
         endforeach()
     endif()

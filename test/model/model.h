@@ -137,6 +137,11 @@ struct model {
      * entry is `*entry`, of `table`). Null: nobody does.
      */
     void (*before_replace)(struct model *m, pfn_t table, unsigned index, pte_t *entry);
+    /*
+     * Called after each store to a table, each invalidation and each copy of a page that the product does: where an
+     * access of somebody else would come between. Not from within itself. Null: nobody comes.
+     */
+    void (*between)(struct model *m);
     /* Has who uses the foreign window its locks: of the slot, or (`table`) of what it shows too? Null: not judged. */
     bool (*is_locked)(bool table);
     struct model_array array[MODEL_ARRAYS];

@@ -1,6 +1,9 @@
 /*
  * The VMM's calls of the PMM, overheard. A frame that goes back by another call is judged when the VMM gets it again.
  * The PMM's own tests call it as it is: its reports name the caller.
+ *
+ * Each call that asks for memory and may be refused is counted, so that a test can have the first, the second, ... one
+ * refused. What was promised cannot be.
  */
 #include "model/overheard.h"
 
@@ -20,8 +23,23 @@ static void taken(const struct pmm *pmm, enum status s, const pfn_t *frames, uin
     }
 }
 
+/* ---- Asking ---- */
+
+static uint64_t requests_until_refusal; /* 0: none is refused */
+
+void model_refuse_request(uint64_t number) { requests_until_refusal = number; }
+bool model_was_refused(void) { return requests_until_refusal == 0; }
+
+static bool is_refused(const struct pmm *pmm)
+{
+    return requests_until_refusal > 0 && is_ours(pmm) && --requests_until_refusal == 0;
+}
+
 enum status model_pmm_alloc(struct pmm *pmm, unsigned flags, pfn_t *frame)
 {
+    if ((flags & PMM_PROMISED) == 0 && is_refused(pmm)) {
+        return STATUS_NOMEM;
+    }
     enum status s = pmm_alloc(pmm, flags, frame);
     taken(pmm, s, frame, 1);
     return s;
@@ -29,6 +47,9 @@ enum status model_pmm_alloc(struct pmm *pmm, unsigned flags, pfn_t *frame)
 
 enum status model_pmm_alloc_zeroed(struct pmm *pmm, unsigned flags, pfn_t *frame, bool *is_zero)
 {
+    if ((flags & PMM_PROMISED) == 0 && is_refused(pmm)) {
+        return STATUS_NOMEM;
+    }
     enum status s = pmm_alloc_zeroed(pmm, flags, frame, is_zero);
     taken(pmm, s, frame, 1);
     return s;
@@ -36,24 +57,53 @@ enum status model_pmm_alloc_zeroed(struct pmm *pmm, unsigned flags, pfn_t *frame
 
 enum status model_pmm_alloc_many(struct pmm *pmm, unsigned flags, pfn_t *frames, npages_t n)
 {
+    if ((flags & PMM_PROMISED) == 0 && is_refused(pmm)) {
+        return STATUS_NOMEM;
+    }
     enum status s = pmm_alloc_many(pmm, flags, frames, n);
     taken(pmm, s, frames, n.v);
     return s;
 }
 
+enum status model_pmm_alloc_run(struct pmm *pmm, unsigned flags, npages_t n, npages_t align, npages_t boundary,
+                                pfn_t limit, pfn_t *first)
+{
+    if ((flags & PMM_PROMISED) == 0 && is_refused(pmm)) {
+        return STATUS_NOMEM;
+    }
+    const enum status s = pmm_alloc_run(pmm, flags, n, align, boundary, limit, first);
+    for (uint64_t i = 0; i < n.v && s == STATUS_OK && is_ours(pmm); i++) {
+        model_frame_taken(model_machine, pfn_add(*first, i));
+    }
+    return s;
+}
+
+enum status model_pmm_promise(struct pmm *pmm, npages_t n)
+{
+    return is_refused(pmm) ? STATUS_NOMEM : pmm_promise(pmm, n);
+}
+
+enum status model_pmm_block_take(struct pmm *pmm, pfn_t first, struct pmm_block_frames *out)
+{
+    return is_refused(pmm) ? STATUS_NOMEM : pmm_block_take(pmm, first, out);
+}
+
+/* Half of what was asked for, since a few may be had where all cannot. */
 unsigned model_pmm_alloc_partly(struct pmm *pmm, pfn_t *frames, unsigned n, pfn_t avoid, npages_t avoided)
 {
-    const unsigned got = pmm_alloc_partly(pmm, frames, n, avoid, avoided);
+    const unsigned got = pmm_alloc_partly(pmm, frames, is_refused(pmm) ? n / 2 : n, avoid, avoided);
     taken(pmm, STATUS_OK, frames, got);
     return got;
 }
 
 unsigned model_pmm_alloc_elsewhere(struct pmm *pmm, pfn_t *frames, unsigned n, pfn_t avoid, npages_t avoided)
 {
-    const unsigned got = pmm_alloc_elsewhere(pmm, frames, n, avoid, avoided);
+    const unsigned got = pmm_alloc_elsewhere(pmm, frames, is_refused(pmm) ? n / 2 : n, avoid, avoided);
     taken(pmm, STATUS_OK, frames, got);
     return got;
 }
+
+/* ---- Giving back ---- */
 
 enum status model_pmm_free(struct pmm *pmm, pfn_t frame)
 {

@@ -48,6 +48,11 @@ bool aspace_bed_check(struct aspace_bed *bed)
     return vmm_bed_check(bed->vmm) && ok;
 }
 
+uint64_t aspace_bed_frames(const struct aspace_bed *bed)
+{
+    return vmm_bed_frames(bed->vmm) - bed->system.stock.count - bed->system.stock.drawn;
+}
+
 void aspace_bed_close(struct aspace_bed *bed)
 {
     EXPECT(aspace_bed_check(bed));

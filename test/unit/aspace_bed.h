@@ -30,6 +30,9 @@ void aspace_bed_close(struct aspace_bed *bed);
 /* The validators of spaces and of the VMM; complaints become notes. */
 bool aspace_bed_check(struct aspace_bed *bed);
 
+/* Frames in use, but for pages of bookkeeping: the reverse index may get one for the place where a page goes. */
+uint64_t aspace_bed_frames(const struct aspace_bed *bed);
+
 /* A request with a tag; anonymous. */
 struct aspace_request want(npages_t pages, unsigned rights, unsigned flags);
 struct aspace_request want_at(uint64_t va, npages_t pages, unsigned rights, unsigned flags);

@@ -2,6 +2,8 @@
 #include "aspace/compact.h"
 #include "aspace/mapping.h"
 #include "model/model.h"
+#include "model/overheard.h"
+#include "pmm/pmm_pressure.h"
 #include "pmm/pmm_runs.h"
 #include "unit/aspace_touch.h"
 
@@ -96,4 +98,35 @@ TEST_HOST(aspace_region, what_cannot_be_moved_is_said_and_the_region_stays)
     EXPECT_EQ(pmm_stats(vmm.pmm).regions, regions);
     EXPECT_OK(pmm_release(vmm.pmm, pinned, NULL));
     close_with_pages();
+}
+
+/* The first request for memory is refused, then the second alone, and so on; then the region goes all the same. */
+TEST_HOST(aspace_region, any_request_of_its_pages_moves_may_be_refused)
+{
+    bool was_refused = true;
+    uint64_t n = 1;
+    for (; was_refused; n++) {
+        const uint64_t pages = open_with_pages();
+        struct pmm_in_the_way way;
+        struct aspace_compaction c = {0};
+        REQUIRE(pages > 0);
+        (void)aspaces_reclaim(&bed.system, npages(UINT64_MAX));
+        const uint64_t used = aspace_bed_frames(&bed);
+        model_refuse_request(n);
+        const enum status s = aspaces_remove_region(&bed.system, goes.base, goes.frames, &way, &c);
+        was_refused = model_was_refused();
+        model_refuse_request(0);
+        EXPECT(s == STATUS_OK || (s == STATUS_EXISTS && was_refused));
+        EXPECT_EQ(aspace_bed_frames(&bed), used);
+        EXPECT(aspace_bed_check(&bed));
+        if (s == STATUS_EXISTS) {
+            EXPECT(is_in_second(way.first.v) && way.used.v == pages - c.moved);
+            EXPECT_OK(aspaces_remove_region(&bed.system, goes.base, goes.frames, &way, &c));
+        }
+        if (!EXPECT_EQ(c.moved, pages)) {
+            test_note("request %lu", n);
+        }
+        close_with_pages();
+    }
+    EXPECT(n > 10);
 }
