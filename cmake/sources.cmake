@@ -282,6 +282,7 @@ set(CAIRN_KERNEL_TEST_SOURCES
 set(CAIRN_KERNEL_TEST_MORE_SOURCES
     test/unit/heap_large_test.c
     test/unit/low_memory_test.c
+    test/unit/mover_test.c
     test/unit/options_test.c
     test/unit/pmm_every_call.c
     test/unit/pmm_interrupt_test.c

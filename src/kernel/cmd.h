@@ -45,6 +45,9 @@ const char *cmd_size(char text[static CMD_SIZE_TEXT], uint64_t bytes);
 /* "rwxu" with - for what is not there. Returns `text`. */
 const char *cmd_rights_text(char text[static CMD_RIGHTS_TEXT], unsigned rights);
 
+/* What `who` tells of a physical address. */
+void cmd_tell_physical(paddr_t a);
+
 /* ---- Address space, as people name it ---- */
 
 /* The memory type that a PAT index selects after reset, mirrored as the kernel keeps it. */

@@ -50,10 +50,10 @@ static void mmap_json(void)
     }
     json_close(&j);
     json_list(&j, "runs");
-    for (size_t i = 0; i < machine.run_count; i++) {
+    for (size_t i = 0; i < machine.pmm.run_count; i++) {
         json_object(&j, NULL);
-        json_number(&j, "base", address_of(machine.runs[i].first));
-        json_number(&j, "frames", machine.runs[i].frames.v);
+        json_number(&j, "base", address_of(machine.pmm.runs[i].first));
+        json_number(&j, "frames", machine.pmm.runs[i].frames.v);
         json_close(&j);
     }
     json_close(&j);
@@ -86,10 +86,10 @@ static bool run_mmap(const struct command_line *line)
         fmt_text(text, sizeof text, "%u %s", e->type, type_name(e->type));
         mmap_row(e->base, e->length, text);
     }
-    print("runs of RAM, %lu (after sorting, merging, rounding to frames)\n", machine.run_count);
-    for (size_t i = 0; i < machine.run_count; i++) {
-        fmt_text(text, sizeof text, "%lu frames", machine.runs[i].frames.v);
-        mmap_row(address_of(machine.runs[i].first), bytes_of(machine.runs[i].frames), text);
+    print("runs of RAM, %lu (after sorting, merging, rounding to frames)\n", machine.pmm.run_count);
+    for (size_t i = 0; i < machine.pmm.run_count; i++) {
+        fmt_text(text, sizeof text, "%lu frames", machine.pmm.runs[i].frames.v);
+        mmap_row(address_of(machine.pmm.runs[i].first), bytes_of(machine.pmm.runs[i].frames), text);
     }
     struct pmm_region_stats r;
     print("regions, %lu (runs that touch the same 2 MiB block are in one; size is RAM)\n",
@@ -118,7 +118,7 @@ static void mem_json(const struct pmm_stats *s)
     json_number(&j, "promised", bytes_of(s->promised));
     json_number(&j, "acpi_reclaimed", bytes_of(machine.acpi_reclaimed));
     json_number(&j, "above_reach", bytes_of(machine.above_reach));
-    json_number(&j, "runs", machine.run_count);
+    json_number(&j, "runs", machine.pmm.run_count);
     json_number(&j, "holds", machine.pmm.hold_count);
     json_list(&j, "regions");
     struct pmm_region_stats r;

@@ -2,6 +2,7 @@
 #include "kernel/cmd.h"
 #include "kernel/heap_debug.h"
 #include "kernel/json.h"
+#include "kernel/mover.h"
 #include "kernel/selftest.h"
 #include "lib/macros.h"
 #include "lib/string.h"
@@ -79,7 +80,7 @@ static bool run_heap(const struct command_line *line)
 
 /* ---- counters ---- */
 
-enum { COUNTERS = 17 };
+enum { COUNTERS = 19 };
 
 struct counter {
     const char *name;
@@ -113,6 +114,8 @@ static size_t read_counters(struct counter out[static COUNTERS])
         {"zero_misses", p.zero_misses},
         {"heap_allocs", h.allocs},
         {"heap_frees", h.frees},
+        {"pages_moved", mover_total.moved},
+        {"blocks_won", mover_total.won},
     };
     static_assert(ARRAY_LEN(all) == COUNTERS, "one place at the last reset for each");
     memcpy(out, all, sizeof all);

@@ -139,7 +139,7 @@ static void tell_module(paddr_t a)
     }
 }
 
-static void tell_physical(paddr_t a)
+void cmd_tell_physical(paddr_t a)
 {
     struct pmm_frame f = pmm_query(&machine.pmm, paddr_to_pfn(a));
     print("as a physical address: frame %#lx, byte %#lx, %s", paddr_to_pfn(a).v, page_offset_bytes(a.v),
@@ -206,7 +206,7 @@ static bool tell_virtual(struct space *space, vaddr_t va)
         tell_kernel_pages(va);
     }
     if (w.present) {
-        tell_physical(w.address);
+        cmd_tell_physical(w.address);
     }
     return w.present && w.address.v == va.v;
 }
@@ -231,7 +231,7 @@ static bool run_who(const struct command_line *line)
         }
     }
     if (number < LAYOUT_PMM_REACH_BYTES && !told) {
-        tell_physical(paddr(number));
+        cmd_tell_physical(paddr(number));
     }
     return true;
 }

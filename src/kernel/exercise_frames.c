@@ -93,10 +93,10 @@ static bool check_taken(struct taking *t)
         if (i > 0 && frame == t->list[i - 1]) {
             return exercise_failed(ex, "EX-1: frame %#lx was handed out twice", frame);
         }
-        while (run < machine.run_count && run_end(machine.runs[run]) <= frame) {
+        while (run < machine.pmm.run_count && run_end(machine.pmm.runs[run]) <= frame) {
             run++;
         }
-        if (run == machine.run_count || frame < machine.runs[run].first.v) {
+        if (run == machine.pmm.run_count || frame < machine.pmm.runs[run].first.v) {
             return exercise_failed(ex, "EX-1: frame %#lx was handed out and is no RAM", frame);
         }
         struct pmm_frame f = pmm_query(&machine.pmm, pfn(frame));

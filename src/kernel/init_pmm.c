@@ -76,8 +76,6 @@ void init_pmm(void)
     for (size_t i = 0; i < init.run_count; i++) {
         runs[i] = init.runs[i];
     }
-    machine.runs = runs;
-    machine.run_count = init.run_count;
 
     struct pmm_config config = {
         .runs = runs,

@@ -45,9 +45,7 @@ struct machine {
     struct memmap_entry *map;   /* as the loader gave it; on the heap */
     size_t map_count;
     char *map_source;           /* in words, which of the loader's maps; on the heap */
-    const struct frame_run *runs; /* as the PMM got them, mem= applied, ACPI-reclaimable included */
-    size_t run_count;
-    npages_t acpi_reclaimed;    /* the part of the runs that was ACPI-reclaimable, given back */
+    npages_t acpi_reclaimed;    /* the part of the PMM's runs that was ACPI-reclaimable, given back */
     npages_t above_reach;       /* frames left out by mem=, by too much badram=, or above the PMM's reach */
     struct machine_node nodes[PMM_NODES_MAX]; /* 0 is the boot CPU's */
     unsigned node_count;        /* at least 1 */

@@ -54,7 +54,7 @@ static void report_memory(npages_t won)
 {
     struct pmm_stats s = pmm_stats(&machine.pmm);
     log_at(LOG_INFO, "memory: %lu KiB in %lu runs and %lu regions, %lu KiB free", pages_to_bytes(s.ram) / KIB,
-           machine.run_count, s.regions, pages_to_bytes(s.free) / KIB);
+           machine.pmm.run_count, s.regions, pages_to_bytes(s.free) / KIB);
     log_at(LOG_INFO, "memory: %lu KiB behind the PMM's arrays, %lu KiB given back after boot",
            pages_to_bytes(s.metadata) / KIB, pages_to_bytes(won) / KIB);
     if (machine.above_reach.v > 0) {

@@ -70,7 +70,8 @@ static void free_reserved(void)
 static void free_outside(void)
 {
     /* Beyond every run, and still within what a physical address can say. */
-    free_and_tell(pfn(machine.run_count == 0 ? 0 : run_end(machine.runs[machine.run_count - 1]) + PMM_BLOCK_FRAMES));
+    const struct pmm *pmm = &machine.pmm;
+    free_and_tell(pfn(pmm->run_count == 0 ? 0 : run_end(pmm->runs[pmm->run_count - 1]) + PMM_BLOCK_FRAMES));
 }
 
 static void free_unaligned(void)

@@ -91,8 +91,8 @@ static uint64_t give_back_in_run(uint64_t first, uint64_t end, const char *what)
 static npages_t give_back(pfn_t first, npages_t frames, const char *what)
 {
     uint64_t won = 0, end = first.v + frames.v;
-    for (size_t i = 0; i < machine.run_count; i++) {
-        uint64_t run_first = machine.runs[i].first.v, run_last_end = run_end(machine.runs[i]);
+    for (size_t i = 0; i < machine.pmm.run_count; i++) {
+        uint64_t run_first = machine.pmm.runs[i].first.v, run_last_end = run_end(machine.pmm.runs[i]);
         won +=
             give_back_in_run(run_first > first.v ? run_first : first.v, run_last_end < end ? run_last_end : end, what);
     }

@@ -122,4 +122,8 @@ static inline void emergency_top_up(struct pmm *pmm)
     pmm->spare -= part;
 }
 
+/* ---- hotplug.c ---- */
+uint64_t ram_first(const struct pmm *pmm, uint64_t from); /* first frame of RAM from here on; there is one */
+uint64_t ram_end(const struct pmm *pmm, uint64_t before); /* behind the last one before this; there is one */
+
 #endif

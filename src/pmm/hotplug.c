@@ -206,13 +206,13 @@ enum status pmm_region_add(struct pmm *pmm, pfn_t first, npages_t frames, unsign
 
 /* ---- Remove ---- */
 
-static uint64_t ram_first(const struct pmm *pmm, uint64_t from)
+uint64_t ram_first(const struct pmm *pmm, uint64_t from)
 {
     uint64_t first = pmm->runs[run_at(pmm, from)].first.v;
     return first > from ? first : from;
 }
 
-static uint64_t ram_end(const struct pmm *pmm, uint64_t before)
+uint64_t ram_end(const struct pmm *pmm, uint64_t before)
 {
     size_t i = run_at(pmm, before - 1);
     bool inside = i < pmm->run_count && pmm->runs[i].first.v < before;

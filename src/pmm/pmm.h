@@ -160,6 +160,7 @@ struct pmm_stats { /* frames */
 struct pmm_region_stats {
     pfn_t base;         /* first frame of RAM in it */
     npages_t frames;    /* RAM frames in it */
+    npages_t span;      /* from the first of them to the last, holes included */
     npages_t free;      /* of the RAM frames: free, physically, cached ones not counted */
     npages_t untouched; /* the part of `free` in blocks never used */
     unsigned node;      /* of its first block */

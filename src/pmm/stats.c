@@ -87,14 +87,14 @@ bool pmm_region_stats(const struct pmm *pmm, size_t index, struct pmm_region_sta
     }
     size_t place = place_of_shown(pmm, index);
     const struct pmm_region *r = region_at(pmm, place);
-    uint64_t first = pmm->runs[run_at(pmm, block_start(r->base))].first.v, start = block_start(r->base);
-    *out = (struct pmm_region_stats){.base = pfn(first > start ? first : start), .node = r->node};
+    *out = (struct pmm_region_stats){.base = pfn(ram_first(pmm, block_start(r->base))), .node = r->node};
     for (; place < pmm->region_count && pmm->places[place].shown == index; place++) {
         r = region_at(pmm, place);
         out->frames.v += block_start(r->blocks) - r->absent;
         out->free.v += r->free;
         out->untouched.v += r->untouched;
     }
+    out->span = npages(ram_end(pmm, block_start(region_end(r))) - out->base.v);
     lock_drop(lock_of(pmm));
     return true;
 }

@@ -13,10 +13,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pexpect
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ROOT / "scripts" / "run"
+PROMPT = "cairn> "
 RESULTS = ROOT / "build" / "test-results"
 sys.path.insert(0, str(ROOT / "scripts"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -164,3 +166,20 @@ def results():
 @pytest.fixture
 def environment():
     return dict(os.environ)
+
+
+def typed_monitor(*options):
+    """scripts/run on a terminal, at its first prompt. Who takes it closes it."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    child = pexpect.spawn(
+        "/usr/bin/env",
+        [str(RUN), *options],  # as a list: its path may have a blank
+        encoding="utf-8",
+        codec_errors="replace",
+        env=environment,
+        timeout=60,
+        dimensions=(40, 200),
+    )
+    child.delaybeforesend = 0.05
+    child.expect_exact(PROMPT)
+    return child

@@ -1,30 +1,17 @@
 """The interactive monitor, typed at by a person: scripts/run on a terminal."""
-import os
 import re
 
 import pexpect
 import pytest
-from conftest import RUN, run_cairn
+from conftest import PROMPT, run_cairn, typed_monitor
 
-PROMPT = "cairn> "
 UP, DOWN, BACKSPACE, CTRL_A = "\x1b[A", "\x1b[B", "\x7f", "\x01"
 pytestmark = pytest.mark.cairn(labels="qemu", seconds=90)
 
 
 @pytest.fixture
 def monitor():
-    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    child = pexpect.spawn(
-        "/usr/bin/env",
-        [str(RUN)],  # as a list: its path may have a blank
-        encoding="utf-8",
-        codec_errors="replace",
-        env=environment,
-        timeout=60,
-        dimensions=(40, 200),
-    )
-    child.delaybeforesend = 0.05
-    child.expect_exact(PROMPT)
+    child = typed_monitor()
     yield child
     child.close(force=True)
 

@@ -1,6 +1,9 @@
 """The mover: pages change their frames while spaces and tasks use them; what is won, and who sees nothing of it."""
+import json
+import time
+
 import pytest
-from conftest import ROOT, run_cairn
+from conftest import PROMPT, ROOT, run_cairn, typed_monitor
 
 PROGRAMS = ROOT / "build" / "user"
 PAGE, BASE, BLOCK = 4 * 1024, 0x40000000, 512
@@ -77,3 +80,77 @@ def test_pages_move_before_2_mib_in_a_row_are_refused():
     ended = run(*commands, options=("--memory", "32M", "--append", "loglevel=3")).need_success()
     assert "pages moved, 1 blocks won" in ended.log
     assert shown(ended.log) == [*range(1, 6), *range(1, 6)]
+
+
+# Three regions of 2 MiB blocks. The kernel's frames are in the third: it is served first. The second one can go.
+CUTS = ("40M 42M", "80M 82M", "126M 128M")
+THREE_REGIONS = ("--memory", "128M", *(word for cut in CUTS for word in ("--grub-line", f"cutmem {cut}")))
+SECOND = 42 << 20
+
+
+def test_a_region_goes_with_pages_in_use_and_comes_back():
+    pages, step = 16000, 2000  # more than the third region has, and of these a few stay
+    kept = range(0, pages, step)
+    commands = ["space new", f"map 1 {hex(BASE)} {pages} rw"]
+    commands += [f"touch 1 {at(page + 1)} {n + 1}" for n, page in enumerate(kept)]
+    commands += [f"unmap 1 {at(page + 2)} {step - 2}" for page in kept]
+    read = [f"touch 1 {at(page + 1)}" for page in kept]
+    commands += ["mem -j", "region remove 1 -j", "mem -j", "check", *read, f"region add {hex(SECOND)}", "mem -j"]
+    commands += [f"map 1 0x80000000 {pages} rw", "check"]
+    ended = run(*commands, options=THREE_REGIONS).need_success()
+    before, without, after = ended.json_all("mem -j")
+    gone = ended.json_after("region remove 1 -j")
+    assert gone["status"] == "ok" and gone["moved"] > 0 and gone["base"] == SECOND and "in_the_way" not in gone, gone
+    bases = [[region["base"] for region in mem["regions"]] for mem in (before, without, after)]
+    assert bases[0] == bases[2] and bases[0][1] == SECOND and bases[1] == [bases[0][0], bases[0][2]]
+    assert gone["bytes"] == before["regions"][1]["bytes"] == before["ram"] - without["ram"]
+    assert before["ram"] == after["ram"]
+    assert before["used"] <= without["used"] <= before["used"] + 2 * PAGE, "the reverse index may have got a page"
+    assert shown(ended.log) == [*range(1, len(kept) + 1)] * 2
+
+
+def test_what_is_in_the_way_of_a_region_is_said_and_it_stays():
+    wrong = ["region", "region remove", "region remove 3", "region lose 1", "region remove x"]
+    wrong += [f"region add {hex(SECOND)}"]
+    ended = run("region remove 0 -j", "region remove 2", *wrong, "check", options=THREE_REGIONS)
+    lines = ended.log.splitlines()
+    assert ended.status == 1 and "result check: ok" in lines and "result region remove 0 -j: failed" in lines
+    (stays,) = [json.loads(line) for line in lines if line.startswith('{"status"')]
+    way = stays["in_the_way"]
+    assert stays["status"] != "ok" and stays["base"] == 0 and way["reserved"] > 0 and way["state"] == "reserved"
+    told = ("  in the way: ", "as a physical address: frame ", "  region  2, from 5200000, ", "region remove: exists")
+    for part in told:
+        assert sum(line.startswith(part) for line in lines) == 1, part
+    for command in wrong:
+        assert f"result {command}: failed" in lines
+    assert "it is gone" not in ended.log
+
+
+@pytest.mark.cairn(labels="qemu", seconds=240)
+def test_idle_time_wins_blocks_and_commands_do_not():
+    """Half of 96 MiB is scattered. While commands run nothing moves; while the monitor waits blocks are won, until less
+    is scattered than the policy allows; then there are some left to be won."""
+    memory = ("--memory", "96M")
+    commands = [command for command in scattered(24) if not command.startswith("touch")]
+    busy = ["counters -j", "exercise 20", "counters -j", "check"]
+    ended = run(*commands, *busy, options=memory).need_success()
+    assert [c["pages_moved"] for c in ended.json_all("counters -j")] == [0, 0]
+    child = typed_monitor(*memory)
+    for command in commands:
+        child.send(command + "\r")
+        child.expect_exact(PROMPT)
+    won = [0, 0]
+    while won[-1] == 0 or won[-1] != won[-2]:
+        time.sleep(1)
+        child.send("counters\r")
+        child.expect(r"blocks_won +(\d+)")
+        won.append(int(child.match[1]))
+        child.expect_exact(PROMPT)
+        assert len(won) < 60, won
+    child.send("compact\r")
+    child.expect(r"pages moved, (\d+) blocks won")
+    assert int(child.match[1]) > 0, "idle time left some"
+    child.expect_exact(PROMPT)
+    child.send("check\r")
+    child.expect_exact("check: ok")
+    child.close(force=True)

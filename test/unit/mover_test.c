@@ -1,0 +1,71 @@
+/* When the kernel moves pages in idle time: in the kernel, with its own spaces. */
+#include "kernel/idle.h"
+#include "kernel/machine.h"
+#include "kernel/mover.h"
+#include "pmm/pmm_pressure.h"
+#include "unit/test.h"
+
+enum { BLOCKS = 8, SPARED = 3, STEPS = 4 * BLOCKS, PLACE_GIB = 600 };
+
+static struct aspace space;
+
+/* A page a block is left of so many: what is free of them is scattered. */
+static bool open_scattered(void)
+{
+    const vaddr_t at = vaddr(PLACE_GIB * GIB);
+    const struct aspace_request r = {.pages = npages(BLOCKS * PMM_BLOCK_FRAMES), .rights = VMM_READ | VMM_WRITE,
+                                     .flags = ASPACE_AT | ASPACE_POPULATE, .va = at, .tag = "test"};
+    vaddr_t va;
+    bool ok = EXPECT_EQ(aspace_create(&machine.aspaces, &space, (struct aspace_limits){0}), STATUS_OK) &&
+              EXPECT_EQ(aspace_map(&space, &r, &va), STATUS_OK);
+    for (uint64_t i = 0; i < BLOCKS && ok; i++) {
+        ok = EXPECT_EQ(aspace_unmap(&space, vaddr_add_pages(at, i * PMM_BLOCK_FRAMES + 1),
+                                    npages(PMM_BLOCK_FRAMES - 1)), STATUS_OK);
+    }
+    return ok;
+}
+
+/* => blocks won by so many steps of idle time, none of which wins more than one. */
+static uint64_t blocks_won_by(unsigned steps)
+{
+    uint64_t won = 0;
+    for (unsigned i = 0; i < steps; i++) {
+        const uint64_t before = mover_total.won;
+        idle_step();
+        EXPECT(mover_total.won - before <= 1);
+        won += mover_total.won - before;
+    }
+    return won;
+}
+
+static void fill_zero_pool(void)
+{
+    while (pmm_stats(&machine.pmm).zeroed.v < MACHINE_ZERO_FRAMES) {
+        idle_step();
+    }
+}
+
+TEST(mover, idle_time_wins_blocks_one_a_step_while_more_is_scattered_than_the_policy_allows)
+{
+    const struct mover_policy before = mover_policy;
+    mover_policy = (struct mover_policy){.least = pmm_stats(&machine.pmm).ram, .share = UINT32_MAX};
+    const uint64_t won = mover_total.won;
+    REQUIRE(open_scattered());
+    EXPECT_EQ(mover_total.won, won); /* calls alone move nothing */
+    fill_zero_pool();
+    EXPECT_EQ(blocks_won_by(STEPS), 0); /* less is scattered than `least` */
+    mover_policy.least = npages(0);
+    mover_policy.share = 1;
+    EXPECT_EQ(blocks_won_by(STEPS), 0); /* what is scattered is not all that is free */
+    mover_policy.share = UINT32_MAX;
+    const uint64_t some = SPARED * PMM_BLOCK_FRAMES;
+    mover_policy.least = npages(mover_scattered().v - some);
+    EXPECT_EQ(blocks_won_by(1), 1);
+    EXPECT(blocks_won_by(STEPS) <= SPARED);
+    EXPECT(mover_scattered().v < mover_policy.least.v);
+    mover_policy.least = npages(0);
+    EXPECT(blocks_won_by(STEPS) > 0); /* there was more to be won */
+    EXPECT_EQ(aspaces_check(&machine.aspaces, NULL), STATUS_OK);
+    EXPECT_EQ(aspace_destroy(&space), STATUS_OK);
+    mover_policy = before;
+}
