@@ -51,6 +51,7 @@ set(CAIRN_FRAMES_KERNEL_BENCH_SOURCES
     test/rivals/pmm/kernel/bench.c
     test/rivals/pmm/kernel/cairn.c
     test/rivals/pmm/kernel/real_map.c
+    test/unit/rivals_kernel_test.c
     test/unit/rivals_pmm_test.c)
 
 # The part of the PMM's benchmark that plays them, and that of fragmentation; not for the PMM's scout.

@@ -38,7 +38,7 @@ npages_t real_taken(void);
 
 enum { REAL_RUNS = 5, REAL_LARGE = 3 }; /* the run of 64 MiB */
 /*
- * A map with holes, small ones within a word, a block and a page of a bitmap, and one of 39 such pages, in which the
+ * A map with holes, small ones within a word, a block and a page of a bitmap, and one of 38 such pages, in which the
  * firmware's own hole below 4 GiB lies. A machine of 5 GiB has it all.
  */
 extern const struct frame_run real_map[REAL_RUNS];
