@@ -11,7 +11,6 @@
 #include "rivals/pmm/kernel/cairn.h"
 #include "rivals/pmm/kernel/real.h"
 
-
 enum { PAIRS = 1000, SEED = 0xCA1124, KEPT_ONE_IN = 64 };
 
 /* A row's `flags`. */
@@ -32,7 +31,7 @@ enum workload {
 static struct {
     const struct frames_way *way;
     void *state;
-    pfn_t *held;
+    pfn_t *held; /* frames in use; behind them there is room for the answer that none is left */
     uint64_t count;
     struct rng rng;
 } play;
@@ -242,7 +241,7 @@ static const struct frames_way *way_of_row(const char *row)
 /* With room to note the frames in use; it lies elsewhere, as those to try the ways on are taken already. */
 static enum status run_with_room(const struct bench *bench, struct bench_result *result)
 {
-    const npages_t pages = bytes_to_pages_up(all_frames() * sizeof *play.held);
+    const npages_t pages = bytes_to_pages_up((all_frames() + 1) * sizeof *play.held); /* and an answer */
     vaddr_t held;
     enum status s = kpages_alloc(&machine.vmm, pages, ARENA_ALIGN_PAGE, 0, "bench", &held);
     if (s != STATUS_OK) {

@@ -71,8 +71,8 @@ static void drop_area(enum real_area area, struct drop what)
 }
 
 /*
- * Frames go back before the flush: nobody has them until this has returned, and one CPU runs. A PT that is empty by now
- * still shows in the self window until then, and is only read there.
+ * Frames go back before the flush (which R13 wants first): one CPU runs, and who is given one of them next gets it
+ * after this has returned. A PT that is empty by now still shows in the self window until then, and is only read there.
  */
 static void drop_all(void)
 {
@@ -170,7 +170,7 @@ uint8_t *machine_addresses(uint64_t bytes, machine_fault_fn *fault, void *ctx)
     return vaddr_to_ptr(base);
 }
 
-/* By way of an entry that is not present, where another frame is shown (R9). */
+/* Break before make, where another frame is shown. */
 static void show(vaddr_t page, pfn_t frame, uint64_t bits)
 {
     if (pte_is_present(arch_table_load(entry_of(page, 1)))) {

@@ -32,7 +32,7 @@ size_t side_run(const struct frame_run *runs, size_t count, uint64_t frame);
 /* What is said of it; of what is no RAM SIDE_RESERVED. */
 unsigned side_of(const struct pmm *pmm, uint64_t frame);
 
-/* Frames that the way has for itself for good, when all others are in use; those of them that it has not taken yet. */
+/* Frames that the way has for itself when all others are in use. */
 uint64_t side_kept(const struct pmm *pmm);
 /* All that can be handed out; without what is promised and kept for emergencies, where the flags do not draw on it. */
 uint64_t side_free(const struct pmm *pmm);
