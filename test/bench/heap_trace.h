@@ -30,12 +30,11 @@ struct heap_trace heap_trace_read(const char *folder, const char *name);
  */
 const char *heap_trace_measure(struct heap_trace *trace);
 
-/* One operation; `blocks` has all of the trace. A heap that is out of memory ends the program. */
+/* One operation: `block` is what it is about, and becomes what it is now. A heap without memory ends the program. */
 __attribute__((noreturn)) void heap_op_failed(const struct heap_rival *rival, const struct heap_op *op);
-__attribute__((always_inline)) static inline void heap_op_play(const struct heap_rival *rival, const struct heap_op *op,
-                                                               void **blocks)
+__attribute__((always_inline)) static inline void heap_op_call(const struct heap_rival *rival, const struct heap_op *op,
+                                                               void **block)
 {
-    void **block = &blocks[op->block];
     switch ((enum heap_op_kind)op->kind) {
     case HEAP_OP_ALLOC: *block = rival->alloc(op->bytes); break;
     case HEAP_OP_ALIGNED: *block = rival->alloc_aligned((size_t)1 << op->align_log2, op->bytes); break;
@@ -45,6 +44,13 @@ __attribute__((always_inline)) static inline void heap_op_play(const struct heap
     if (__builtin_expect(*block == NULL, 0)) {
         heap_op_failed(rival, op);
     }
+}
+
+/* The same; `blocks` has all of the trace. */
+__attribute__((always_inline)) static inline void heap_op_play(const struct heap_rival *rival, const struct heap_op *op,
+                                                               void **blocks)
+{
+    heap_op_call(rival, op, &blocks[op->block]);
 }
 
 #endif
