@@ -147,13 +147,18 @@ enum status heap_free(struct heap *heap, void *block)
         if (LIKELY(heap_slab_free(heap, desc, block))) {
             return STATUS_OK;
         }
-    } else if (heap_desc_kind(desc) == HEAP_DESC_MIXED) {
-        if (LIKELY(heap_mixed_free(heap, desc, block))) {
+    } else {
+        if (heap_desc_kind(desc) == HEAP_DESC_TAIL) {
+            desc = heap_find_recent(heap, heap_desc_base(desc)); /* if of another block, none is found to begin here */
+        }
+        if (heap_desc_kind(desc) == HEAP_DESC_MIXED) {
+            if (LIKELY(heap_mixed_free(heap, desc, block))) {
+                return STATUS_OK;
+            }
+        } else if (heap_desc_kind(desc) == HEAP_DESC_LARGE && heap_desc_base(desc) == block && heap->guard == NULL) {
+            heap_large_free(heap, desc);
             return STATUS_OK;
         }
-    } else if (heap_desc_kind(desc) == HEAP_DESC_LARGE && heap_desc_base(desc) == block && heap->guard == NULL) {
-        heap_large_free(heap, desc);
-        return STATUS_OK;
     }
     if (block == NULL) {
         return STATUS_OK;

@@ -264,14 +264,15 @@ static void check_class(struct check *c, unsigned index)
 static uint64_t check_bin(struct check *c, const struct heap_mixed *mixed, unsigned bin, uint64_t limit)
 {
     uint64_t binned = 0;
-    const struct heap_desc *before = NULL;
-    for (const struct heap_desc *slab = mixed->bins[bin]; slab != NULL && binned <= limit; slab = slab->next) {
+    const struct heap_link *head = &mixed->bins[bin], *before = head;
+    for (const struct heap_link *at = head->next; at != head && at != NULL && binned <= limit; at = at->next) {
+        const struct heap_desc *slab = CONTAINER_OF(at, struct heap_desc, link);
         binned++;
-        if (slab->prev != before || slab->owner != mixed || slab->mixed.hole != bin + 1) {
-            wrong(c, "HEAP-I2: descriptor %p does not belong in the bin of %u granules", (const void *)slab, bin + 1);
+        if (at->prev != before || slab->owner != mixed || slab->mixed.hole != bin) {
+            wrong(c, "HEAP-I2: descriptor %p does not belong in the bin of %u granules", (const void *)slab, bin);
             return binned;
         }
-        before = slab;
+        before = at;
     }
     return binned;
 }
@@ -281,11 +282,11 @@ static void check_bins(struct check *c, unsigned index)
     const struct heap_mixed *mixed = &c->heap->mixed[index];
     const struct mixed_sums *sums = &c->mixed[index];
     uint64_t binned = 0;
-    for (unsigned bin = 0; bin < HEAP_WORD_BITS; bin++) {
+    for (unsigned bin = 0; bin <= HEAP_WORD_BITS; bin++) {
         binned += check_bin(c, mixed, bin, sums->slabs);
-        if ((mixed->bins[bin] != NULL) != ((mixed->nonempty >> bin & 1) != 0)) {
+        if ((mixed->bins[bin].next != &mixed->bins[bin]) != (bin != 0 && (mixed->nonempty >> (bin - 1) & 1) != 0)) {
             wrong(c, "HEAP-I2: bin %u of mixed slabs begins with %p, the word of bins is %#lx", bin,
-                  (void *)mixed->bins[bin], mixed->nonempty);
+                  (void *)mixed->bins[bin].next, mixed->nonempty);
         }
     }
     if (binned != sums->with_room) {

@@ -38,8 +38,9 @@ uint64_t heap_mixed_used_bytes(const struct heap_mixed *mixed)
 {
     uint64_t used = mixed->slabs * HEAP_WORD_BITS;
     for (uint64_t bins = mixed->nonempty; bins != 0; bins &= bins - 1) {
-        for (const struct heap_desc *slab = mixed->bins[__builtin_ctzl(bins)]; slab != NULL; slab = slab->next) {
-            used -= bits_set(slab->mixed.free);
+        const struct heap_link *bin = &mixed->bins[__builtin_ctzl(bins) + 1];
+        for (const struct heap_link *at = bin->next; at != bin; at = at->next) {
+            used -= bits_set(CONTAINER_OF(at, struct heap_desc, link)->mixed.free);
         }
     }
     return used << mixed->granule_log2;

@@ -29,6 +29,11 @@ struct heap_cache;
 struct heap_class;
 struct heap_mixed;
 
+/* In a ring with the head of a bin: what leaves it needs no look at who its neighbours are. */
+struct heap_link {
+    struct heap_link *next, *prev;
+};
+
 /* One page: a cache line, out of band, so that what callers do to their bytes cannot reach it. */
 struct heap_desc {
     union {
@@ -52,7 +57,12 @@ struct heap_desc {
         struct heap_mixed *owner; /* mixed */
         struct heap_cache *cache;
     };
-    struct heap_desc *next, *prev; /* slab: those of the class with room; mixed: those of the bin; else null */
+    union {
+        struct {
+            struct heap_desc *next, *prev; /* slab: those of the class with room; else null */
+        };
+        struct heap_link link; /* mixed: those of the bin, and its head; in no bin: only the head of that one */
+    };
     /* Low bits: enum heap_desc_kind, and from HEAP_DESC_DETAIL_SHIFT on what the kind wants; the rest: the first byte
      * of the slab or block. */
     uint64_t base_and_kind;
@@ -92,9 +102,9 @@ struct heap_mixed {
     unsigned granule_log2, pages;
     bool stays; /* the first slab that is wholly free; others go, and so does it if it is a single page */
     uint64_t slabs, most_slabs, allocs;
-    uint64_t nonempty;                      /* bit i: bins[i] is not empty */
-    struct heap_desc *bins[HEAP_WORD_BITS]; /* [i]: those whose greatest hole is of i + 1 granules */
-    uint32_t lengths[HEAP_WORD_BITS + 1];   /* [n]: blocks of n granules in use */
+    uint64_t nonempty;                         /* bit i: bins[i + 1] is not empty */
+    struct heap_link bins[HEAP_WORD_BITS + 1]; /* heads; [n]: slabs whose greatest hole is of n granules; [0]: none */
+    uint32_t lengths[HEAP_WORD_BITS + 1];      /* [n]: blocks of n granules in use */
 };
 
 /* A page for a node or leaf that is not used yet begins so. */

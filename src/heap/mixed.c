@@ -11,74 +11,56 @@
  */
 #include "heap/mixed.h"
 
-/* If `length` more ones fit behind the `n` that begin where `runs` says, so they do. `mask`: where `length` begin. */
-static inline void lengthen(uint64_t *runs, unsigned *n, uint64_t mask, unsigned length)
-{
-    uint64_t longer = *runs & mask >> *n;
-    *n += longer != 0 ? length : 0;
-    *runs = longer != 0 ? longer : *runs;
-}
 
-/* The longest run of ones, the lowest of them; `free` is neither empty nor full. No branch: what comes is not to be
+/* The longest run of ones, the lowest of them; `free` is not full. No branch on what is in it: what comes is not to be
  * foreseen. */
 static inline struct heap_hole longest_run(uint64_t free)
 {
-    uint64_t by2 = free & free >> 1, by4 = by2 & by2 >> 2, by8 = by4 & by4 >> 4; /* where so many ones begin */
+    uint64_t by2 = free & free >> 1, by4 = by2 & by2 >> 2, by8 = by4 & by4 >> 4;
     uint64_t by16 = by8 & by8 >> 8, by32 = by16 & by16 >> 16;
-    uint64_t runs = UINT64_MAX;
+    const uint64_t begins[] = {by32, by16, by8, by4, by2, free}; /* where so many ones begin */
+    uint64_t runs = UINT64_MAX;                                  /* where `n` ones begin */
     unsigned n = 0;
-    lengthen(&runs, &n, by32, 32);
-    lengthen(&runs, &n, by16, 16);
-    lengthen(&runs, &n, by8, 8);
-    lengthen(&runs, &n, by4, 4);
-    lengthen(&runs, &n, by2, 2);
-    lengthen(&runs, &n, free, 1);
+    for (unsigned i = 0, length = 32; i < ARRAY_LEN(begins); i++, length /= 2) {
+        /* If `length` more fit behind them, so they do. A mask, since the compiler would make a choice a branch. */
+        uint64_t longer = runs & begins[i] >> n, none = (uint64_t)(longer != 0) - 1;
+        runs = longer | (runs & none);
+        n |= length & ~(unsigned)none;
+    }
     return (struct heap_hole){(unsigned)__builtin_ctzl(runs), n};
 }
 
 /* ---- Bins ---- */
 
-/* Not inlined: it is most of the code of those that call it. */
+/* The bit of `nonempty`, if it `is` to be one. [0] has none. */
+static inline uint64_t bin_bit(const struct heap_mixed *mixed, const struct heap_link *bin, bool is)
+{
+    return (uint64_t)(is & (bin != mixed->bins)) << ((unsigned)(bin - mixed->bins) - 1) % HEAP_GRANULES;
+}
+
+/* Not inlined: it is most of the code of those that call it. And without a branch, as above. */
 __attribute__((noinline)) void heap_mixed_move_to_bin(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at,
                                                       unsigned granules)
 {
-    struct heap_desc *next = slab->next, *prev = slab->prev;
-    unsigned bin = slab->mixed.hole - 1U;
-    if (slab->mixed.hole != 0) {
-        if (prev != NULL) {
-            prev->next = next;
-        } else {
-            if (UNLIKELY(mixed->bins[bin % HEAP_GRANULES] != slab)) {
-                heap_mixed_move_misplaced(mixed, slab, at, granules);
-                return;
-            }
-            bin %= HEAP_GRANULES;
-            mixed->bins[bin] = next;
-            mixed->nonempty &= ~((uint64_t)(next == NULL) << bin);
-        }
-        if (next != NULL) {
-            next->prev = prev;
-        }
-    }
+    struct heap_link *link = &slab->link, *next = link->next, *prev = link->prev, *bin = &mixed->bins[granules];
+    prev->next = next;
+    next->prev = prev;
+    mixed->nonempty &= ~bin_bit(mixed, next, next == prev);
+    next = bin->next;
+    link->next = next;
+    link->prev = bin;
+    next->prev = link;
+    bin->next = link;
+    mixed->nonempty |= bin_bit(mixed, bin, true);
+    /* Who is in no bin has no neighbours: they would be in pages that nobody looked at for long. */
+    mixed->bins[0].next = mixed->bins[0].prev = mixed->bins;
     slab->mixed.hole = (uint8_t)granules;
     slab->mixed.hole_at = (uint8_t)at;
-    slab->prev = NULL;
-    if (granules != 0) {
-        bin = granules - 1;
-        next = mixed->bins[bin];
-        slab->next = next;
-        if (next != NULL) {
-            next->prev = slab;
-        }
-        mixed->bins[bin] = slab;
-        mixed->nonempty |= 1UL << bin;
-    }
 }
 
 __attribute__((noinline)) void heap_mixed_rebin(struct heap_mixed *mixed, struct heap_desc *slab)
 {
-    uint64_t free = slab->mixed.free;
-    struct heap_hole hole = free == 0 ? (struct heap_hole){0, 0} : longest_run(free);
+    struct heap_hole hole = longest_run(slab->mixed.free);
     heap_mixed_move_to_bin(mixed, slab, hole.at, hole.granules);
 }
 
@@ -87,7 +69,8 @@ __attribute__((noinline)) void heap_mixed_rebin(struct heap_mixed *mixed, struct
 void *heap_mixed_place(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at, unsigned n)
 {
     unsigned hole = slab->mixed.hole, hole_at = slab->mixed.hole_at;
-    if (UNLIKELY(n > hole || hole_at + hole > HEAP_GRANULES || (~slab->mixed.free & heap_bits(at, n)) != 0)) {
+    if (UNLIKELY(hole_at + hole > HEAP_GRANULES || slab->link.prev != &mixed->bins[hole] ||
+                 (~slab->mixed.free & heap_bits(at, n)) != 0)) {
         heap_mixed_isolate(mixed, slab, at, n);
         return NULL;
     }
@@ -126,7 +109,7 @@ bool heap_mixed_free(struct heap *heap, struct heap_desc *slab, const void *bloc
     slab->mixed.free = free;
     slab->mixed.starts &= ~(1UL << at);
     mixed->lengths[n]--;
-    if (UNLIKELY(free == UINT64_MAX) && (!mixed->stays || mixed->bins[HEAP_GRANULES - 1] != NULL)) {
+    if (UNLIKELY(free == UINT64_MAX) && (!mixed->stays || heap_mixed_best_fit(mixed, HEAP_GRANULES) != NULL)) {
         heap_mixed_close(heap, mixed, slab);
         return true;
     }

@@ -57,7 +57,8 @@ static inline unsigned heap_start_at(const struct heap_desc *slab, const void *b
 static inline struct heap_desc *heap_mixed_best_fit(const struct heap_mixed *mixed, unsigned n)
 {
     uint64_t bins = mixed->nonempty >> (n - 1);
-    return bins == 0 ? NULL : mixed->bins[n - 1 + (unsigned)__builtin_ctzl(bins)];
+    return bins == 0 ? NULL
+                     : CONTAINER_OF(mixed->bins[n + (unsigned)__builtin_ctzl(bins)].next, struct heap_desc, link);
 }
 
 /* ---- mixed.c ---- */
@@ -65,7 +66,8 @@ static inline struct heap_desc *heap_mixed_best_fit(const struct heap_mixed *mix
 /* `n` granules from `at` on, of a slab that was found in a bin; at + n is at most 64, or `at` the greatest hole. =>
  * null: they are not free, against what the bin says: it is out of use now. */
 void *heap_mixed_place(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at, unsigned n);
-/* Its greatest hole begins at `at` and is of so many granules: to its bin; of no granule: to none. */
+/* Its greatest hole begins at `at` and is of so many granules: to its bin; of no granule: to none. Where it was says
+ * its links, not what it says of its hole. */
 void heap_mixed_move_to_bin(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at, unsigned granules);
 /* The same, counted; for a slab that is not wholly free. */
 void heap_mixed_rebin(struct heap_mixed *mixed, struct heap_desc *slab);
@@ -77,7 +79,5 @@ void heap_mixed_close(struct heap *heap, struct heap_mixed *mixed, struct heap_d
 /* `n` granules at `at` cannot be had though its bin says so: something overwrote the descriptor. The slab is taken out
  * of use; what it holds stays. */
 void heap_mixed_isolate(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at, unsigned n);
-/* heap_mixed_move_to_bin of a slab that is first of a list, yet not of the one that its greatest hole says. */
-void heap_mixed_move_misplaced(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at, unsigned granules);
 
 #endif

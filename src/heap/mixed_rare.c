@@ -13,6 +13,11 @@ void heap_mixed_init(struct heap *heap)
     heap->mixed[0].pages = 1;
     heap->mixed[1].granule_log2 = HEAP_BIG_GRANULE_LOG2;
     heap->mixed[1].pages = HEAP_BIG_PAGES;
+    for (unsigned n = 0; n <= HEAP_GRANULES; n++) {
+        for (struct heap_mixed *mixed = heap->mixed; mixed < heap->mixed + HEAP_MIXED_KINDS; mixed++) {
+            mixed->bins[n].next = mixed->bins[n].prev = &mixed->bins[n];
+        }
+    }
 }
 
 struct heap_mixed *heap_mixed_for(struct heap *heap, size_t bytes)
@@ -33,18 +38,6 @@ bool heap_mixed_takes_few(const struct heap *heap, size_t bytes)
 
 /* ---- Corrupt ones ---- */
 
-void heap_mixed_move_misplaced(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at, unsigned granules)
-{
-    report(REPORT_CORRUPT, "heap: mixed slab %p is not in the bin of %u granules", (void *)heap_desc_base(slab),
-           slab->mixed.hole);
-    unsigned bin = HEAP_GRANULES;
-    while (bin > 0 && mixed->bins[bin - 1] != slab) {
-        bin--;
-    }
-    slab->mixed.hole = (uint8_t)bin;
-    heap_mixed_move_to_bin(mixed, slab, at, granules);
-}
-
 void heap_mixed_isolate(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at, unsigned n)
 {
     report(REPORT_CORRUPT,
@@ -54,7 +47,6 @@ void heap_mixed_isolate(struct heap_mixed *mixed, struct heap_desc *slab, unsign
     uint64_t holes = slab->mixed.free & ~(slab->mixed.free << 1);
     slab->mixed.starts |= holes;
     slab->mixed.free = 0;
-    slab->mixed.hole = slab->mixed.hole == 0 ? 1 : slab->mixed.hole; /* it is in some bin */
     heap_mixed_rebin(mixed, slab);
     for (; holes != 0; holes &= holes - 1) {
         mixed->allocs++;
@@ -70,6 +62,7 @@ static struct heap_desc *open_slab(struct heap *heap, struct heap_mixed *mixed)
     if (slab != NULL) {
         slab->mixed.free = UINT64_MAX;
         slab->owner = mixed;
+        slab->link = mixed->bins[0];
         mixed->stays = mixed->pages > 1;
         mixed->slabs++;
         heap_note_most(&mixed->most_slabs, mixed->slabs);
@@ -88,7 +81,7 @@ void heap_mixed_close(struct heap *heap, struct heap_mixed *mixed, struct heap_d
 void heap_mixed_shrink(struct heap *heap)
 {
     struct heap_mixed *mixed = &heap->mixed[1];
-    struct heap_desc *slab = mixed->bins[HEAP_GRANULES - 1];
+    struct heap_desc *slab = heap_mixed_best_fit(mixed, HEAP_GRANULES);
     mixed->stays = false;
     if (slab != NULL) {
         heap_mixed_move_to_bin(mixed, slab, 0, 0);

@@ -98,15 +98,17 @@ TEST(heap, check_sees_a_hole_that_is_not_there_and_a_mixed_slab_in_a_wrong_bin)
     struct scene s;
     REQUIRE(scene_set(&s));
     struct heap_mixed *mixed = &s.bed->heap.mixed[0];
-    unsigned bin = s.mixed->mixed.hole - 1U;
+    unsigned bin = s.mixed->mixed.hole;
     BREAK(&s, s.mixed->mixed.hole, 1, "HEAP-I2");
     BREAK(&s, s.mixed->mixed.hole, 0, "HEAP-I2");
     BREAK(&s, s.mixed->mixed.hole_at, 0, "HEAP-I2");
     BREAK(&s, s.mixed->mixed.hole_at, 63, "HEAP-I2");
-    BREAK(&s, mixed->bins[bin], NULL, "HEAP-I2");
+    BREAK(&s, mixed->bins[bin].next, &mixed->bins[bin], "HEAP-I2");
+    BREAK(&s, mixed->bins[bin].next, NULL, "HEAP-I2");
     BREAK(&s, mixed->nonempty, 0, "HEAP-I2");
-    BREAK(&s, mixed->bins[bin + 1], s.mixed, "HEAP-I2");
-    BREAK(&s, s.mixed->prev, s.slab, "HEAP-I2");
+    BREAK(&s, mixed->bins[bin + 1].next, &s.mixed->link, "HEAP-I2");
+    BREAK(&s, mixed->bins[0].next, &s.mixed->link, "HEAP-I2");
+    BREAK(&s, s.mixed->link.prev, &s.slab->link, "HEAP-I2");
     scene_clear(&s);
 }
 
