@@ -109,7 +109,7 @@ struct heap_desc *heap_tree_link(struct heap *heap, void *base, npages_t pages, 
 void heap_tree_extend(struct heap *heap, struct heap_desc *head, npages_t old, npages_t pages);
 /* Those from its page `pages` on can be unlinked by themselves from now on. => false: memory is short. */
 bool heap_tree_split_at(struct heap *heap, struct heap_desc *head, npages_t pages);
-/* Of leaves and nodes that become empty one page may stay. */
+/* Leaves and nodes that become empty are spare pages then: heap_tree_drop. */
 void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages);
 /*
  * Before this page is linked: if its leaf fills up, what the next one will need is made ready, a step at each call. So
@@ -121,6 +121,8 @@ void heap_tree_make_ready(struct heap *heap, const void *base);
 bool heap_tree_spare(struct heap *heap);
 /* So many stay. */
 void heap_tree_drop_spares(struct heap *heap, uint64_t pages);
+/* So many go, if there are more than the tree will soon need. => is it so? */
+bool heap_tree_drop(struct heap *heap, npages_t pages);
 /* Give back nodes above the only thing that is left, and spare pages. */
 void heap_tree_shrink(struct heap *heap);
 struct heap_visitor {

@@ -72,10 +72,10 @@ void heap_pages_give_back(struct heap *heap, struct heap_desc *desc, npages_t pa
     heap_source_put(heap, base, pages);
 }
 
-/* They go back until so many are left. */
-static void ready_reduce(struct heap *heap, uint64_t pages)
+/* So many of them go back, but not more than that `left` stay. */
+static void ready_reduce(struct heap *heap, uint64_t pages, uint64_t left)
 {
-    while (heap->ready_pages > pages) {
+    while (pages-- > 0 && heap->ready_pages > left) {
         heap_pages_give_back(heap, ready_pop(heap), npages(1));
     }
 }
@@ -85,7 +85,7 @@ bool heap_ready_empty(struct heap *heap)
     if (heap->ready == NULL) {
         return false;
     }
-    ready_reduce(heap, 0);
+    ready_reduce(heap, UINT64_MAX, 0);
     heap_tree_drop_spares(heap, 0);
     return true;
 }
@@ -110,8 +110,7 @@ static struct heap_desc *open_new(struct heap *heap, enum heap_desc_kind kind, n
     struct heap_desc *desc = heap_tree_link(heap, base, pages, kind);
     if (pages.v > 1) {
         /* Many pages do not come from those held ready: as many of these are one too many now. */
-        int64_t left = (int64_t)(heap->ready_pages - pages.v), prefilled = (int64_t)heap->prefilled_pages;
-        ready_reduce(heap, (uint64_t)(left > prefilled ? left : prefilled));
+        ready_reduce(heap, pages.v, heap->prefilled_pages);
     }
     return desc;
 }
@@ -141,15 +140,18 @@ void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages,
 {
     if (pages.v == 1 && !guarded && heap->ready_pages < ready_limit(heap)) {
         ready_push(heap, desc);
+        (void)heap_tree_drop(heap, pages);
         return;
     }
     heap_pages_give_back(heap, desc, pages);
-    /* The heap becomes smaller, and with it go pages that are too many now, or a slab that nobody asks for; not both,
-     * for no call shall be long. Large blocks come and go, and say little about it. */
+    /* The heap becomes smaller, and with it go pages that are too many now: of the tree's, and of those that lie ready,
+     * each no more than went already, for no call shall be long; or a slab that nobody asks for. Large blocks come and
+     * go, and say little about that. */
+    (void)heap_tree_drop(heap, pages);
     uint64_t limit = ready_limit(heap);
     if (heap->ready_pages > limit) {
-        ready_reduce(heap, limit);
-    } else if (pages.v == 1) {
+        ready_reduce(heap, pages.v, limit);
+    } else if (!heap_tree_drop(heap, pages) && pages.v == 1) {
         heap_slab_shrink_next(heap);
     }
 }
@@ -165,7 +167,7 @@ enum status heap_prefill(struct heap *heap, uint64_t bytes)
     while (heap->ready_pages < wanted.v) {
         struct heap_desc *desc = open_new(heap, HEAP_DESC_READY, npages(1), HEAP_PAGE_ALIGN_LOG2, false);
         if (desc == NULL) {
-            ready_reduce(heap, had);
+            ready_reduce(heap, UINT64_MAX, had);
             heap_tree_uncover(heap, vaddr_to_ptr(heap->source.span_base), npages(0), before); /* no higher either */
             return STATUS_NOMEM;
         }

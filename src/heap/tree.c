@@ -10,9 +10,6 @@
 
 #include "lib/string.h"
 
-/* Of leaves one in so many may stay when it is empty: the next is soon wanted. And the next leaf and node, if ready. */
-enum { KEPT_SHARE = 4, MADE_READY = 2 };
-
 struct heap_desc heap_no_leaf[HEAP_LEAF_PAGES];
 
 static bool is_empty(uint64_t word)
@@ -77,10 +74,17 @@ struct heap_desc *heap_find_slowly(const struct heap *heap, uint64_t page)
                                       : &leaf_of(*word)[page % HEAP_LEAF_PAGES];
 }
 
+static struct heap_desc *find(const struct heap *heap, const void *address)
+{
+    uint64_t page = heap_page_number(heap, address);
+    bool is_recent = heap_recent_word(heap, page / HEAP_LEAF_PAGES) != NULL;
+    return is_recent ? heap_find_recent(heap, address) : heap_find_slowly(heap, page);
+}
+
 struct heap_desc *heap_find(const struct heap *heap, const void *address)
 {
-    struct heap_desc *desc = heap_find_page(heap, address);
-    return heap_desc_kind(desc) == HEAP_DESC_TAIL ? heap_find_page(heap, heap_desc_base(desc)) : desc;
+    struct heap_desc *desc = find(heap, address);
+    return heap_desc_kind(desc) == HEAP_DESC_TAIL ? find(heap, heap_desc_base(desc)) : desc;
 }
 
 /* The word of the leaf or of the stretch inside a block. => null: the way there ends before. */
@@ -94,12 +98,6 @@ static uint64_t *find_word(struct heap *heap, uint64_t number, struct heap_path 
         heap->recent_words[at].word = word;
     }
     return word;
-}
-
-void heap_remember(struct heap *heap, uint64_t page)
-{
-    struct heap_path path;
-    (void)find_word(heap, page / HEAP_LEAF_PAGES, &path);
 }
 
 /* The word of the page's leaf if that is at hand and this is the only page. Mostly it is. */
@@ -163,8 +161,8 @@ static bool ensure(struct heap *heap, uint64_t number, bool with_leaf)
     }
 }
 
-/* What is empty on the way to the leaf goes; of what the tree needs no more, so many pages stay. */
-static void trim(struct heap *heap, uint64_t number, uint64_t spares)
+/* What is empty on the way to the leaf becomes spare pages. */
+static void trim(struct heap *heap, uint64_t number)
 {
     struct heap_path path;
     bool is_whole = heap_path_to(heap, number, &path) != NULL;
@@ -177,13 +175,13 @@ static void trim(struct heap *heap, uint64_t number, uint64_t spares)
             *path.words[at] = 0;
             count_above(&path, at, -1);
             forget(heap, number);
-            heap_tree_retire(heap, word, is_whole && at == heap->height, spares);
+            heap_tree_retire(heap, word, is_whole && at == heap->height);
         }
     }
 }
 
-/* Levels with nothing but one entry go, down to so many. */
-static void lower(struct heap *heap, unsigned height, uint64_t spares)
+/* Levels with nothing but one entry become spare pages, down to so many levels. */
+static void lower(struct heap *heap, unsigned height)
 {
     while (heap->height > height && page_offset_bytes(heap->root) == HEAP_COUNT_ONE) {
         uint64_t *node = node_of(heap->root), word = heap->root;
@@ -198,13 +196,13 @@ static void lower(struct heap *heap, unsigned height, uint64_t spares)
         heap->origin += (uint64_t)only << (HEAP_NODE_ENTRIES_LOG2 * heap->height);
         heap->root = node[only];
         forget(heap, heap->origin); /* if it is a leaf now, its word has moved */
-        heap_tree_retire(heap, word, false, spares);
+        heap_tree_retire(heap, word, false);
     }
 }
 
 void heap_tree_shrink(struct heap *heap)
 {
-    lower(heap, 0, 0);
+    lower(heap, 0);
     heap_tree_drop_spares(heap, 0);
 }
 
@@ -218,9 +216,9 @@ void heap_tree_uncover(struct heap *heap, const void *base, npages_t pages, stru
 {
     uint64_t first = heap_page_number(heap, base), end = first + pages.v;
     for (uint64_t number = first / HEAP_LEAF_PAGES; number * HEAP_LEAF_PAGES < end; number++) {
-        trim(heap, number, UINT64_MAX);
+        trim(heap, number);
     }
-    lower(heap, before.height, UINT64_MAX);
+    lower(heap, before.height);
     heap_tree_drop_spares(heap, before.spares);
 }
 
@@ -240,11 +238,17 @@ bool heap_tree_cover(struct heap *heap, const void *base, npages_t pages)
     return true;
 }
 
-/* The word of the leaf or of the stretch inside a block, which there is. */
+/* The word of the leaf or of the stretch inside a block. => null: the way there ends before. */
 static uint64_t *word_of(struct heap *heap, uint64_t number, struct heap_path *path)
 {
     uint64_t *word = heap_recent_word(heap, number);
     return word != NULL ? word : find_word(heap, number, path);
+}
+
+void heap_remember(struct heap *heap, uint64_t page)
+{
+    struct heap_path path;
+    (void)word_of(heap, page / HEAP_LEAF_PAGES, &path);
 }
 
 /* Pages [page, end) belong to the block that begins at `base` with the descriptor `head`; null: it is the first one's.
@@ -322,10 +326,9 @@ void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages)
             } while (page < end && page % HEAP_LEAF_PAGES != 0);
         }
         if (*word == 0 || is_empty(*word)) {
-            trim(heap, number, heap->leaf_count / KEPT_SHARE);
+            trim(heap, number);
         }
     }
-    heap_tree_drop_spares(heap, heap->root == 0 ? 0 : heap->leaf_count / KEPT_SHARE + MADE_READY);
 }
 
 bool heap_tree_split_at(struct heap *heap, struct heap_desc *head, npages_t pages)

@@ -51,7 +51,7 @@ static inline uint64_t *heap_recent_word(const struct heap *heap, uint64_t numbe
 
 /* The word of a page of zeros, as a leaf or a node, which is counted; 0: memory is short. */
 uint64_t heap_tree_new_page(struct heap *heap, bool is_leaf);
-/* A node or leaf is empty and its word away: it stays as a spare page if there are fewer than so many, or goes. */
-void heap_tree_retire(struct heap *heap, uint64_t word, bool is_leaf, uint64_t spares);
+/* A node or leaf is empty and its word away: it is a spare page now. */
+void heap_tree_retire(struct heap *heap, uint64_t word, bool is_leaf);
 
 #endif

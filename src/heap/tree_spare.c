@@ -8,6 +8,9 @@
 #include "heap/tree.h"
 #include "lib/string.h"
 
+/* Of leaves one in so many may stay when it is empty: the next is soon wanted. And the next leaf and node, if ready. */
+enum { KEPT_SHARE = 4, MADE_READY = 2 };
+
 enum {
     CLEANED_BYTES = PAGE_BYTES / 4, /* at a time */
     STEPS = 1 + PAGE_BYTES / CLEANED_BYTES,
@@ -59,15 +62,21 @@ uint64_t heap_tree_new_page(struct heap *heap, bool is_leaf)
     return ptr_to_vaddr(memset(page, 0, page->was_leaf && is_leaf ? sizeof *page : page->dirty_bytes)).v;
 }
 
-void heap_tree_retire(struct heap *heap, uint64_t word, bool is_leaf, uint64_t spares)
+void heap_tree_retire(struct heap *heap, uint64_t word, bool is_leaf)
 {
     heap->leaf_count -= is_leaf;
     heap->node_count -= !is_leaf;
-    if (heap->spare_pages < spares) {
-        add(heap, node_of(word), is_leaf);
-    } else {
-        heap_source_put(heap, node_of(word), npages(1));
+    add(heap, node_of(word), is_leaf);
+}
+
+bool heap_tree_drop(struct heap *heap, npages_t pages)
+{
+    uint64_t kept = heap->root == 0 ? 0 : heap->leaf_count / KEPT_SHARE + MADE_READY;
+    bool are_too_many = heap->spare_pages > kept;
+    if (are_too_many) {
+        heap_tree_drop_spares(heap, heap->spare_pages - kept > pages.v ? heap->spare_pages - pages.v : kept);
     }
+    return are_too_many;
 }
 
 void heap_tree_make_ready(struct heap *heap, const void *base)
