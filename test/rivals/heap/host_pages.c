@@ -33,8 +33,18 @@ static void *node_page(void *ctx)
         return NULL;
     }
     void **page = &now.node_pages[now.node_pages_used++];
-    *page = *page != NULL ? *page : must(aligned_alloc(PAGE_BYTES, PAGE_BYTES), "a page of nodes");
-    return memset(*page, 0, PAGE_BYTES);
+    if (*page == NULL) {
+        *page = memset(must(aligned_alloc(PAGE_BYTES, PAGE_BYTES), "a page of nodes"), 0, PAGE_BYTES);
+    }
+    return *page;
+}
+
+/* Those that served are clean again. Not when one is wanted: no heap's call is longer for it. */
+static void clean_node_pages(void)
+{
+    while (now.node_pages_used > 0) {
+        memset(now.node_pages[--now.node_pages_used], 0, PAGE_BYTES);
+    }
 }
 
 /* Without guards: what an access does there is the kernel's matter, not the benchmark's. */
@@ -69,7 +79,7 @@ struct heap_source host_pages_begin(void)
     if (now.base.v == 0) {
         reserve();
     }
-    now.node_pages_used = 0;
+    clean_node_pages();
     const vaddr_t end = vaddr(now.base.v + SPAN_GIB * GIB);
     if (arena_init(&now.arena, now.base, end, (struct arena_source){NULL, node_page}) != STATUS_OK) {
         fprintf(stderr, "bench: no addresses\n");
