@@ -76,7 +76,7 @@ static uint64_t *find(const struct heap_cache *cache, const void *object,
     *slab = heap_cache_find_recent(cache->heap, object);
     uint64_t *word = heap_cache_locate(cache, *slab, object, bit);
     if (UNLIKELY(word == NULL)) {
-        heap_remember(cache->heap, heap_page_number(cache->heap, object));
+        heap_remember(cache->heap, heap_page_number(cache->heap, object) / HEAP_LEAF_PAGES);
         *slab = heap_find(cache->heap, object);
         word = heap_cache_locate(cache, *slab, object, bit);
     }

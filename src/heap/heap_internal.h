@@ -67,8 +67,8 @@ static inline uint64_t heap_page_number(const struct heap *heap, const void *add
 }
 
 struct heap_desc *heap_find_slowly(const struct heap *heap, uint64_t page);
-/* Have the page's leaf, if there is one, among the recent ones. */
-void heap_remember(struct heap *heap, uint64_t page);
+/* Have the leaf of this number, if there is one, among the recent ones. */
+void heap_remember(struct heap *heap, uint64_t number);
 /* No leaf is a recent one. */
 void heap_forget_all(struct heap *heap);
 

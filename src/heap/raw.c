@@ -56,7 +56,7 @@ void *heap_raw_alloc_pages(struct heap *heap, size_t bytes, unsigned align_log2)
 
 enum status heap_raw_free(struct heap *heap, void *block)
 {
-    heap_remember(heap, heap_page_number(heap, block));
+    heap_remember(heap, heap_page_number(heap, block) / HEAP_LEAF_PAGES);
     struct heap_desc *desc = heap_find(heap, block);
     bool is_freed = false;
     switch (heap_desc_kind(desc)) {

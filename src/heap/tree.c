@@ -29,14 +29,6 @@ static void forget_at(struct heap *heap, unsigned at)
     heap->recent_words[at].number = UINT64_MAX;
 }
 
-static void forget(struct heap *heap, uint64_t number)
-{
-    unsigned at = number % HEAP_RECENT_LEAVES;
-    if (heap->recent_words[at].number == number) {
-        forget_at(heap, at);
-    }
-}
-
 void heap_forget_all(struct heap *heap)
 {
     for (unsigned i = 0; i < HEAP_RECENT_LEAVES; i++) {
@@ -100,6 +92,12 @@ static uint64_t *find_word(struct heap *heap, uint64_t number, struct heap_path 
     return word;
 }
 
+void heap_remember(struct heap *heap, uint64_t number)
+{
+    struct heap_path path;
+    (void)find_word(heap, number, &path);
+}
+
 /* The word of the page's leaf if that is at hand and this is the only page. Mostly it is. */
 __attribute__((always_inline)) static inline uint64_t *word_of_one(const struct heap *heap, uint64_t page,
                                                                    npages_t pages)
@@ -128,13 +126,12 @@ static bool grow_to(struct heap *heap, uint64_t number)
         if (node == 0) {
             return false;
         }
-        node_of(node)[entry_of(heap->origin, heap->height)] = heap->root;
-        if (heap->height == 0) {
-            forget(heap, heap->origin); /* its word has moved */
-        }
+        uint64_t first = heap->origin;
+        node_of(node)[entry_of(first, heap->height)] = heap->root;
         heap->root = node + HEAP_COUNT_ONE;
         heap->height++;
         heap->origin &= ~0UL << (HEAP_NODE_ENTRIES_LOG2 * heap->height);
+        heap_remember(heap, first); /* if it is a leaf, its word has moved */
     }
     return true;
 }
@@ -174,7 +171,7 @@ static void trim(struct heap *heap, uint64_t number)
         if (word != 0) {
             *path.words[at] = 0;
             count_above(&path, at, -1);
-            forget(heap, number);
+            forget_at(heap, number % HEAP_RECENT_LEAVES); /* be it this one or another */
             heap_tree_retire(heap, word, is_whole && at == heap->height);
         }
     }
@@ -195,7 +192,7 @@ static void lower(struct heap *heap, unsigned height)
         heap->height--;
         heap->origin += (uint64_t)only << (HEAP_NODE_ENTRIES_LOG2 * heap->height);
         heap->root = node[only];
-        forget(heap, heap->origin); /* if it is a leaf now, its word has moved */
+        heap_remember(heap, heap->origin); /* if it is a leaf now, its word has moved */
         heap_tree_retire(heap, word, false);
     }
 }
@@ -238,17 +235,11 @@ bool heap_tree_cover(struct heap *heap, const void *base, npages_t pages)
     return true;
 }
 
-/* The word of the leaf or of the stretch inside a block. => null: the way there ends before. */
+/* The word of the leaf or of the stretch inside a block, which there is. */
 static uint64_t *word_of(struct heap *heap, uint64_t number, struct heap_path *path)
 {
     uint64_t *word = heap_recent_word(heap, number);
     return word != NULL ? word : find_word(heap, number, path);
-}
-
-void heap_remember(struct heap *heap, uint64_t page)
-{
-    struct heap_path path;
-    (void)word_of(heap, page / HEAP_LEAF_PAGES, &path);
 }
 
 /* Pages [page, end) belong to the block that begins at `base` with the descriptor `head`; null: it is the first one's.
