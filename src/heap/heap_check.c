@@ -284,7 +284,9 @@ static void check_bins(struct check *c, unsigned index)
     uint64_t binned = 0;
     for (unsigned bin = 0; bin <= HEAP_WORD_BITS; bin++) {
         binned += check_bin(c, mixed, bin, sums->slabs);
-        if ((mixed->bins[bin].next != &mixed->bins[bin]) != (bin != 0 && (mixed->nonempty >> (bin - 1) & 1) != 0)) {
+        bool should_be_empty = bin == 0 || (bin < HEAP_WORD_BITS && (mixed->nonempty >> (bin - 1) & 1) == 0);
+        bool is_told = bin < HEAP_WORD_BITS; /* the bit of the last one says nothing */
+        if (is_told && (mixed->bins[bin].next == &mixed->bins[bin]) != should_be_empty) {
             wrong(c, "HEAP-I2: bin %u of mixed slabs begins with %p, the word of bins is %#lx", bin,
                   (void *)mixed->bins[bin].next, mixed->nonempty);
         }

@@ -37,8 +37,7 @@ static uint64_t class_free(const struct heap *heap, const struct heap_class *cla
 uint64_t heap_mixed_used_bytes(const struct heap_mixed *mixed)
 {
     uint64_t used = mixed->slabs * HEAP_WORD_BITS;
-    for (uint64_t bins = mixed->nonempty; bins != 0; bins &= bins - 1) {
-        const struct heap_link *bin = &mixed->bins[__builtin_ctzl(bins) + 1];
+    for (const struct heap_link *bin = &mixed->bins[1]; bin <= &mixed->bins[HEAP_WORD_BITS]; bin++) {
         for (const struct heap_link *at = bin->next; at != bin; at = at->next) {
             used -= bits_set(CONTAINER_OF(at, struct heap_desc, link)->mixed.free);
         }

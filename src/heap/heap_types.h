@@ -102,7 +102,7 @@ struct heap_mixed {
     unsigned granule_log2, pages;
     bool stays; /* the first slab that is wholly free; others go, and so does it if it is a single page */
     uint64_t slabs, most_slabs, allocs;
-    uint64_t nonempty;                         /* bit i: bins[i + 1] is not empty */
+    uint64_t nonempty;                         /* bit i: bins[i + 1] is not empty; the last one says nothing */
     struct heap_link bins[HEAP_WORD_BITS + 1]; /* heads; [n]: slabs whose greatest hole is of n granules; [0]: none */
     uint32_t lengths[HEAP_WORD_BITS + 1];      /* [n]: blocks of n granules in use */
 };

@@ -32,12 +32,6 @@ static inline struct heap_hole longest_run(uint64_t free)
 
 /* ---- Bins ---- */
 
-/* The bit of `nonempty`, if it `is` to be one. [0] has none. */
-static inline uint64_t bin_bit(const struct heap_mixed *mixed, const struct heap_link *bin, bool is)
-{
-    return (uint64_t)(is & (bin != mixed->bins)) << ((unsigned)(bin - mixed->bins) - 1) % HEAP_GRANULES;
-}
-
 /* Not inlined: it is most of the code of those that call it. And without a branch, as above. */
 __attribute__((noinline)) void heap_mixed_move_to_bin(struct heap_mixed *mixed, struct heap_desc *slab, unsigned at,
                                                       unsigned granules)
@@ -45,15 +39,16 @@ __attribute__((noinline)) void heap_mixed_move_to_bin(struct heap_mixed *mixed, 
     struct heap_link *link = &slab->link, *next = link->next, *prev = link->prev, *bin = &mixed->bins[granules];
     prev->next = next;
     next->prev = prev;
-    mixed->nonempty &= ~bin_bit(mixed, next, next == prev);
+    /* Where both were the head. Of [0] and of the last bin it is the bit that says nothing. */
+    mixed->nonempty &= ~((uint64_t)(next == prev) << (unsigned)(next - mixed->bins - 1) % HEAP_GRANULES);
     next = bin->next;
     link->next = next;
     link->prev = bin;
     next->prev = link;
     bin->next = link;
-    mixed->nonempty |= bin_bit(mixed, bin, true);
+    mixed->nonempty |= 1UL << (granules - 1) % HEAP_GRANULES;
     /* Who is in no bin has no neighbours: they would be in pages that nobody looked at for long. */
-    mixed->bins[0].next = mixed->bins[0].prev = mixed->bins;
+    mixed->bins[0].next = mixed->bins;
     slab->mixed.hole = (uint8_t)granules;
     slab->mixed.hole_at = (uint8_t)at;
 }

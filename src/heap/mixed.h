@@ -56,9 +56,9 @@ static inline unsigned heap_start_at(const struct heap_desc *slab, const void *b
 /* A slab with a hole of `n` granules, 1..64, of those the one with the least; null: none has. */
 static inline struct heap_desc *heap_mixed_best_fit(const struct heap_mixed *mixed, unsigned n)
 {
-    uint64_t bins = mixed->nonempty >> (n - 1);
-    return bins == 0 ? NULL
-                     : CONTAINER_OF(mixed->bins[n + (unsigned)__builtin_ctzl(bins)].next, struct heap_desc, link);
+    uint64_t bins = (mixed->nonempty | 1UL << (HEAP_GRANULES - 1)) >> (n - 1);
+    const struct heap_link *bin = &mixed->bins[n + (unsigned)__builtin_ctzl(bins)];
+    return bin->next == bin ? NULL : CONTAINER_OF(bin->next, struct heap_desc, link);
 }
 
 /* ---- mixed.c ---- */

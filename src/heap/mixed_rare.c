@@ -62,7 +62,7 @@ static struct heap_desc *open_slab(struct heap *heap, struct heap_mixed *mixed)
     if (slab != NULL) {
         slab->mixed.free = UINT64_MAX;
         slab->owner = mixed;
-        slab->link = mixed->bins[0];
+        slab->link = (struct heap_link){mixed->bins, mixed->bins};
         mixed->stays = mixed->pages > 1;
         mixed->slabs++;
         heap_note_most(&mixed->most_slabs, mixed->slabs);

@@ -140,7 +140,6 @@ void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages,
 {
     if (pages.v == 1 && !guarded && heap->ready_pages < ready_limit(heap)) {
         ready_push(heap, desc);
-        (void)heap_tree_drop(heap, pages);
         return;
     }
     heap_pages_give_back(heap, desc, pages);
