@@ -16,7 +16,7 @@ enum {
     STEPS = 1 + PAGE_BYTES / CLEANED_BYTES,
     /* Of the addresses of a leaf: from there on the next one is made ready, and a node. Both may lie between guards. */
     READY_AT_PAGE = HEAP_LEAF_PAGES - 2 * (STEPS + 3) - 2,
-    READY_FROM_PAGES = 512, /* held: from then on there is a spare page for whatever comes */
+    READY_FROM_PAGES = 256, /* held: from then on there is a spare page for whatever comes */
 };
 
 static void add(struct heap *heap, void *base, bool was_leaf)
