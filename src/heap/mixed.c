@@ -5,7 +5,8 @@
  *
  * Slabs with room are in bins by their greatest hole, which is counted anew whenever it may have changed: bit
  * arithmetic on one word. So the best fit is found at once: the first bin that is not empty, from the request's size
- * on. A hole is filled from its beginning.
+ * on. A hole is filled from its beginning. A bin is a ring with a head: which neighbours a slab has makes no difference
+ * to how it leaves, and no branch, which nobody could foresee, depends on them.
  *
  * Here is what each alloc and free does; the rest is in mixed_rare.c.
  */

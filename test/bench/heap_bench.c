@@ -4,10 +4,10 @@
  *
  *   time         cycles an operation. Every trace is played several times, subject by subject in turn, cut into
  *                pieces; a piece counts with the median of its rounds. Blocks are not written.
- *   worst        the longest operation on a small block, in cycles: of each operation the least of several rounds
- *                counts (five times as many as for time), subject by subject in turn, so that what else the machine did
- *                falls out; behind a few calls that do not count, so that what the subject before it left of the caches
- *                does too.
+ *   worst        the longest operation on a small block, in cycles, without the clock's own: of each operation the
+ *                least of several rounds counts (five times as many as for time), subject by subject in turn, so that
+ *                what else the machine did falls out; behind a few calls that do not count, so that what the subject
+ *                before it left of the caches does too. The trace's own arrays are read before the clock starts.
  *   frames_used  of the frames held when most is held, how much is what was asked for when most was, in per cent. Ours
  *                are counted; the libraries' are what a process of their own has touched, every block written whole.
  *   geomean      over the first family of traces, k-*, on which heaps are tuned; h-geomean over the second, on which
