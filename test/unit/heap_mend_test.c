@@ -1,5 +1,5 @@
 /* Mixed slabs whose descriptors were overwritten, holes that are to be used, and the spare pages of the tree. */
-#include "heap/heap_internal.h"
+#include "heap/tree.h"
 #include "unit/heap_bed.h"
 
 enum { ARENA_PAGES = 700, BLOCK_BYTES = 640, GRANULES = 10, GRANULE_BYTES = 64, BLOCKS = 6 };
@@ -175,6 +175,61 @@ TEST(heap, a_leaf_and_its_nodes_are_ready_and_clean_when_a_page_needs_them)
     for (unsigned i = 0; i < MANY; i++) {
         EXPECT_EQ(heap_free(heap, blocks[i]), STATUS_OK);
     }
+    heap_bed_end(bed);
+}
+
+TEST(heap, no_free_of_a_page_gives_back_more_than_three_and_few_stay_all_the_same)
+{
+    enum { LEAVES = 6, MANY = LEAVES * HEAP_LEAF_PAGES };
+    struct heap_bed *bed = heap_bed_new(ARENA_PAGES);
+    REQUIRE(bed != NULL);
+    void **blocks = test_pages(1);
+    REQUIRE(blocks != NULL);
+    for (unsigned i = 0; i < MANY; i++) {
+        REQUIRE((blocks[i] = heap_alloc(&bed->heap, PAGE_BYTES)) != NULL);
+    }
+    /* One of each leaf in turn, so that the leaves become empty one right after the other. */
+    for (unsigned i = 0; i < MANY; i++) {
+        const uint64_t puts = bed->puts;
+        EXPECT_EQ(heap_free(&bed->heap, blocks[i % LEAVES * HEAP_LEAF_PAGES + i / LEAVES]), STATUS_OK);
+        EXPECT(bed->puts <= puts + 3);
+    }
+    EXPECT(bed->pages_out <= 2 * LEAVES); /* the rest goes with the next pages, or by a shrink */
+    heap_bed_end(bed);
+}
+
+static bool is_recent(const struct heap *heap, const void *address)
+{
+    const uint64_t number = heap_page_number(heap, address) / HEAP_LEAF_PAGES;
+    const unsigned at = number % HEAP_RECENT_LEAVES;
+    struct heap_path path;
+    return heap->recent_words[at].number == number &&
+           heap->recent_words[at].word == heap_path_to(heap, number, &path);
+}
+
+TEST(heap, the_leaf_that_was_the_whole_tree_is_found_at_once_when_the_tree_has_grown_and_shrunken)
+{
+    enum { MANY = 4 * HEAP_LEAF_PAGES };
+    struct heap_bed *bed = heap_bed_new(ARENA_PAGES);
+    REQUIRE(bed != NULL);
+    struct heap *heap = &bed->heap;
+    void **blocks = test_pages(1);
+    REQUIRE(blocks != NULL);
+    unsigned grown = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        const unsigned height = heap->height;
+        REQUIRE((blocks[i] = heap_alloc(heap, PAGE_BYTES)) != NULL);
+        grown += height < heap->height;
+        EXPECT(is_recent(heap, blocks[0]));
+    }
+    EXPECT(grown > 0);
+    for (unsigned i = MANY - 1; i > 0; i--) {
+        EXPECT_EQ(heap_free(heap, blocks[i]), STATUS_OK);
+    }
+    heap_shrink(heap);
+    EXPECT_EQ(heap->height, 0);
+    EXPECT(is_recent(heap, blocks[0]));
+    EXPECT_EQ(heap_free(heap, blocks[0]), STATUS_OK);
     heap_bed_end(bed);
 }
 
