@@ -12,7 +12,6 @@
  */
 #include "heap/mixed.h"
 
-
 /* The longest run of ones, the lowest of them; `free` is not full. No branch on what is in it: what comes is not to be
  * foreseen. */
 static inline struct heap_hole longest_run(uint64_t free)

@@ -169,13 +169,16 @@ def test_all_violations_by_user_mode_are_listed():
     assert offered - {"user-page", "user-untouched"} == set(USER), "those two are the kernel's own"
 
 
-# What may be asked of questions, of the faults of user mode and of messages, in instructions under the instruction
-# clock: on the average, and of the longest single fault.
+# What may be asked of questions, of pages that move, of the faults of user mode and of messages, in instructions under
+# the instruction clock: on the average, and of the longest single fault.
 COST_MAX = {
     "spaces_query": 150,
     "spaces_query_shared": 150,
     "spaces_query_other": 150,
     "spaces_query_other_shared": 150,
+    "spaces_move": 900,
+    "spaces_move_other": 900,
+    "spaces_move_shared": 900,
     "spaces_fault_write": 1200,
     "spaces_fault_zeroing": 1200 + 650,  # a frame is zeroed, and mapped for that
     "spaces_fault_read": 1200,

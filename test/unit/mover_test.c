@@ -25,24 +25,27 @@ static bool open_scattered(void)
     return ok;
 }
 
+/* A block that is drawn empty drains the pool of zeroed frames, and that is filled first. */
+static void fill_zero_pool(void)
+{
+    while (pmm_stats(&machine.pmm).zeroed.v < MACHINE_ZERO_FRAMES) {
+        idle_step();
+    }
+}
+
 /* => blocks won by so many steps of idle time, none of which wins more than one. */
 static uint64_t blocks_won_by(unsigned steps)
 {
     uint64_t won = 0;
     for (unsigned i = 0; i < steps; i++) {
         const uint64_t before = mover_total.won;
+        fill_zero_pool();
+        EXPECT_EQ(mover_total.won, before);
         idle_step();
         EXPECT(mover_total.won - before <= 1);
         won += mover_total.won - before;
     }
     return won;
-}
-
-static void fill_zero_pool(void)
-{
-    while (pmm_stats(&machine.pmm).zeroed.v < MACHINE_ZERO_FRAMES) {
-        idle_step();
-    }
 }
 
 TEST(mover, idle_time_wins_blocks_one_a_step_while_more_is_scattered_than_the_policy_allows)
@@ -52,7 +55,6 @@ TEST(mover, idle_time_wins_blocks_one_a_step_while_more_is_scattered_than_the_po
     const uint64_t won = mover_total.won;
     REQUIRE(open_scattered());
     EXPECT_EQ(mover_total.won, won); /* calls alone move nothing */
-    fill_zero_pool();
     EXPECT_EQ(blocks_won_by(STEPS), 0); /* less is scattered than `least` */
     mover_policy.least = npages(0);
     mover_policy.share = 1;

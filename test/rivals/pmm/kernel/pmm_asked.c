@@ -89,7 +89,8 @@ bool pmm_region_stats(const struct pmm *pmm, size_t index, struct pmm_region_sta
     if (index >= pmm->run_count) {
         return false;
     }
-    *out = (struct pmm_region_stats){.base = pmm->runs[index].first, .frames = pmm->runs[index].frames};
+    *out = (struct pmm_region_stats){.base = pmm->runs[index].first, .frames = pmm->runs[index].frames,
+                                     .span = pmm->runs[index].frames};
     for (uint64_t f = out->base.v; f < run_end(pmm->runs[index]); f++) {
         out->free.v += pmm->states[f] == SIDE_WAY || pmm->states[f] == SIDE_WAITS;
     }

@@ -85,6 +85,14 @@ unsigned pmm_alloc_elsewhere(struct pmm *pmm, pfn_t *frames, unsigned n, pfn_t a
     return pmm_alloc_partly(pmm, frames, n, avoid, avoided);
 }
 
+enum status pmm_pass_references(struct pmm *pmm, pfn_t from, pfn_t to)
+{
+    (void)pmm;
+    (void)from;
+    (void)to;
+    return STATUS_UNSUPPORTED;
+}
+
 void pmm_mover_set(struct pmm *pmm, pmm_mover_fn *mover, void *ctx)
 {
     (void)pmm;
