@@ -38,6 +38,20 @@ static struct bed *holes(struct rng *rng)
     return bed;
 }
 
+/* One region of more blocks than a word has bits; runs of one frame and of some blocks. */
+static struct bed *large(struct rng *rng)
+{
+    uint64_t at = frames_of(4 * GIB), end = at + frames_of(512 * MIB);
+    struct bed *bed = bed_new(end, 512);
+    for (unsigned i = 0; i < 512 && at < end; i++) {
+        uint64_t frames = rng_below(rng, 4) == 0 ? 1 : 1 + rng_below(rng, 1200);
+        frames = frames < end - at ? frames : end - at;
+        bed_run(bed, at, frames);
+        at += frames + 1 + rng_below(rng, 100);
+    }
+    return bed;
+}
+
 /* `count` regions of up to `most` frames each, in all zones. */
 static struct bed *many(struct rng *rng, unsigned count, uint64_t most)
 {
@@ -83,6 +97,7 @@ static const struct {
 } machines[PMM_MACHINES] = {
     {"16 MiB", small},           {"1 GiB", ordinary},           {"holes at 4 GiB", holes}, {"200 regions", regions_200},
     {"5000 regions", regions_5000}, {"400 regions, 8 nodes", nodes_8}, {"16 TiB", huge},
+    {"512 MiB of holes", large},
 };
 
 const char *pmm_machine_name(unsigned which) { return machines[which].name; }
