@@ -14,13 +14,17 @@ uint64_t zones_hold(const struct pmm *pmm, unsigned flags)
     return held;
 }
 
+static inline uint64_t pay_part(uint64_t *account, uint64_t n) /* => what is left to pay */
+{
+    uint64_t part = n < *account ? n : *account;
+    *account -= part;
+    return n - part;
+}
+
 void account_pay_more(struct pmm *pmm, uint64_t n)
 {
-    uint64_t *accounts[] = {&pmm->spare, &pmm->emergency, &pmm->promised};
-    for (size_t i = 0; i < ARRAY_LEN(accounts) && n > 0; i++) {
-        uint64_t part = n < *accounts[i] ? n : *accounts[i];
-        *accounts[i] -= part;
-        n -= part;
-    }
+    n = pay_part(&pmm->spare, n);
+    n = pay_part(&pmm->emergency, n);
+    n = pay_part(&pmm->promised, n);
     pmm->debt += n; /* the frames are had: those that are left to pay for metadata are fewer */
 }

@@ -2,6 +2,7 @@
  * Given frames: claim them, or give back reserved ones. Both look at everything first and then do what cannot fail.
  */
 #include "pmm/account.h"
+#include "pmm/hints.h"
 
 /* The region whose frames can be handed out that `frame` is in, or null. */
 static struct pmm_region *region_of(struct pmm *pmm, uint64_t frame)
@@ -219,6 +220,7 @@ static enum status give_locked(struct pmm *pmm, uint64_t first, uint64_t end, ui
             give_in_block(pmm, block_find(pmm, at), at, stop);
         } else {
             untouched_add(pmm, r, stop - at);
+            extent_usable(pmm, r, block_of(at));
             pmm->low_untouched += at < frames_below_1m() ? stop - at : 0;
             fresh_whole_add(pmm, r, block_of(at), whole_count(pmm, block_of(at), block_of(at) + 1));
             pmm->reserved -= stop - at;

@@ -7,6 +7,7 @@
 #include "pmm/pmm_compact.h"
 
 #include "pmm/account.h"
+#include "pmm/never.h"
 #include "pmm/run.h"
 
 static_assert((int)PMM_FULLNESS_STEP == (int)STACK_FRAMES, "by stacks");
@@ -218,7 +219,7 @@ __attribute__((cold)) static struct pmm_block *unused(struct pmm *pmm, struct av
             }
         }
         r = giving_region(pmm, avoid, PMM_SUPPLY_FRESH);
-        const uint64_t block = r == NULL || pmm->broken ? FRAME_NONE : fresh_block(pmm, r);
+        const uint64_t block = r == NULL || pmm->broken ? FRAME_NONE : fresh_block(pmm, r, extent_bottom(pmm, r));
         if (block == FRAME_NONE || block_open(pmm, r, block, PMM_USER) != STATUS_OK) {
             return NULL;
         }

@@ -4,7 +4,6 @@
  * The run list says where they are, and a search goes on from where the one before has found something. Where runs
  * are short it passes many that hold no such block. So a region of up to 64 blocks has a bit a block, and no search.
  */
-#include "pmm/hints.h"
 #include "pmm/open.h"
 
 uint64_t whole_bits_of(const struct pmm_region *r, uint64_t first, uint64_t end)
@@ -87,8 +86,9 @@ __attribute__((noinline)) static uint64_t search(const struct pmm *pmm, struct p
         block = whole_block_in(pmm, r, from, end, &r->fresh_whole_at);
     }
     r->fresh_whole_from = (uint32_t)(block == FRAME_NONE ? end : block);
+    struct pmm_list_hint at = r->in_gap; /* which stays the first gap's */
     for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && block == FRAME_NONE; d = pmm->blocks[d].gap_next) {
-        block = whole_block_in(pmm, r, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
+        block = whole_block_in(pmm, r, d - pmm->blocks[d].gap_blocks, d, &at);
     }
     return block;
 }
@@ -102,7 +102,5 @@ uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r)
         }
         return surely_whole(r, block) ? block : search(pmm, r); /* what is plain lies in the region */
     }
-    uint64_t in_extent = r->whole_bits & bits_from(r->watermark - r->base);
-    uint64_t bits = in_extent != 0 ? in_extent : r->whole_bits;
-    return bits != 0 ? r->base + (unsigned)__builtin_ctzll(bits) : FRAME_NONE;
+    return r->whole_bits != 0 ? r->base + (unsigned)__builtin_ctzll(r->whole_bits) : FRAME_NONE;
 }

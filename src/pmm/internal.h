@@ -206,8 +206,8 @@ static inline void supply_update(struct pmm *pmm, struct pmm_region *r, enum pmm
     }
 }
 /*
- * A never-used block of r whose 512 frames are all usable, the lowest of the last extent, else of a gap; FRAME_NONE.
- * O(1) in a region of up to 64 blocks; else O(stretches between it and the one found before).
+ * A never-used block of r whose 512 frames are all usable; FRAME_NONE. In a region of up to 64 blocks the lowest, O(1);
+ * else the lowest of the last extent, else of a gap, O(stretches between it and the one found before).
  */
 uint64_t fresh_whole_block(const struct pmm *pmm, struct pmm_region *r);
 /* The bits of these blocks of r, where it has so few that each has one; else none. */
@@ -215,8 +215,8 @@ uint64_t whole_bits_of(const struct pmm_region *r, uint64_t first, uint64_t end)
 /* Blocks [first, first + blocks) are never used and can be used wholly, as it was not so before. */
 void fresh_whole_add(struct pmm *pmm, struct pmm_region *r, uint64_t first, uint64_t blocks);
 uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_block); /* such, by the lists alone */
-/* Lowest never-used block of r with a usable frame, in the last extent, else in a gap; FRAME_NONE: there is none. */
-uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r);
+/* The next never-used block of r with a usable frame: `next`, its extent_bottom, or another; FRAME_NONE: none. */
+uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r, uint64_t next);
 /* Its descriptor is backed; it is open now. It is not the one at the watermark (see extent_take). */
 void extent_take_off(struct pmm *pmm, struct pmm_region *r, uint64_t block);
 /* First usable frame at or behind `from` that is in a never-used block of any region; FRAME_NONE. */

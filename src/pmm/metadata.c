@@ -151,21 +151,27 @@ static inline enum status back_page(struct pmm *pmm, uint64_t block, const void 
     return n.v == 0 ? STATUS_OK : back_missing(pmm, block, page, n, payer);
 }
 
-/* `costs`: pages are missing. */
+/* `cost`: pages and tables that are missing. */
 __attribute__((always_inline)) static inline enum status open_one(struct pmm *pmm, uint64_t block, unsigned class,
-                                                                  bool costs, struct payer *payer)
+                                                                  uint64_t cost, struct payer *payer)
 {
     enum status s = STATUS_OK;
-    if (costs) {
+    if (cost > 0) {
         s = back_page(pmm, block, descriptor_page(pmm, block), payer);
         s = s == STATUS_OK ? back_page(pmm, block, states_page(pmm, block), payer) : s;
     }
     if (s != STATUS_OK) {
         return s;
     }
-    unsigned free = block_write(pmm, payer->r, block, class, payer->start, payer->next);
-    extent_take(pmm, payer->r, block);
-    untouched_sub(pmm, payer->r, free);
+    struct pmm_region *r = payer->r;
+    unsigned free = block_write(pmm, r, block, class, payer->start, payer->next);
+    extent_take(pmm, r, block);
+    untouched_sub(pmm, r, free);
+    /* Of many blocks extent_take does it. What was to be said of the first one of a page of descriptors had no room. */
+    bool is_first = cost > 1 && block % (PAGE_BYTES / PMM_BLOCK_BYTES) == 0;
+    if (free == PMM_BLOCK_FRAMES ? is_first : has_few_blocks(r) && !extent_is_bottom(pmm, r, block)) {
+        extents_note(pmm, r, block);
+    }
     return STATUS_OK;
 }
 
@@ -183,7 +189,7 @@ static enum status open_together(struct pmm *pmm, unsigned class)
     do {
         uint64_t block = block_of(at);
         payer.r = region_find(pmm, block);
-        enum status s = open_one(pmm, block, class, true, &payer);
+        enum status s = open_one(pmm, block, class, open_cost(pmm, block).v, &payer);
         if (s != STATUS_OK) {
             return s;
         }
@@ -214,7 +220,7 @@ enum status block_open_costing(struct pmm *pmm, struct pmm_region *r, uint64_t b
             return open_together(pmm, class);
         }
     }
-    enum status s = open_one(pmm, block, class, cost > 0, &payer);
+    enum status s = open_one(pmm, block, class, cost, &payer);
     *opened = s == STATUS_OK ? &pmm->blocks[block] : NULL;
     return s;
 }

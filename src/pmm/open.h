@@ -6,29 +6,13 @@
 #define CAIRN_PMM_OPEN_H
 
 #include "pmm/account.h"
-#include "pmm/never.h"
+#include "pmm/hints.h"
 
 /* Is this never-used block of r surely whole? A hold may go, but none comes: what was known once stays so. */
 static inline bool surely_whole(const struct pmm_region *r, uint64_t block)
 {
     return has_few_blocks(r) ? (r->whole_bits >> (block - r->base) & 1) != 0
                                         : block - r->plain < r->plain_end - r->plain;
-}
-
-/* Lowest block of the last extent of r, or, where that is used up, of its first gap; else one outside of r. */
-static inline uint64_t extent_bottom(const struct pmm *pmm, const struct pmm_region *r)
-{
-    uint64_t block = r->watermark;
-    if (block != region_end(r)) {
-        return block;
-    }
-    if (has_few_blocks(r)) {
-        return r->never != 0 ? r->base + (unsigned)__builtin_ctzll(r->never) : block;
-    }
-    if (r->gaps != PMM_NO_BLOCK) {
-        block = r->gaps - pmm->blocks[r->gaps].gap_blocks;
-    }
-    return block;
 }
 
 /* supply_leave, where that the region is on this list is known. */
@@ -175,6 +159,9 @@ static inline struct pmm_block *open_plain(struct pmm *pmm, struct pmm_region *r
 {
     ASSERT(pmm->claim_first == pmm->claim_end && !pmm->broken);
     struct pmm_block *b = &pmm->blocks[block];
+    if (hint_is_said(b)) {
+        hint_take(pmm, r, block);
+    }
     block_begin(r, b, 0, 0, PMM_BLOCK_FRAMES, PMM_BLOCK_FRAMES, false);
     trace(pmm, PMM_EVENT_OPEN_BLOCK, block_start(block), PMM_BLOCK_FRAMES);
     fresh_whole_remove(pmm, r, block);

@@ -13,41 +13,76 @@
 
 /*
  * The hint's run is the first that ends behind the start of this block of r, and begins in it, and none of the block is
- * held; false: or the hint does not fit.
+ * held; false: or the hint does not fit. Of those opened since it was made, only whole ones did not move it: they lie
+ * in its run, so it is one behind at most.
  */
-static inline bool hint_knows(const struct pmm *pmm, const struct pmm_region *r, struct pmm_list_hint hint,
+static inline bool hint_knows(const struct pmm *pmm, const struct pmm_region *r, struct pmm_list_hint *hint,
                               uint64_t start)
 {
     uint64_t end = start + PMM_BLOCK_FRAMES;
-    if (hint.run >= pmm->run_count || hint.hold > pmm->hold_count) {
+    if (hint->run >= pmm->run_count || hint->hold > pmm->hold_count) {
         return false;
     }
-    const struct frame_run *run = &pmm->runs[hint.run];
-    if (run_end(*run) <= start || run->first.v >= end) {
+    const struct frame_run *run = &pmm->runs[hint->run];
+    if (run_end(*run) <= start) {
+        if (++hint->run == pmm->run_count || run_end(*++run) <= start) {
+            return false;
+        }
+    } else if (!r->is_one_run && hint->run > 0 && run_end(run[-1]) > start) {
         return false;
     }
-    if (r->is_one_run) {
-        return true;
+    if (run->first.v >= end || r->is_one_run) {
+        return run->first.v < end;
     }
-    if (hint.run > 0 && run_end(run[-1]) > start) {
-        return false;
-    }
-    const struct frame_hold *hold = &pmm->holds[hint.hold];
-    return (hint.hold == 0 || hold_end(hold[-1]) <= start) && (hint.hold == pmm->hold_count || hold->first.v >= end);
+    const struct frame_hold *hold = &pmm->holds[hint->hold];
+    return (hint->hold == 0 || hold_end(hold[-1]) <= start) && (hint->hold == pmm->hold_count || hold->first.v >= end);
 }
 
-/* Frames before `end` of this run and those behind it. *next becomes the first run that ends behind that. */
+/* Frames of the runs from *next on that begin before `end`. *next becomes the first run that ends behind that. */
 static inline uint64_t frames_from(const struct pmm *pmm, uint32_t *next, uint64_t end)
 {
     const struct frame_run *run = &pmm->runs[*next], *stop = &pmm->runs[pmm->run_count];
-    uint64_t frames = 0, last = 0;
+    uint64_t frames = 0;
     for (; run < stop && run->first.v < end; run++) {
         frames += run->frames.v;
-        last = run_end(*run);
     }
+    uint64_t last = run_end(run[-1]); /* of the one before *next, if of none */
     run -= last > end;
     *next = (uint32_t)(run - pmm->runs);
     return last > end ? frames - (last - end) : frames;
+}
+
+/* Of a never-used block: its free frames. */
+struct fresh_frames {
+    uint64_t first, mark; /* the first, and the one behind it, maybe behind a hole; or where the block ends */
+    unsigned count;
+    uint32_t run;         /* that the mark is in */
+    bool is_late;         /* there is a hole behind the mark */
+};
+
+/* By a hint that knows this block, which is not whole, and now is the next block's. */
+static inline struct fresh_frames frames_of_runs(const struct pmm *pmm, const struct pmm_region *r,
+                                                 struct pmm_list_hint *hint, uint64_t start)
+{
+    const struct frame_run *run = &pmm->runs[hint->run];
+    uint64_t end = start + PMM_BLOCK_FRAMES, stop = run_end(*run);
+    struct fresh_frames f = {.first = run->first.v > start ? run->first.v : start, .run = hint->run};
+    f.mark = f.first + 1;
+    if (stop >= end) {
+        hint->run += stop == end;
+        f.count = (unsigned)(end - f.first);
+        return f;
+    }
+    hint->run++;
+    uint64_t more = r->is_one_run ? 0 : frames_from(pmm, &hint->run, end);
+    f.count = (unsigned)(stop - f.first + more);
+    f.is_late = true;
+    if (f.mark == stop) {
+        f.run++;
+        f.mark = more > 0 ? run[1].first.v : end;
+        f.is_late = more > 0 && run_end(run[1]) < end;
+    }
+    return f;
 }
 
 /* stack_push_partly of one just opened, all of whose words are written. */
@@ -105,21 +140,18 @@ static inline void put_opened(struct pmm *pmm, struct pmm_region *r, struct pmm_
     }
 }
 
-/*
- * The frames [first, stop) of a block of r that was never used are free now, and `more` behind a hole, but for the
- * first, which is in use.
- */
-static inline struct pmm_block *open_but_one(struct pmm *pmm, struct pmm_region *r, uint64_t block, uint64_t first,
-                                             uint64_t stop, uint64_t more, unsigned class)
+/* A block of r that was never used is open now, and the first of these frames of it is in use. */
+static inline struct pmm_block *open_but_one(struct pmm *pmm, struct pmm_region *r, uint64_t block,
+                                             struct fresh_frames f, unsigned class)
 {
     struct pmm_block *b = &pmm->blocks[block];
-    unsigned frames = (unsigned)(stop - first + more);
-    bool is_late = frames > 1 && stop < block_start(block + 1);
-    unsigned carved = frames > 1 ? index_in_block(first) + 1 : (unsigned)PMM_BLOCK_FRAMES;
-    block_begin(r, b, class, carved, frames - 1, frames, is_late);
-    code_set(pmm, first, 1);
+    block_begin(r, b, class, (unsigned)(f.mark - block_start(block)), f.count - 1, f.count, f.is_late);
+    code_set(pmm, f.first, 1);
+    if (f.is_late) {
+        code_set(pmm, f.mark, f.run & CODE_RUN_MASK);
+    }
     extent_take(pmm, r, block);
-    untouched_sub(pmm, r, frames);
+    untouched_sub(pmm, r, f.count);
     count_free(pmm, r, -1);
     trace(pmm, PMM_EVENT_OPEN_BLOCK, block_start(block), PMM_BLOCK_FRAMES);
     return b;
@@ -134,40 +166,33 @@ __attribute__((always_inline)) static inline uint64_t open_and_take(struct pmm *
                                                                     unsigned flags, unsigned home, unsigned zones,
                                                                     uint64_t *frame)
 {
-    uint64_t block = extent_bottom(pmm, r), first = block_start(block), stop = first + PMM_BLOCK_FRAMES;
+    uint64_t block = extent_bottom(pmm, r), start = block_start(block);
     uint64_t cost = cost_now(pmm, r, block);
     if (block == 0 || cost > 0) {
         return cost;
     }
+    struct fresh_frames f = {.first = start, .mark = start + 1, .count = PMM_BLOCK_FRAMES};
+    struct pmm_list_hint *hint = hint_of(r, block);
+    if (hint_is_said(&pmm->blocks[block])) {
+        *hint = hint_said(&pmm->blocks[block]);
+    }
     bool is_whole = surely_whole(r, block);
-    uint64_t more = 0;
-    uint32_t run_index = 0;
     if (!is_whole) {
-        struct pmm_list_hint *hint = block == r->watermark ? &r->fresh : &r->in_gap;
-        if (!hint_knows(pmm, r, *hint, first)) {
+        if (!hint_knows(pmm, r, hint, start)) {
             return 0;
         }
-        run_index = hint->run;
-        const struct frame_run *run = &pmm->runs[run_index];
-        uint64_t end = stop;
-        first = run->first.v > first ? run->first.v : first;
-        stop = run_end(*run) < stop ? run_end(*run) : stop;
-        uint32_t next = run_index + (run_end(*run) <= end);
-        if (next != run_index && !r->is_one_run) {
-            more = frames_from(pmm, &next, end);
+        struct pmm_list_hint at = *hint;
+        f = frames_of_runs(pmm, r, hint, start);
+        is_whole = f.count == PMM_BLOCK_FRAMES; /* is to be remembered */
+        if (is_whole) {
+            plain_learn(pmm, r, at);
         }
-        if (stop - first == PMM_BLOCK_FRAMES ? !has_few_blocks(r) : stop - first == 1 && more > 0) {
-            return 0; /* it is whole, which is to be remembered; or its mark would lie in the next run */
-        }
-        hint->run = next;
     }
-    struct pmm_block *b = open_but_one(pmm, r, block, first, stop, more, flags & PMM_USER);
+    struct pmm_block *b = open_but_one(pmm, r, block, f, flags & PMM_USER);
     if (is_whole) {
         fresh_whole_remove(pmm, r, block);
-    } else if (b->late) {
-        code_set(pmm, first + 1, run_index & CODE_RUN_MASK);
     }
-    *frame = first;
+    *frame = f.first;
     put_opened(pmm, r, b, flags, home, zones);
     return TAKEN;
 }

@@ -2,7 +2,6 @@
  * What a block just backed says at first: its codes, as the run and hold lists have it, and its descriptor.
  */
 #include "pmm/codes.h"
-#include "pmm/hints.h"
 #include "pmm/open.h"
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -247,6 +246,10 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
 {
     uint64_t start = block_start(block), end = block_start(block + 1);
     struct pmm_block *b = &pmm->blocks[block];
+    struct pmm_list_hint *hint = hint_of(r, block); /* of the next block: if it is another, extents_note says where */
+    if (hint_is_said(b)) {
+        hint_take(pmm, r, block);
+    }
     block_begin(r, b, class, 0, PMM_BLOCK_FRAMES, PMM_BLOCK_FRAMES, false);
     trace(pmm, PMM_EVENT_OPEN_BLOCK, start, PMM_BLOCK_FRAMES);
     bool is_claimed = pmm->claim_first < end && start < pmm->claim_end; /* 0, 0: there is no claim */
@@ -256,7 +259,6 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
         fresh_whole_remove(pmm, r, block);
         return PMM_BLOCK_FRAMES; /* no code needs to be written, and no list be looked at */
     }
-    struct pmm_list_hint *hint = block >= r->watermark ? &r->fresh : &r->in_gap;
     if (!hint_fits(pmm, *hint, start)) {
         struct stretch near = stretch_near(pmm, start, *hint);
         *hint = stretch_hint(&near);

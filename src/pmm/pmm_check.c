@@ -65,7 +65,7 @@ static void check_stacks(struct check *c, const struct pmm_region *r, const stru
     }
 }
 
-/* PMM-I8: of few blocks each has a bit that says whether its descriptor is one of a block never used. */
+/* PMM-I8: of few blocks each has a bit that says whether its descriptor is one of a block never used; or not usable. */
 static bool never_bits_are_right(const struct pmm *pmm, const struct pmm_region *r)
 {
     uint64_t never = 0;
@@ -74,6 +74,12 @@ static bool never_bits_are_right(const struct pmm *pmm, const struct pmm_region 
                        && pmm->backing.missing(pmm->backing.ctx, descriptor_page(pmm, block)).v == 0
                        && pmm->blocks[block].mode != PMM_BLOCK_NEVER;
         never |= is_open ? 0 : block_bit(r, block);
+    }
+    for (uint64_t bits = never & r->skipped; bits != 0; bits &= bits - 1) {
+        uint64_t start = block_start(r->base + (unsigned)__builtin_ctzll(bits));
+        if (usable_count(pmm, start, start + PMM_BLOCK_FRAMES) > 0) {
+            return false;
+        }
     }
     return never == r->never && has_gaps(r) == (gap_bits(r) != 0);
 }
@@ -160,7 +166,8 @@ static void check_region(struct check *c, const struct pmm_region *r)
         return;
     }
     if (has_few_blocks(r) && !never_bits_are_right(pmm, r)) {
-        wrong(c, "PMM-I8: region %zu: the bits of its blocks never used are not right: %#lx", index, r->never);
+        wrong(c, "PMM-I8: region %zu: the bits of its blocks never used are not right: %#lx, skipped %#lx", index,
+              r->never, r->skipped);
         return;
     }
     uint64_t untouched_before = c->untouched;

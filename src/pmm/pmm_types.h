@@ -62,7 +62,11 @@ struct pmm_block {
         };
         uint64_t kind; /* all of these */
     };
-    uint32_t next, prev;  /* on its stack; prev of the first is PMM_NO_BLOCK */
+    /*
+     * On its stack; prev of the first is PMM_NO_BLOCK. Of a block never used, the lowest of an extent: where the lists
+     * are to be looked at for it, the run + 1 and the hold of a pmm_list_hint; 0: nobody said.
+     */
+    uint32_t next, prev;
     uint32_t gap_blocks;  /* never-used blocks right below this one that the watermark has passed */
     uint32_t gap_next;    /* next block of the region with a gap below; valid while in that list */
 };
@@ -99,7 +103,11 @@ struct pmm_region {
     uint32_t new_kind;     /* low half of `kind` of a block just opened, but for its class */
     uint64_t free;         /* frames, physically free, not cached */
     uint64_t untouched;    /* the part of `free` in blocks never used */
-    struct pmm_list_hint fresh, in_gap; /* the last extent's begin, a gap */
+    struct pmm_list_hint fresh; /* the last extent's begin; where there are 64 blocks at most: the first extent's */
+    union {
+        uint64_t skipped;      /* of 64 blocks at most, a bit each: never used, and nothing in it is usable */
+        struct pmm_list_hint in_gap; /* of more: the first gap's begin */
+    };
     union {
         uint64_t never;        /* where there are 64 blocks at most, a bit each: it was never used */
         struct pmm_list_hint fresh_whole_at; /* of more: the first whole block of the last extent */

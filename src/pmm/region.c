@@ -9,8 +9,11 @@
  * usable); the opened block D right above each gap says how long it is and links to the next such D. So any number of
  * extents costs no memory, and the usual region has none. A region of up to 64 blocks has a bit a block instead: in
  * its middle a gap is not searched for.
+ *
+ * Who opens a block must know which runs lie in it. The region remembers that for the block that is opened next (by the
+ * watermark and the first gap, of few blocks the lowest); what begins another extent says it itself, in its descriptor.
+ * So it is never searched for by a call of one frame: docs/design/0025-openings-in-one-go.md.
  */
-#include "pmm/hints.h"
 #include "pmm/open.h"
 
 struct pmm_region *region_find(const struct pmm *pmm, uint64_t block)
@@ -70,7 +73,7 @@ uint64_t unopened_end(const struct pmm *pmm, const struct pmm_region *r, uint64_
 }
 
 /* Can this descriptor be read? Within the regions nothing but descriptors is ever there, and pages stay once backed. */
-static bool has_descriptor(const struct pmm *pmm, uint64_t block)
+__attribute__((always_inline)) static inline bool has_descriptor(const struct pmm *pmm, uint64_t block)
 {
     return block - pmm->first_block < pmm->end_block - pmm->first_block
            && pmm->backing.missing(pmm->backing.ctx, descriptor_page(pmm, block)).v == 0;
@@ -198,23 +201,23 @@ __attribute__((cold)) static uint64_t first_usable(const struct pmm *pmm, uint64
 /* As fresh_block, by the lists. */
 __attribute__((noinline, cold)) static uint64_t fresh_by_lists(const struct pmm *pmm, struct pmm_region *r)
 {
-    uint64_t end = region_end(r);
-    uint64_t block = r->watermark < end ? first_usable(pmm, r->watermark, end, &r->fresh) : FRAME_NONE;
-    for (uint64_t bits = has_few_blocks(r) ? gap_bits(r) : 0; bits != 0 && block == FRAME_NONE; bits &= bits - 1) {
-        uint64_t at = r->base + (unsigned)__builtin_ctzll(bits);
-        block = first_usable(pmm, at, at + 1, &r->in_gap);
+    uint64_t end = region_end(r), block = FRAME_NONE;
+    if (has_few_blocks(r)) {
+        while ((block = extent_bottom(pmm, r)) < end && first_usable(pmm, block, block + 1, &r->fresh) == FRAME_NONE) {
+            r->skipped |= block_bit(r, block);
+        }
+        return block < end ? block : FRAME_NONE;
     }
+    block = r->watermark < end ? first_usable(pmm, r->watermark, end, &r->fresh) : FRAME_NONE;
     for (uint32_t d = r->gaps; d != PMM_NO_BLOCK && block == FRAME_NONE; d = pmm->blocks[d].gap_next) {
         block = first_usable(pmm, d - pmm->blocks[d].gap_blocks, d, &r->in_gap);
     }
     return block;
 }
 
-uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r)
+uint64_t fresh_block(const struct pmm *pmm, struct pmm_region *r, uint64_t next)
 {
-    uint64_t block = extent_bottom(pmm, r);
-    const struct pmm_list_hint *hint = block == r->watermark ? &r->fresh : &r->in_gap;
-    return block < region_end(r) && surely_usable(pmm, *hint, block) ? block : fresh_by_lists(pmm, r);
+    return next < region_end(r) && surely_usable(pmm, *hint_of(r, next), next) ? next : fresh_by_lists(pmm, r);
 }
 
 uint64_t whole_count(const struct pmm *pmm, uint64_t first_block, uint64_t end_block)
@@ -236,7 +239,77 @@ static void gap_push(struct pmm *pmm, struct pmm_region *r, uint64_t block, uint
     }
 }
 
-void extent_take_off(struct pmm *pmm, struct pmm_region *r, uint64_t block)
+#define RARE __attribute__((noinline, cold)) /* small, rather than short */
+
+RARE static struct pmm_list_hint hint_at(const struct pmm *pmm, uint64_t block, struct pmm_list_hint near)
+{
+    struct stretch s = stretch_near(pmm, block_start(block), near);
+    return stretch_hint(&s);
+}
+
+/*
+ * Where the lists are to be looked at for this block, if it was never used: its descriptor says so from now on, if
+ * it is there. If not, whoever opens the block most often backs two pages, and can afford to look.
+ */
+RARE static void hint_note(struct pmm *pmm, const struct pmm_region *r, uint64_t block, struct pmm_list_hint near)
+{
+    if (block - r->base < r->blocks && has_descriptor(pmm, block) && !block_is_open(pmm, r, block)) {
+        struct pmm_list_hint hint = hint_at(pmm, block, near);
+        pmm->blocks[block].next = hint.run + 1;
+        pmm->blocks[block].prev = hint.hold;
+    }
+}
+
+__attribute__((noinline)) void hint_take(struct pmm *pmm, struct pmm_region *r, uint64_t block)
+{
+    const struct pmm_block *b = &pmm->blocks[block];
+    uint64_t bit = has_few_blocks(r) ? block_bit(r, block) : 0;
+    if (bit == 0 || (r->never & ~r->skipped & (bit - 1)) == 0) {
+        *hint_of(r, block) = hint_said(b);
+        return;
+    }
+    uint64_t above = r->never & -bit & ~bit;
+    struct pmm_block *next = &pmm->blocks[above != 0 ? r->base + (unsigned)__builtin_ctzll(above) : block];
+    if (has_descriptor(pmm, (uint64_t)(next - pmm->blocks)) && next->next == 0) {
+        next->next = b->next;
+        next->prev = b->prev;
+    }
+}
+
+RARE void extents_note(struct pmm *pmm, struct pmm_region *r, uint64_t block)
+{
+    if (has_few_blocks(r)) {
+        uint64_t at = block - r->base, open_below = ~r->never & ~bits_from(at), above = r->never & bits_from(at);
+        uint64_t low = open_below != 0 ? PMM_REGION_BITS - (unsigned)__builtin_clzll(open_below) : 0;
+        r->fresh = hint_at(pmm, extent_bottom(pmm, r), r->fresh); /* it was the opened block's */
+        hint_note(pmm, r, r->base + low, r->fresh);
+        hint_note(pmm, r, above != 0 ? r->base + (unsigned)__builtin_ctzll(above) : block, r->fresh);
+        return;
+    }
+    if (r->gaps != PMM_NO_BLOCK) {
+        const struct pmm_block *first = &pmm->blocks[r->gaps];
+        if (first->gap_next != PMM_NO_BLOCK) { /* until now it may have been the first */
+            hint_note(pmm, r, first->gap_next - pmm->blocks[first->gap_next].gap_blocks, r->in_gap);
+        }
+        r->in_gap = hint_at(pmm, r->gaps - first->gap_blocks, r->fresh);
+    }
+    if (block + 1 == r->watermark) {
+        r->fresh = hint_at(pmm, block + 1, r->fresh_whole_at);
+    } else {
+        hint_note(pmm, r, block + 1, r->in_gap);
+    }
+}
+
+RARE void extent_usable(struct pmm *pmm, struct pmm_region *r, uint64_t block)
+{
+    if (has_few_blocks(r)) {
+        hint_note(pmm, r, extent_bottom(pmm, r), r->fresh); /* it may not be the next any more */
+        r->skipped &= ~block_bit(r, block);
+        r->fresh = hint_at(pmm, extent_bottom(pmm, r), r->fresh);
+    }
+}
+
+static void extent_split(struct pmm *pmm, struct pmm_region *r, uint64_t block)
 {
     if (block >= r->watermark) {
         gap_push(pmm, r, block, block - r->watermark);
@@ -259,6 +332,12 @@ void extent_take_off(struct pmm *pmm, struct pmm_region *r, uint64_t block)
         }
     }
     gap_push(pmm, r, block, below);
+}
+
+void extent_take_off(struct pmm *pmm, struct pmm_region *r, uint64_t block)
+{
+    extent_split(pmm, r, block);
+    extents_note(pmm, r, block);
 }
 
 uint64_t unopened_next(const struct pmm *pmm, uint64_t from)

@@ -141,9 +141,9 @@ enum status make_regions(struct pmm *pmm)
     struct stretch part = {0};
     for (struct pmm_region *r = pmm->regions; s == STATUS_OK && r < pmm->regions + pmm->region_count; r++) {
         uint64_t first_frame = block_start(r->base), end_frame = block_start(region_end(r));
-        r->fresh = r->in_gap = stretch_hint(&part);
+        r->fresh = stretch_hint(&part);
         if (!has_few_blocks(r)) {
-            r->fresh_whole_at = r->fresh;
+            r->in_gap = r->fresh_whole_at = r->fresh;
         }
         unsigned stretches = 0;
         while (stretch_next(pmm, &part, end_frame)) {

@@ -23,11 +23,11 @@ __attribute__((noinline)) static struct pmm_block *find_fresh(struct pmm *pmm, s
         if (place.kind != PMM_SUPPLY_FRESH) {
             return stack_first(pmm, r, place.kind);
         }
-        uint64_t block = fresh_block(pmm, r);
+        uint64_t next = extent_bottom(pmm, r), block = fresh_block(pmm, r, next);
         ASSERT(block != FRAME_NONE); /* a region on this list has a never-used block */
         struct pmm_block *b = NULL;
         uint64_t cost = known_cost;
-        if (cost == FRAME_NONE || block != extent_bottom(pmm, r)) {
+        if (cost == FRAME_NONE || block != next) {
             cost = block == FRAME_NONE ? 0 : cost_now(pmm, r, block);
         }
         known_cost = FRAME_NONE;
@@ -196,7 +196,12 @@ __attribute__((noinline)) static enum status take_below_1m(struct pmm *pmm, uint
         return s;
     }
     struct pmm_block *b = &pmm->low;
-    *got = n == 1 ? block_take_oddly(pmm, b, frames, code) : block_take(pmm, b, frames, n, code);
+    if (n > 1) {
+        *got = block_take(pmm, b, frames, n, code);
+    } else {
+        bool is_loose = b->top == 0 && b->loose != 0;
+        *got = is_loose ? block_take_loose(pmm, b, 0, frames, code) : block_take_oddly(pmm, b, frames, code);
+    }
     return *got > 0 ? STATUS_OK : STATUS_NOMEM;
 }
 

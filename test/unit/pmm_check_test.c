@@ -154,6 +154,7 @@ TEST(pmm, check_names_PMM_I8_when_extents_and_opened_blocks_are_not_all_blocks)
     BREAK(r->never, 0xB8, "PMM-I8");
     BREAK(r->never, 0xBD, "PMM-I8");
     BREAK(r->never, 0x3C, "PMM-I8");
+    BREAK(r->skipped, 0x04, "PMM-I8"); /* it has usable frames */
     BREAK(bed->pmm.regions[0].watermark, B + 8, "PMM-I8");
     BREAK(bed->pmm.regions[0].watermark, B + 100, "PMM-I8");
     BREAK(bed->blocks[B + 9].mode, PMM_BLOCK_OPEN, "PMM-I8");
