@@ -187,6 +187,7 @@ struct frag_figures frag_play(const struct frag_subject *s, enum frag_kind kind,
     } else {
         play_w2(play->traffic);
     }
+    double own = s->own == NULL || kind == FRAG_W1 ? -1 : s->own();
     s->end();
     frag_books_end();
     bed_unreserve(g.held, list);
@@ -194,5 +195,5 @@ struct frag_figures frag_play(const struct frag_subject *s, enum frag_kind kind,
     bed_unreserve(g.all, processes * sizeof *g.all);
     double count = (double)g.samples;
     return (struct frag_figures){g.sum.whole / count, g.sum.to_move < 0 ? -1 : g.sum.to_move / count,
-                                 g.sum.runs_64k / count};
+                                 g.sum.runs_64k / count, own};
 }

@@ -42,12 +42,14 @@ static void way_end(void) { machine_end(); }
 enum { OWNERS = 20000 };
 static struct bed *bed;
 static uint64_t base;
+static uint64_t drawn_by_owners, taken_back; /* frames, of those that went */
 
 /* Its metadata takes frames of this memory, as it does in a machine. */
 static void pmm_start(const struct frag_subject *self, uint64_t frames)
 {
     (void)self;
     base = paddr_to_pfn(paddr(4 * GIB)).v;
+    drawn_by_owners = taken_back = 0;
     bed = bed_new(base + frames, 1);
     bed->cpu_count = 1;
     bed_want_owners(bed, OWNERS);
@@ -87,7 +89,17 @@ static void pmm_leave(uint32_t who, uint64_t frame)
     }
 }
 
-static void pmm_close(uint32_t who) { bed_must(pmm_owner_close(&bed->pmm, who, NULL), "pmm_owner_close"); }
+static void pmm_close(uint32_t who)
+{
+    struct pmm_owner_stats stats;
+    struct pmm_owner_end end;
+    bed_must(pmm_owner_stats(&bed->pmm, who, &stats) ? STATUS_OK : STATUS_ABSENT, "pmm_owner_stats");
+    bed_must(pmm_owner_close(&bed->pmm, who, &end), "pmm_owner_close");
+    drawn_by_owners += stats.drawn;
+    taken_back += end.frames.v;
+}
+
+static double pmm_own(void) { return drawn_by_owners == 0 ? 0 : 100 * (double)taken_back / (double)drawn_by_owners; }
 
 static void (*tell_hidden)(uint64_t first, uint64_t frames);
 
@@ -129,7 +141,8 @@ static void pmm_end(void)
 #define PMM .alloc = pmm_take, .free = pmm_give, .hidden = pmm_hidden, .end = pmm_end
 
 const struct frag_subject frag_subjects[FRAG_SUBJECTS] = {
-    {.name = "cairn", .start = pmm_start_with_owners, .open = pmm_open, .leave = pmm_leave, .close = pmm_close, PMM},
+    {.name = "cairn", .start = pmm_start_with_owners, .open = pmm_open, .leave = pmm_leave, .close = pmm_close,
+     .own = pmm_own, PMM},
     {.name = "cairn-no-owners", .start = pmm_start, PMM},
     WAY("raw-stack", NULL),
     WAY("flat-stack", "raw-stack"),

@@ -6,16 +6,17 @@
 
 #include "bench/bed.h"
 
+#define WORKLOAD(name, kind, percent) {name, name ":move", name ":64k", name ":own", kind, percent}
 enum { WORKLOADS = 8, SEEDS_MOST = 5, COLUMN = 8 };
 static const struct {
-    const char *name, *move_name, *runs_name;
+    const char *name, *move_name, *runs_name, *own_name;
     enum frag_kind kind;
     unsigned percent;
 } workloads[WORKLOADS] = {
-    {"W1-50", "W1-50:move", "W1-50:64k", FRAG_W1, 50},     {"W1-80", "W1-80:move", "W1-80:64k", FRAG_W1, 80},
-    {"W2-50", "W2-50:move", "W2-50:64k", FRAG_W2, 50},     {"W2-80", "W2-80:move", "W2-80:64k", FRAG_W2, 80},
-    {"W2k-50", "W2k-50:move", "W2k-50:64k", FRAG_W2K, 50}, {"W2k-80", "W2k-80:move", "W2k-80:64k", FRAG_W2K, 80},
-    {"W2s-50", "W2s-50:move", "W2s-50:64k", FRAG_W2S, 50}, {"W2s-80", "W2s-80:move", "W2s-80:64k", FRAG_W2S, 80},
+    WORKLOAD("W1-50", FRAG_W1, 50), WORKLOAD("W1-80", FRAG_W1, 80),
+    WORKLOAD("W2-50", FRAG_W2, 50), WORKLOAD("W2-80", FRAG_W2, 80),
+    WORKLOAD("W2k-50", FRAG_W2K, 50), WORKLOAD("W2k-80", FRAG_W2K, 80),
+    WORKLOAD("W2s-50", FRAG_W2S, 50), WORKLOAD("W2s-80", FRAG_W2S, 80),
 };
 
 static struct frag_figures figures[FRAG_SUBJECTS][WORKLOADS];
@@ -33,6 +34,7 @@ static struct frag_figures play_all(const struct frag_subject *s, unsigned workl
         struct frag_figures f = frag_play(s, workloads[workload].kind, workloads[workload].percent, &play);
         sum.whole += f.whole / (double)seeds;
         sum.runs_64k += f.runs_64k / (double)seeds;
+        sum.own = f.own < 0 ? -1 : sum.own + f.own / (double)seeds;
         sum.to_move = f.to_move < 0 || sum.to_move < 0 ? -1 : sum.to_move + f.to_move / (double)seeds;
     }
     return sum;
@@ -61,6 +63,9 @@ static void tell(unsigned subject)
         if (f->to_move >= 0) {
             put(subject, workloads[w].move_name, f->to_move, "frames");
         }
+        if (f->own >= 0) {
+            put(subject, workloads[w].own_name, f->own, "%");
+        }
     }
 }
 
@@ -87,6 +92,7 @@ static void print_table(const char *title, double (*value)(const struct frag_fig
 
 static double whole(const struct frag_figures *f) { return f->whole; }
 static double to_move(const struct frag_figures *f) { return f->to_move; }
+static double own(const struct frag_figures *f) { return f->own; }
 static double runs_64k(const struct frag_figures *f) { return f->runs_64k; }
 
 void bench_fragmentation(const struct bench_options *options)
@@ -107,6 +113,9 @@ void bench_fragmentation(const struct bench_options *options)
     print_table("whole blocks, %", whole, 1);
     print_table("frames to move", to_move, 0);
     print_table("64 KiB runs, %", runs_64k, 1);
+    print_table("own blocks, %", own, 1);
     printf("\nwhole blocks: in percent of free frames / 512. Frames to move: until that is 90; -: frames of the kernel"
-           "\nare in the way. 64 KiB runs: free frames in such aligned runs, in percent of all that is free.\n");
+           "\nare in the way. 64 KiB runs: free frames in such aligned runs, in percent of all that is free."
+           "\nOwn blocks: frames of processes that went back with blocks of their own, in percent of all; -: nobody"
+           "\nhas such.\n");
 }

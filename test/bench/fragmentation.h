@@ -34,6 +34,8 @@ struct frag_subject {
     /* It goes: each of its frames is handed to `leave`, then close. Null: they are freed. */
     void (*leave)(uint32_t who, uint64_t frame);
     void (*close)(uint32_t who);
+    /* Percent of the frames of processes that went back with blocks of their own. Null: nobody has such. */
+    double (*own)(void);
     /* Frames that nobody has, and that are not to be had as they lie: its own, those in caches. */
     void (*hidden)(void (*tell)(uint64_t first, uint64_t frames));
     void (*end)(void);
@@ -46,6 +48,7 @@ struct frag_figures {
     double whole;    /* percent of the ideal */
     double to_move;  /* frames, until nine tenths of the ideal are whole; kernel frames stay. < 0: that cannot be */
     double runs_64k; /* percent of what is free, in aligned runs of 16 frames */
+    double own;      /* percent of the frames of processes; < 0: the subject does not say */
 };
 
 /* ---- What is in use, beside the subject's own books ---- */
