@@ -4,7 +4,7 @@ import re
 
 import pytest
 from conftest import ROOT, run_cairn
-from test_tasks import needs_nothing_more, twice_and_again
+from test_tasks import needs_nothing_more, thrice_and_again
 
 PROGRAM, JOURNAL = (ROOT / "build" / "user" / name for name in ("segments", "journal"))
 pytestmark = pytest.mark.cairn(labels="qemu", seconds=120)
@@ -16,7 +16,7 @@ def run(*commands, options=(), program=PROGRAM):
 
 @pytest.mark.parametrize("options", [(), ("--firmware", "uefi", "--memory", "256M")])
 def test_tasks_share_a_segment_and_leave_nothing_behind(options):
-    ended = run(*twice_and_again("segments"), "segments -j", options=options)
+    ended = run(*thrice_and_again("segments"), "segments -j", options=options)
     needs_nothing_more(ended, "segments")
     assert ended.json_after("segments -j") == {"segments": []}
     assert len(re.findall(r"12 workers, 20 rounds in one segment at 0x[0-9a-f]+", ended.log)) == 3
@@ -28,7 +28,7 @@ def test_tasks_share_a_segment_and_leave_nothing_behind(options):
 
 @pytest.mark.parametrize("options", [(), ("--firmware", "uefi", "--memory", "256M")])
 def test_two_read_a_file_in_a_segment_while_a_third_writes_and_grows_it(options):
-    ended = run(*twice_and_again("journal"), "segments -j", options=options, program=JOURNAL)
+    ended = run(*thrice_and_again("journal"), "segments -j", options=options, program=JOURNAL)
     needs_nothing_more(ended, "journal")
     assert ended.json_after("segments -j") == {"segments": []}
     told = re.findall(r"journal: (\d+) bytes, then 400 records; grown (\d+) times, each word read by 2 tasks; sum "

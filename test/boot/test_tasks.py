@@ -16,13 +16,16 @@ def run(*commands, modules=("ends", "hello"), options=()):
     return run_cairn(*words, *options, "--timeout", "90", "--exec", "; ".join(commands))
 
 
-def twice_and_again(name):
+def thrice_and_again(name):
     once = [f"run {name}", "wait"]
-    return [*once, *once, "mem -j", *once, "mem -j", "tasks -j", "check"]
+    return [*once, *once, *once, "mem -j", *once, "mem -j", "tasks -j", "check"]
 
 
 def needs_nothing_more(ended, name):
-    """What the second run has needed, the third needs too, and no more; and none of them lives."""
+    """What the third run has needed, the fourth needs too, and no more; and none of them lives.
+
+    Not the second: the heap makes a page ready for its own tree in several steps, and may end with that in the third.
+    """
     ended.need_success()
     before, after = ended.json_all("mem -j")
     assert (before["free"], before["used"]) == (after["free"], after["used"])
@@ -37,20 +40,20 @@ def needs_nothing_more(ended, name):
 
 @pytest.mark.parametrize("name", ["hello", "pingpong", "cow", "files", "guard"])
 def test_a_program_does_what_it_says_and_leaves_nothing_behind(name):
-    needs_nothing_more(run(*twice_and_again(name), modules=(name, "hello")), name)
+    needs_nothing_more(run(*thrice_and_again(name), modules=(name, "hello")), name)
 
 
 @pytest.mark.cairn(labels="qemu;uefi", seconds=240)
 @pytest.mark.parametrize("name", ["pingpong", "guard"])
 def test_under_uefi(name):
     options = ("--firmware", "uefi", "--memory", "256M")
-    needs_nothing_more(run(*twice_and_again(name), modules=(name,), options=options), name)
+    needs_nothing_more(run(*thrice_and_again(name), modules=(name,), options=options), name)
 
 
 @pytest.mark.cairn(labels="bochs", seconds=240)
 @pytest.mark.parametrize("name", ["pingpong", "cow"])
 def test_under_bochs(name):
-    needs_nothing_more(run(*twice_and_again(name), modules=(name,), options=("--emulator", "bochs")), name)
+    needs_nothing_more(run(*thrice_and_again(name), modules=(name,), options=("--emulator", "bochs")), name)
 
 
 @pytest.mark.cairn(labels="qemu", seconds=180)
