@@ -38,6 +38,7 @@ set(CAIRN_PMM_SOURCES
     src/pmm/many.c
     src/pmm/metadata.c
     src/pmm/names.c
+    src/pmm/near.c
     src/pmm/opening.c
     src/pmm/owner.c
     src/pmm/pmm_check.c
@@ -224,6 +225,7 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURC
     test/unit/pmm_misuse_test.c
     test/unit/pmm_next_test.c
     test/unit/pmm_nodes_test.c
+    test/unit/pmm_near_test.c
     test/unit/pmm_owners_end_test.c
     test/unit/pmm_outdone_test.c
     test/unit/pmm_owners_last_test.c

@@ -56,6 +56,7 @@ ALWAYS_INLINE enum status alloc_inline(struct pmm *pmm, unsigned flags, uint64_t
         flags = (flags & FLAGS_MASK) | PMM_USER;
         o = &pmm->owners[owner - 1];
         s = owner_may_take(pmm, o, flags) ? owner_take(pmm, o, flags, frame) : STATUS_ABSENT;
+        s = s == STATUS_ABSENT && near_may_take(pmm, o, flags) ? near_take(pmm, o, flags, frame) : s;
         if (s != STATUS_ABSENT) {
             return s;
         }

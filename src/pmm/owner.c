@@ -8,26 +8,15 @@
 
 /* ---- Lists ---- */
 
+/* Those that come are the last: whose block with free frames is the oldest gives it first. */
 static void partly_changed(struct pmm *pmm, struct pmm_owner *o, bool listed)
 {
     uint32_t self = (uint32_t)(o - pmm->owners) + 1;
-    if (listed) {
-        o->next_open = pmm->owners_partly;
-        o->prev_open = 0;
-        if (o->next_open != 0) {
-            pmm->owners[o->next_open - 1].prev_open = self;
-        }
-        pmm->owners_partly = self;
-        return;
-    }
-    if (o->next_open != 0) {
-        pmm->owners[o->next_open - 1].prev_open = o->prev_open;
-    }
-    if (o->prev_open != 0) {
-        pmm->owners[o->prev_open - 1].next_open = o->next_open;
-    } else {
-        pmm->owners_partly = o->next_open;
-    }
+    uint32_t next = listed ? 0 : o->next_open, prev = listed ? pmm->owners_partly_last : o->prev_open;
+    o->next_open = 0;
+    o->prev_open = prev;
+    *(prev != 0 ? &pmm->owners[prev - 1].next_open : &pmm->owners_partly) = listed ? self : next;
+    *(next != 0 ? &pmm->owners[next - 1].prev_open : &pmm->owners_partly_last) = listed ? self : prev;
 }
 
 static inline void owned_partly_less(struct pmm *pmm, const struct pmm_block *b)
@@ -137,11 +126,8 @@ bool owners_give_block(struct pmm *pmm)
 
 bool owners_may_have_more(const struct pmm *pmm)
 {
-    uint64_t whole = pmm->whole_blocks + pmm->untouched / PMM_BLOCK_FRAMES;
-    for (size_t i = 0; i < pmm->cpu_count; i++) {
-        whole += __atomic_load_n(&pmm->cpus[i].whole_count, __ATOMIC_RELAXED);
-    }
-    return whole * pmm->owner_guard > pmm->whole_total;
+    uint64_t free = pmm_free_frames(pmm);
+    return block_start(pmm->whole_blocks) + pmm->untouched >= free - free / pmm->owner_guard;
 }
 
 /* Back to where it belongs after a frame less: with others of its owner, or, if all of it is free, to nobody. */
@@ -152,6 +138,24 @@ static inline void restack(struct pmm *pmm, struct pmm_owner *o, struct pmm_bloc
     } else if (b->free == 0 || b->stack != STACK_OWNER_PARTLY) {
         block_restack(pmm, b);
     }
+}
+
+/* Not inline: it is long, and all that owners draw comes through here. */
+__attribute__((noinline)) enum status owner_draw(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b,
+                                                 unsigned flags, uint64_t *frame)
+{
+    bool may = zone_leaves(pmm, (enum pmm_zone)pmm->regions[b->region].zone, flags, 1);
+    uint64_t *account = may ? account_for(pmm, flags, 1) : NULL;
+    if (account == NULL) {
+        return STATUS_NOMEM;
+    }
+    if (block_take_one(pmm, b, frame, 1) == 0) {
+        return STATUS_CORRUPT;
+    }
+    account_pay(pmm, account, 1);
+    pmm->allocated++;
+    o->drawn++;
+    return STATUS_OK;
 }
 
 enum status owner_take(struct pmm *pmm, struct pmm_owner *o, unsigned flags, uint64_t *frame)
@@ -167,19 +171,15 @@ enum status owner_take(struct pmm *pmm, struct pmm_owner *o, unsigned flags, uin
             }
             own(pmm, o, b);
         }
-        bool may = zone_leaves(pmm, (enum pmm_zone)pmm->regions[b->region].zone, flags, 1);
-        uint64_t *account = may ? account_for(pmm, flags, 1) : NULL;
-        if (account == NULL) {
-            block_restack(pmm, b); /* one that it just got goes back */
-            break;
-        }
-        if (block_take_one(pmm, b, frame, 1) > 0) {
+        enum status drawn = owner_draw(pmm, o, b, flags, frame);
+        if (drawn == STATUS_OK) {
             o->in_own++;
-            o->drawn++;
-            account_pay(pmm, account, 1);
-            pmm->allocated++;
             restack(pmm, o, b);
             return STATUS_OK;
+        }
+        if (drawn == STATUS_NOMEM) {
+            block_restack(pmm, b); /* one that it just got goes back */
+            break;
         }
     } while (owner_may_take(pmm, o, flags));
     return s == STATUS_OK ? STATUS_ABSENT : s;
@@ -195,7 +195,8 @@ enum status pmm_owner_open(struct pmm *pmm, unsigned *owner)
         place++; /* O(owners): spaces come and go seldom */
     }
     if (place < pmm->owner_capacity) {
-        pmm->owners[place] = (struct pmm_owner){.partly = PMM_NO_BLOCK, .full = PMM_NO_BLOCK, .is_open = 1};
+        pmm->owners[place] = (struct pmm_owner){
+            .partly = PMM_NO_BLOCK, .full = PMM_NO_BLOCK, .near = PMM_NO_BLOCK, .is_open = 1};
         pmm->owner_count++;
         *owner = (unsigned)place + 1;
         trace(pmm, PMM_EVENT_OWNER_OPEN, 0, 0);
@@ -252,6 +253,7 @@ enum status pmm_owner_close(struct pmm *pmm, unsigned owner, struct pmm_owner_en
     if (o != NULL) {
         close_blocks(pmm, o, &o->partly, &sum);
         close_blocks(pmm, o, &o->full, &sum);
+        near_leave(pmm, o);
         o->is_open = 0;
         pmm->owner_count--;
         trace(pmm, PMM_EVENT_OWNER_CLOSE, 0, sum.frames.v);

@@ -9,6 +9,7 @@
 
 /* Kinds of supply: a byte each, all ones, as in pmm->nodes_with. */
 #define KIND(kind) (0xFFULL << ((kind) * 8))
+#define OF_ONE_NODE 0x0101010101010101UL /* of what nodes have, shifted by a node */
 #define KINDS_IDLE (KIND(PMM_SUPPLY_HOLED) | KIND(PMM_SUPPLY_WHOLE) | KIND(PMM_SUPPLY_FRESH))
 static_assert(PMM_NODES_MAX == 8 && PMM_SUPPLIES <= 8, "a byte of nodes a kind, a word of kinds");
 enum { ZONES_ABOVE_16M = 1 << PMM_ZONE_4G | 1 << PMM_ZONE_HIGH }; /* as zones_serving has them: what comes first */

@@ -28,7 +28,8 @@
  *    an owner's block becomes everybody's, and the other class's blocks (for the kernel these come first); then memory
  *    below 1 MiB (take.c). Which nodes have what is a word of bits a zone. A list that gets its first entry only says
  *    that there are news: the next alloc looks whether its current block is outdone; one call for one frame moves one
- *    block at most (docs/design/0016-the-longest-alloc.md). O(1), plus O(log runs + log holds
+ *    block at most (docs/design/0016-the-longest-alloc.md). An owner without a block to itself draws from one
+ *    partly free block of its choice (near.c). O(1), plus O(log runs + log holds
  *    + stretches in the block) for each block opened, plus one step for each gap that holds nothing usable.
  *
  * 4. Free: the code must say once, below the mark of a block with a stack, else the caller is wrong. To the magazine,
@@ -95,8 +96,8 @@
 
 enum {
     CACHE_ZONE_SHARE = 4,         /* 1/this of memory in a zone and above makes it the one of the magazines */
-    OWNER_THRESHOLD_FRAMES = 2048, /* see docs/design/0009-pmm-owners.md */
-    OWNER_GUARD = 16,
+    OWNER_THRESHOLD_FRAMES = PMM_BLOCK_FRAMES / 2, /* see docs/design/0041-owner-policy.md */
+    OWNER_GUARD = 24,
 };
 
 /* What the fast paths find where there are no magazines: one that is always busy. */

@@ -3,9 +3,12 @@
  * nobody else uses, past the magazines: they are taken back whole when it goes.
  *
  * PMM_OWNER(owner) in the flags of pmm_alloc and pmm_alloc_many draws for it; user class is implied. From
- * policy.owner_threshold frames held on, and while more than 1/policy.owner_guard of all blocks are wholly free, its
- * frames come from blocks of its own. When memory is short, blocks of owners that still have free frames become
- * ordinary user blocks: their free frames serve everybody.
+ * policy.owner_threshold frames held on, and while at most 1/policy.owner_guard of what is free lies outside whole
+ * blocks, its frames come from blocks of its own. Before that they come from ordinary blocks: it goes on with the same
+ * one, a partly free one that no other owner goes on with, if there is one. An owner that holds less than half of what
+ * it ever drew draws where everybody does instead. Where no ordinary block is partly free, that block of its own which
+ * an owner has left with free frames for longest becomes an ordinary user block, before a whole one is broken; when
+ * memory is short, all of them do: their free frames serve everybody. Why: docs/design/0041-owner-policy.md.
  */
 #ifndef CAIRN_PMM_OWNERS_H
 #define CAIRN_PMM_OWNERS_H
@@ -14,7 +17,7 @@
 
 struct pmm_policy {
     npages_t owner_threshold; /* frames an owner holds before it gets blocks of its own */
-    unsigned owner_guard;     /* new own blocks only while more than 1/this of all blocks are wholly free; 0: always */
+    unsigned owner_guard;     /* new own blocks while at most 1/this of what is free is not in whole ones; 0: always */
 };
 struct pmm_policy pmm_policy(const struct pmm *pmm);
 void pmm_policy_set(struct pmm *pmm, struct pmm_policy policy);

@@ -57,7 +57,8 @@ struct pmm_block {
             uint8_t stack : 4; /* enum pmm_stack: where it lies */
             uint32_t usable : 11;   /* frames of RAM, not reserved, not bad; none is in use when free == usable */
             uint32_t late : 1;      /* from the mark on not all is RAM: the runs say what is, until it is carved */
-            uint32_t retained : 12; /* frames that are or were shared since allocated, or go bad when freed */
+            uint32_t retained : 11; /* frames that are or were shared since allocated, or go bad when freed */
+            uint32_t is_near : 1;   /* an owner that has none of its own goes on drawing from it, when last looked */
             uint32_t loose : 8;     /* bit per eighth: carved frames of it are free and not on the stack */
         };
         uint64_t kind; /* all of these */
@@ -161,10 +162,11 @@ struct pmm_owner {
     uint32_t partly, full;  /* its blocks with and without free frames: lists through next and prev */
     uint32_t blocks;        /* both together */
     uint32_t is_open;       /* 0: the place is free */
+    uint32_t near;          /* the ordinary block that it drew from last; PMM_NO_BLOCK: none */
     uint64_t in_own;        /* frames in use in them */
     uint64_t elsewhere;     /* frames drawn from ordinary blocks and not uncharged */
     uint64_t drawn;
-    uint32_t next_open;     /* place + 1 in the list of those with a partly free block; 0: end */
+    uint32_t next_open;     /* place + 1 in the list of those with a partly free block, oldest first; 0: end */
     uint32_t prev_open;
 };
 
@@ -235,7 +237,8 @@ struct pmm {
     size_t owner_capacity, owner_count;
     uint32_t owned_partly[PMM_ZONES]; /* owners' blocks with free frames */
     unsigned owned_zones;     /* a bit each: there are such */
-    uint32_t owners_partly;   /* first owner of the list of those with a partly free block; 0: none */
+    uint32_t owners_partly;   /* first and last owner of the list of those with a partly free block; 0: none */
+    uint32_t owners_partly_last;
     uint64_t owner_threshold; /* policy */
     unsigned owner_guard;
 

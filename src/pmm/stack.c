@@ -99,6 +99,7 @@ ALWAYS_INLINE void start_anew(struct pmm *pmm, struct pmm_block *b)
     if (b->usable == PMM_BLOCK_FRAMES) {
         b->top = 0;
         b->loose = 0;
+        b->is_near = 0;
         carved_set(b, 0);
     }
     above_becomes_head(pmm, b);
