@@ -4,7 +4,7 @@ import re
 
 import pytest
 from conftest import ROOT, run_cairn
-from test_tasks import needs_nothing_more, thrice_and_again
+from test_tasks import RUNS, needs_nothing_more, thrice_and_again
 
 PROGRAM, JOURNAL = (ROOT / "build" / "user" / name for name in ("segments", "journal"))
 pytestmark = pytest.mark.cairn(labels="qemu", seconds=120)
@@ -19,10 +19,10 @@ def test_tasks_share_a_segment_and_leave_nothing_behind(options):
     ended = run(*thrice_and_again("segments"), "segments -j", options=options)
     needs_nothing_more(ended, "segments")
     assert ended.json_after("segments -j") == {"segments": []}
-    assert len(re.findall(r"12 workers, 20 rounds in one segment at 0x[0-9a-f]+", ended.log)) == 3
-    assert len(re.findall(r"narrowed, revoked, given up: nobody has it any more", ended.log)) == 3
+    assert len(re.findall(r"12 workers, 20 rounds in one segment at 0x[0-9a-f]+", ended.log)) == RUNS
+    assert len(re.findall(r"narrowed, revoked, given up: nobody has it any more", ended.log)) == RUNS
     # The one worker that is to die does, of its write, and is named with the segment.
-    assert len(re.findall(r"cannot write 0x[0-9a-f]+: the range is read-only", ended.log)) == 3
+    assert len(re.findall(r"cannot write 0x[0-9a-f]+: the range is read-only", ended.log)) == RUNS
     assert "'task segment', 1024 pages at 0x" in ended.log
 
 
@@ -33,12 +33,12 @@ def test_two_read_a_file_in_a_segment_while_a_third_writes_and_grows_it(options)
     assert ended.json_after("segments -j") == {"segments": []}
     told = re.findall(r"journal: (\d+) bytes, then 400 records; grown (\d+) times, each word read by 2 tasks; sum "
                       r"(0x[0-9a-f]+)", ended.log)
-    assert len(told) == 3 and len(set(told)) == 1
+    assert len(told) == RUNS and len(set(told)) == 1
     begins, grown, _ = told[0]
     pages = -(-JOURNAL.stat().st_size // 4096)
     assert int(begins) == 4096 * pages and int(grown) == -(-(8 + 400 * 1000) // 4096) - 1, "the head's page was there"
     # The one that reads behind the end dies of it, and is told where the end was.
-    assert len(re.findall(r"cannot read 0x[0-9a-f]+: it is behind the end of the object", ended.log)) == 3
+    assert len(re.findall(r"cannot read 0x[0-9a-f]+: it is behind the end of the object", ended.log)) == RUNS
     assert f"place: 0 bytes behind the end of 'task file', {pages + 1 + int(grown)} pages at 0x" in ended.log
     assert "still alive" not in ended.log
 

@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT, RUN, run_cairn
 
 PROGRAMS = ROOT / "build" / "user"
+RUNS = 4  # of thrice_and_again
 pytestmark = pytest.mark.cairn(labels="qemu", seconds=120)
 
 
