@@ -114,7 +114,7 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/vmm/(lend|loans|marks|move|own_loan|promote|space)\\.c$"
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND
-            name MATCHES "^src/(kernel/bench_|pmm/(pressure|zero_pool)|vmm/(kmap|replace|sparse|visit))")
+            name MATCHES "^src/(kernel/bench_|pmm/(pressure|run_free|zero_pool)|vmm/(kmap|replace|sparse|visit))")
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND
             name MATCHES "^src/aspace/(empty_block|map|move_page|object_pages|page_index|reverse|tables)\\.c$")
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND name MATCHES "^src/vmm/(arena_cut|pair)\\.c$")

@@ -46,17 +46,17 @@ static inline bool tails_lie_in(const struct pmm *pmm, enum pmm_zone zone) { ret
 static inline bool near_may_take(const struct pmm *pmm, const struct pmm_owner *o, unsigned flags)
 {
     const uint64_t high = pmm->nodes_with[PMM_ZONE_HIGH], lower = pmm->nodes_with[PMM_ZONE_4G];
-    if (!takes_any(flags) || !keeps_its_frames(o)) {
+    if (!takes_any(flags)) {
         return false;
     }
     if (pmm->node_count > 1) { /* tails are left where they are, of whatever node */
-        return ((high | lower) >> (PMM_SUPPLY_USER * 8 + home_node(pmm)) & 1) != 0;
+        return ((high | lower) >> (PMM_SUPPLY_USER * 8 + home_node(pmm)) & 1) != 0 && keeps_its_frames(o);
     }
     if ((high & KIND(PMM_SUPPLY_USER)) != 0 || tails_lie_in(pmm, PMM_ZONE_HIGH)) {
-        return true;
+        return keeps_its_frames(o);
     }
     return (high & KINDS_IDLE) == 0
-           && ((lower & KIND(PMM_SUPPLY_USER)) != 0 || tails_lie_in(pmm, PMM_ZONE_4G));
+           && ((lower & KIND(PMM_SUPPLY_USER)) != 0 || tails_lie_in(pmm, PMM_ZONE_4G)) && keeps_its_frames(o);
 }
 /* A frame of the ordinary block near it, for a request that may take one. => OK; ABSENT: there is none. */
 enum status near_take(struct pmm *pmm, struct pmm_owner *o, unsigned flags, uint64_t *frame);
