@@ -77,7 +77,7 @@ if(NOT CAIRN_PMM STREQUAL "cairn")
     if(NOT row)
         message(FATAL_ERROR "CAIRN_PMM is cairn or a name of test/rivals/pmm/ways.c, not '${CAIRN_PMM}'")
     endif()
-    set(CAIRN_PMM_SOURCES src/pmm/names.c ${CAIRN_FRAMES_PMM_SOURCES})
+    set(CAIRN_PMM_SOURCES src/pmm/names.c src/pmm/state_counts.c ${CAIRN_FRAMES_PMM_SOURCES})
     list(FILTER CAIRN_KERNEL_SOURCES EXCLUDE REGEX "src/kernel/bench_(own|pmm)\\.c$")
     list(FILTER CAIRN_TEST_MORE_SOURCES EXCLUDE REGEX "test/unit/pmm_")
     list(FILTER CAIRN_KERNEL_TEST_MORE_SOURCES EXCLUDE REGEX "test/unit/pmm_")
@@ -109,7 +109,7 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|mover|reclaim|selftest|serial|stacks|symbols|task_port)"
         OR name MATCHES "^src/pmm/(bad|claim|compact|earmark|hotplug|many|metadata|names|near|owner|pmm)\\.c$"
-        OR name MATCHES "^src/pmm/(regions_start|stats|trace)\\.c$"
+        OR name MATCHES "^src/pmm/(regions_start|state_counts|stats|trace)\\.c$"
         OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages|kpages_resize|large|large_fill)\\.c$"
         OR name MATCHES "^src/vmm/(lend|loans|marks|move|own_loan|promote|space)\\.c$"
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"

@@ -52,6 +52,7 @@ set(CAIRN_PMM_SOURCES
     src/pmm/run_search.c
     src/pmm/share.c
     src/pmm/stack.c
+    src/pmm/state_counts.c
     src/pmm/stats.c
     src/pmm/take.c
     src/pmm/trace.c

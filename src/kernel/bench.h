@@ -79,6 +79,9 @@ enum { BENCH_LOOPS = 1000, BENCH_ROUNDS = 50 };
 bench_body bench_frame_pairs, bench_no_frame_pairs; /* pmm_alloc and pmm_free; the same without the calls */
 bench_body bench_free_one;                          /* w->frame */
 bench_fn bench_blocks, bench_claim, bench_mark, bench_init;
+/* The backing of arrays that are there whole: nothing is missing, and to back a page is CORRUPT. */
+npages_t bench_missing_none(void *ctx, const void *page);
+enum status bench_back_never(void *ctx, const void *page, const pfn_t *frames, npages_t n);
 
 /* ---- bench_large.c ---- */
 

@@ -45,14 +45,14 @@ struct own {
     _Alignas(uint64_t) unsigned char regions[OWN_REGIONS * PMM_REGION_BYTES];
 };
 
-static npages_t missing_none(void *ctx, const void *page)
+npages_t bench_missing_none(void *ctx, const void *page)
 {
     (void)ctx;
     (void)page;
     return npages(0);
 }
 
-static enum status back_never(void *ctx, const void *page, const pfn_t *frames, npages_t n)
+enum status bench_back_never(void *ctx, const void *page, const pfn_t *frames, npages_t n)
 {
     (void)ctx;
     (void)page;
@@ -96,7 +96,7 @@ static enum status small_init(struct own *own, void *arrays)
         .blocks = vaddr_to_ptr(vaddr(blocks.v - block * PMM_BLOCK_BYTES)),
         .regions = (struct pmm_region *)(void *)own->regions,
         .region_capacity = OWN_REGIONS,
-        .backing = {.missing = missing_none, .back = back_never},
+        .backing = {.missing = bench_missing_none, .back = bench_back_never},
     };
     return pmm_init(&own->pmm, &own->config);
 }
@@ -217,7 +217,7 @@ static enum status measure_init(struct own *own, npages_t ram, vaddr_t states, s
         .blocks = vaddr_to_ptr(blocks),
         .regions = (struct pmm_region *)(void *)own->regions,
         .region_capacity = OWN_REGIONS,
-        .backing = {.missing = kmap_pmm_missing, .back = back_never, .table_levels = 2},
+        .backing = {.missing = kmap_pmm_missing, .back = bench_back_never, .table_levels = 2},
     };
     enum status s = STATUS_OK;
     for (unsigned i = 0; i < BENCH_ROUNDS && s == STATUS_OK; i++) {

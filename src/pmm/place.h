@@ -57,7 +57,7 @@ static inline struct place place_of(const struct pmm *pmm, const struct pmm_bloc
 /* The first of these nodes, of which there is one. */
 static inline unsigned nearest(const struct pmm *pmm, unsigned home, unsigned nodes)
 {
-    uint64_t there = nodes * 0x0101010101010101ULL & pmm->node_bits[home]; /* byte i: the i-th node, if it is one */
+    uint64_t there = nodes * OF_ONE_NODE & pmm->node_bits[home]; /* byte i: the i-th node, if it is one */
     return (unsigned)__builtin_ctzll(there) % 8;
 }
 
@@ -78,7 +78,7 @@ static inline struct place place_find(const struct pmm *pmm, unsigned zones, uns
         return NO_PLACE;
     }
     unsigned node = pmm->node_count == 1 ? 0 : nearest(pmm, home, nodes_of(any | rival));
-    uint64_t of_node = 0x0101010101010101ULL << node, there = high & of_node;
+    uint64_t of_node = OF_ONE_NODE << node, there = high & of_node;
     enum pmm_zone zone = PMM_ZONE_HIGH;
     if (there == 0) {
         there = any & of_node;

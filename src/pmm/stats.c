@@ -1,7 +1,6 @@
 /*
  * Statistics: totals, zones, regions, states.
  */
-#include "lib/string.h"
 #include "pmm/account.h"
 #include "pmm/zero_pool.h"
 
@@ -111,20 +110,6 @@ size_t region_place(const struct pmm *pmm, const struct pmm_region *r)
         }
     }
     return low;
-}
-
-static bool count_state(void *ctx, pfn_t first, npages_t frames, enum pmm_state state)
-{
-    npages_t *counts = ctx;
-    (void)first;
-    counts[state].v += frames.v;
-    return true;
-}
-
-void pmm_state_counts(const struct pmm *pmm, npages_t counts[PMM_STATES])
-{
-    memset(counts, 0, PMM_STATES * sizeof *counts);
-    pmm_walk(pmm, count_state, counts);
 }
 
 enum status pmm_misuse(struct pmm *pmm, const char *format, ...)

@@ -168,7 +168,7 @@ def environment():
     return dict(os.environ)
 
 
-def typed_monitor(*options):
+def typed_monitor(*options, columns=200, maxread=2000):
     """scripts/run on a terminal, at its first prompt. Who takes it closes it."""
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     child = pexpect.spawn(
@@ -178,7 +178,8 @@ def typed_monitor(*options):
         codec_errors="replace",
         env=environment,
         timeout=60,
-        dimensions=(40, 200),
+        dimensions=(40, columns),
+        maxread=maxread,
     )
     child.delaybeforesend = 0.05
     child.expect_exact(PROMPT)

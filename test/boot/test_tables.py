@@ -1,13 +1,10 @@
 """The monitor's commands about page tables: what they print, as text and as JSON, and what they refuse."""
 import json
-import os
 import re
 
-import pexpect
 import pytest
-from conftest import RUN, run_cairn
+from conftest import PROMPT, run_cairn, typed_monitor
 
-PROMPT = "cairn> "
 PAGE_BYTES, LEVELS = 4096, ("PML4", "PDPT", "PD", "PT")
 SELF, FOREIGN = 511, 510
 USER = 0x40000000
@@ -20,18 +17,8 @@ class Monitor:
     """One machine, many commands."""
 
     def __init__(self):
-        environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
-        self.child = pexpect.spawn(
-            "/usr/bin/env",
-            [str(RUN)],
-            encoding="utf-8",
-            codec_errors="replace",
-            env=environment,
-            timeout=60,
-            dimensions=(50, 1000),
-        )
+        self.child = typed_monitor(columns=1000)
         self.child.delaybeforesend = None
-        self.child.expect_exact(PROMPT)
 
     def ask(self, command):
         """The answer's lines, without the line typed."""

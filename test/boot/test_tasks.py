@@ -1,11 +1,10 @@
 """Tasks: the programs of src/user/ in user mode, how they end, what they leave behind, who runs when."""
-import os
 import re
 import shutil
 
 import pexpect
 import pytest
-from conftest import ROOT, RUN, run_cairn
+from conftest import PROMPT, ROOT, run_cairn, typed_monitor
 
 PROGRAMS = ROOT / "build" / "user"
 RUNS = 4  # of thrice_and_again
@@ -166,27 +165,23 @@ def test_registers_of_tasks_that_take_turns_are_their_own():
 @pytest.fixture
 def prompt():
     """A monitor at its prompt, with modules."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    words = [str(RUN), "--module", str(PROGRAMS / "ends"), "--module", str(PROGRAMS / "hello")]
-    child = pexpect.spawn("/usr/bin/env", words, encoding="utf-8", env=environment, timeout=60, dimensions=(40, 200))
-    child.delaybeforesend = 0.05
-    child.expect_exact("cairn> ")
+    child = typed_monitor("--module", str(PROGRAMS / "ends"), "--module", str(PROGRAMS / "hello"))
     yield child
     child.close(force=True)
 
 
 def test_tasks_run_while_the_monitor_waits_for_a_key(prompt):
     prompt.send("run ends loop\r")
-    prompt.expect_exact("cairn> ")
+    prompt.expect_exact(PROMPT)
     prompt.send("run hello wor")
     prompt.send("ld\r")
     prompt.expect_exact("[hello 2] argument 1: world")
     prompt.expect("task 2 .hello.: exited with 0; .*\r\n")
-    prompt.expect_exact("cairn> ", timeout=10)
+    prompt.expect_exact(PROMPT, timeout=10)
     prompt.send("tas")
     prompt.send("ks\r")
     prompt.expect("1 ends +(ready|running)")
-    prompt.expect_exact("cairn> ")
+    prompt.expect_exact(PROMPT)
     prompt.send("wait\r")
     prompt.send("\x03")
     prompt.expect_exact("^C")

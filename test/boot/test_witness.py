@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pexpect
 import pytest
-from conftest import ROOT, RUN
+from conftest import ROOT, typed_monitor
 from test_exercise import ask_qemu
 
 PAGE_BYTES, ENTRIES, LEVELS = 4096, 512, 4
@@ -200,18 +200,7 @@ def test_bochs_reads_the_same_mappings_as_the_kernel(tmp_path):
 def test_qemu_reads_the_same_mappings_as_the_kernel(tmp_path):
     """At the prompt, after the heap and a space have been at work; nothing changes between the readings."""
     monitor = tmp_path / "monitor"
-    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    child = pexpect.spawn(
-        str(RUN),
-        ["--memory", "64M", "--qemu-monitor", str(monitor)],
-        encoding="utf-8",
-        codec_errors="replace",
-        env=environment,
-        timeout=60,
-        dimensions=(50, 200),
-    )
-    child.delaybeforesend = 0.05
-    child.expect_exact("cairn> ")
+    child = typed_monitor("--memory", "64M", "--qemu-monitor", str(monitor))
     for command in ("exercise 1", "space new", "map 1 0x40000000 3"):
         child.send(command + "\r")
         child.expect_exact("cairn> ")

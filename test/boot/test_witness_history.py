@@ -6,12 +6,10 @@ the self window of that space shows when the space is current.
 """
 import bisect
 import json
-import os
 import re
 
-import pexpect
 import pytest
-from conftest import RUN, run_cairn
+from conftest import PROMPT, run_cairn, typed_monitor
 from test_exercise import ask_qemu
 from test_witness import BOCHS_TAB_FIRST, PAGE_BYTES, Bochs, check_self_window, reading_of_pt, walk_all
 
@@ -78,28 +76,17 @@ def qemu_reads(monitor):
 
 @pytest.mark.cairn(labels="qemu", seconds=240)
 def test_qemu_reads_what_a_history_of_spaces_left_as_the_kernel_does(tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    child = pexpect.spawn(
-        str(RUN),
-        ["--memory", "64M", "--qemu-monitor", str(tmp_path / "monitor")],
-        encoding="utf-8",
-        codec_errors="replace",
-        env=environment,
-        timeout=60,
-        dimensions=(50, 1000),
-        maxread=1 << 20,
-    )
-    child.delaybeforesend = 0.05
+    options = ("--memory", "64M", "--qemu-monitor", str(tmp_path / "monitor"))
+    child = typed_monitor(*options, columns=1000, maxread=1 << 20)
 
     def ask(command):
         child.send(command + "\r")
-        child.expect_exact("cairn> ")
+        child.expect_exact(PROMPT)
         return child.before.replace("\r", "")
 
     def json_of(command):
         return json.loads(next(line for line in ask(command).splitlines() if line.startswith("{")))
 
-    child.expect_exact("cairn> ")
     told = json_of(HISTORY)
     need_a_history(told, json_of("spaces -j")["spaces"])
     ids = [0, *told["spaces"]]

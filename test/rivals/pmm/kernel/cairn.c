@@ -1,4 +1,5 @@
 /* Cairn's own PMM among the ways, over the same frames: its arrays are backed by frames of these, as in the kernel. */
+#include "kernel/bench.h"
 #include "pmm/pmm_runs.h"
 #include "rivals/pmm/kernel/cairn.h"
 #include "rivals/pmm/kernel/real.h"
@@ -15,22 +16,6 @@ struct cairn {
     struct frame_hold holds[1];
     _Alignas(uint64_t) unsigned char regions[REGIONS_MAX * PMM_REGION_BYTES];
 };
-
-static npages_t missing_none(void *ctx, const void *page)
-{
-    (void)ctx;
-    (void)page;
-    return npages(0);
-}
-
-static enum status back_never(void *ctx, const void *page, const pfn_t *frames, npages_t n)
-{
-    (void)ctx;
-    (void)page;
-    (void)frames;
-    (void)n;
-    return STATUS_CORRUPT;
-}
 
 /* A page that the machine's arrays begin at, with `bytes` behind it. */
 static void *whole_pages(uint64_t bytes)
@@ -76,7 +61,7 @@ static void *start_eager(const struct frame_run *runs, size_t run_count)
     struct cairn *c = open_state(runs, run_count);
     c->config.states = whole_pages((frames + PMM_BLOCK_FRAMES) * sizeof(uint16_t));
     c->config.blocks = whole_pages(blocks * PMM_BLOCK_BYTES);
-    c->config.backing = (struct pmm_backing){.missing = missing_none, .back = back_never};
+    c->config.backing = (struct pmm_backing){.missing = bench_missing_none, .back = bench_back_never};
     return start_state(c);
 }
 

@@ -1,5 +1,4 @@
 /* The kernel on a way: questions. */
-#include "lib/string.h"
 #include "rivals/pmm/kernel/side.h"
 
 static enum pmm_state state_of(const struct pmm *pmm, uint64_t frame)
@@ -112,20 +111,6 @@ void pmm_walk(const struct pmm *pmm, bool (*visit)(void *ctx, pfn_t first, npage
             }
         }
     }
-}
-
-static bool count_state(void *ctx, pfn_t first, npages_t frames, enum pmm_state state)
-{
-    npages_t *counts = ctx;
-    (void)first;
-    counts[state].v += frames.v;
-    return true;
-}
-
-void pmm_state_counts(const struct pmm *pmm, npages_t counts[PMM_STATES])
-{
-    memset(counts, 0, PMM_STATES * sizeof *counts);
-    pmm_walk(pmm, count_state, counts);
 }
 
 enum status pmm_check(const struct pmm *pmm, struct sink *out)
