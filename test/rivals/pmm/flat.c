@@ -10,19 +10,22 @@
  * come and go, and later one pop may pass as many stale entries as there are frames: that is the price, and it grows
  * with memory.
  *
- * 4 bytes a frame, and 5 with states: 0.1 and 0.12 %. A state with a count of references would make it 6.
+ * 4 bytes a frame, and 4.25 with states: 0.1 %. A state is two bits: frees in random order touch the table of states
+ * at random, and the 256 KiB that 4 GiB take then stay in a second-level cache; with a byte each they are 1 MiB, and do
+ * not. A state with a count of references would make it 6.
  */
 #include "rivals/pmm/frames.h"
 #include "rivals/pmm/machine.h"
 
 /* ---- With states ---- */
 
-enum { IS_USED = 1, IS_ON_STACK = 2 }; /* a frame's state; 0: never used, or no RAM */
+/* A frame's state; 0: never used, or no RAM. Alloc and free of what has its entry turn both bits over. */
+enum { IS_USED = 1, IS_ON_STACK = 2, STATE_MASK = IS_USED | IS_ON_STACK, STATE_BITS = 2, STATES_A_BYTE = 4 };
 
 struct flat {
     uint32_t *entries;
     uint64_t top;      /* entries */
-    uint8_t *states;
+    uint8_t *states;   /* four frames each, the lowest in the lowest bits */
     uint16_t *in_block; /* frames that are free and not fresh */
     uint64_t frames;
     struct frames_fresh fresh;
@@ -39,7 +42,7 @@ void *flat_start(const struct frame_run *runs, size_t run_count)
     machine_begin(frames);
     struct flat *f = machine_memory(sizeof *f);
     f->entries = machine_memory(frames * sizeof *f->entries);
-    f->states = machine_memory(frames * sizeof *f->states);
+    f->states = machine_memory(frames / STATES_A_BYTE + 1);
     f->in_block = machine_memory((frames / FRAMES_BLOCK + 1) * sizeof *f->in_block);
     f->frames = frames;
     f->fresh = frames_fresh(runs, run_count);
@@ -47,13 +50,23 @@ void *flat_start(const struct frame_run *runs, size_t run_count)
     return f;
 }
 
+static inline unsigned state_shift(uint64_t frame) { return (unsigned)(frame % STATES_A_BYTE * STATE_BITS); }
+static inline unsigned state_of(const struct flat *f, uint64_t frame)
+{
+    return (unsigned)f->states[frame / STATES_A_BYTE] >> state_shift(frame) & STATE_MASK;
+}
+static inline void state_flip(struct flat *f, uint64_t frame, unsigned bits)
+{
+    f->states[frame / STATES_A_BYTE] ^= (uint8_t)(bits << state_shift(frame));
+}
+
 /* The top entry was stale, or there is none. */
 static __attribute__((noinline)) pfn_t take_further(struct flat *f)
 {
     while (f->top > 0) {
         uint32_t frame = f->entries[--f->top];
-        uint8_t state = f->states[frame];
-        f->states[frame] = IS_USED;
+        unsigned state = state_of(f, frame);
+        state_flip(f, frame, state ^ IS_USED);
         if (state == IS_ON_STACK) {
             f->in_block[frame / FRAMES_BLOCK]--;
             return pfn(frame);
@@ -62,7 +75,7 @@ static __attribute__((noinline)) pfn_t take_further(struct flat *f)
     }
     pfn_t frame = frames_fresh_take(&f->fresh);
     if (frame.v != FRAMES_NONE.v) {
-        f->states[frame.v] = IS_USED;
+        state_flip(f, frame.v, IS_USED);
     }
     return frame;
 }
@@ -74,11 +87,11 @@ FRAMES_HOT pfn_t flat_alloc(void *state)
         return take_further(f);
     }
     uint32_t frame = f->entries[f->top - 1];
-    if (__builtin_expect(f->states[frame] != IS_ON_STACK, 0)) {
+    if (__builtin_expect(state_of(f, frame) != IS_ON_STACK, 0)) {
         return take_further(f);
     }
     f->top--;
-    f->states[frame] = IS_USED;
+    state_flip(f, frame, STATE_MASK);
     f->in_block[frame / FRAMES_BLOCK]--;
     return pfn(frame);
 }
@@ -91,12 +104,12 @@ static inline void came_back(struct flat *f, uint64_t block)
 }
 
 /* Not just in use: free, or its stale entry is on the stack. */
-static __attribute__((noinline)) enum status free_stale(struct flat *f, uint64_t frame, uint8_t was)
+static __attribute__((noinline)) enum status free_stale(struct flat *f, uint64_t frame, unsigned was)
 {
     if ((was & IS_USED) == 0) {
         return STATUS_MISUSE;
     }
-    f->states[frame] = IS_ON_STACK;
+    state_flip(f, frame, IS_USED);
     came_back(f, frame / FRAMES_BLOCK);
     return STATUS_OK;
 }
@@ -107,22 +120,22 @@ FRAMES_HOT enum status flat_free(void *state, pfn_t frame)
     if (__builtin_expect(frame.v >= f->frames, 0)) {
         return STATUS_MISUSE;
     }
-    uint8_t was = f->states[frame.v];
+    unsigned was = state_of(f, frame.v);
     if (__builtin_expect(was != IS_USED, 0)) {
         return free_stale(f, frame.v, was);
     }
-    f->states[frame.v] = IS_ON_STACK;
+    state_flip(f, frame.v, STATE_MASK);
     f->entries[f->top++] = (uint32_t)frame.v;
     came_back(f, frame.v / FRAMES_BLOCK);
     return STATUS_OK;
 }
 
-/* A block's states, eight in a word. */
-enum { STATE_WORDS = FRAMES_BLOCK / sizeof(uint64_t) };
-#define ALL(bits_) (0x0101010101010101UL * (bits_))
+/* A block's states, 32 in a word. */
+enum { STATE_WORDS = FRAMES_BLOCK / STATES_A_BYTE / sizeof(uint64_t) };
+#define ALL(bits_) (0x5555555555555555UL * (bits_))
 static inline uint64_t *states_of(const struct flat *f, uint64_t first)
 {
-    return (uint64_t *)(void *)&f->states[first];
+    return (uint64_t *)(void *)&f->states[first / STATES_A_BYTE];
 }
 
 /* Off the run at hand or the next ones, past what is not aligned, which goes onto the stack. */
@@ -134,7 +147,7 @@ static pfn_t fresh_block(struct flat *f)
             fresh->next = at.v + FRAMES_BLOCK;
             return at;
         }
-        f->states[at.v] = IS_ON_STACK;
+        state_flip(f, at.v, IS_ON_STACK);
         f->entries[f->top++] = (uint32_t)at.v;
         came_back(f, at.v / FRAMES_BLOCK);
     }
