@@ -89,6 +89,17 @@ def test_the_chart_has_a_circle_where_each_subject_belongs(tmp_path):
     assert by_r == ["tree", "cairn", "raw-stack"]
 
 
+@pytest.mark.cairn(labels="host", seconds=300)
+def test_frames_makes_the_chart_of_all_subjects_in_one_go(tmp_path):
+    done = subprocess.run(
+        [ROOT / "scripts" / "bench", "frames", "--quick", "--seeds", "1", "--chart", tmp_path / "chart.svg"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    titles = ElementTree.parse(tmp_path / "chart.svg").getroot().findall(".//{*}circle/{*}title")
+    assert {title.text.split(":")[0] for title in titles} == SUBJECTS
+
+
 @pytest.mark.cairn(labels="host", seconds=60)
 def test_figures_of_one_benchmark_make_no_chart(tmp_path):
     rows = [row for row in rows_of("cairn", 2, 80, 2.06) if row["bench"] == "pmm"]
