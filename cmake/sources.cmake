@@ -226,6 +226,7 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURC
     test/unit/pmm_misuse_test.c
     test/unit/pmm_next_test.c
     test/unit/pmm_nodes_test.c
+    test/unit/pmm_near_places_test.c
     test/unit/pmm_near_test.c
     test/unit/pmm_owners_end_test.c
     test/unit/pmm_outdone_test.c

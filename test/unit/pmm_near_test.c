@@ -62,20 +62,47 @@ TEST(pmm_near, an_owner_that_has_no_block_goes_on_with_one_and_the_next_owner_wi
     bed_sound(p.bed);
 }
 
-TEST(pmm_near, the_emptiest_block_is_drawn_from_and_then_the_next)
+/* It draws all that is free in these blocks, one after the other, and opens none. */
+static bool draws_in_order(struct partly *p, const unsigned *free, const unsigned *order, unsigned blocks)
 {
-    static const unsigned free[] = {70, 500, 200, 330};
-    static const unsigned order[] = {1, 3, 2, 0};
-    struct partly p;
-    REQUIRE(partly_begin(&p, free, ARRAY_LEN(free)));
-    uint64_t whole = whole_blocks(p.bed);
-    for (unsigned i = 0; i < ARRAY_LEN(order); i++) {
+    const uint64_t whole = whole_blocks(p->bed);
+    for (unsigned i = 0; i < blocks; i++) {
         for (unsigned n = 0; n < free[order[i]]; n++) {
-            REQUIRE(EXPECT_EQ(draw(p.bed, p.owners[0]).v / BLOCK, p.blocks[order[i]]));
+            if (!EXPECT_EQ(draw(p->bed, p->owners[0]).v / BLOCK, p->blocks[order[i]])) {
+                return false;
+            }
         }
     }
-    EXPECT_EQ(whole_blocks(p.bed), whole);
+    return EXPECT_EQ(whole_blocks(p->bed), whole);
+}
+
+TEST(pmm_near, an_owner_that_holds_much_draws_from_the_emptiest_block_and_then_from_the_next)
+{
+    static const unsigned none[4], free[] = {70, 500, 200, 330}, order[] = {1, 3, 2, 0};
+    struct partly p;
+    REQUIRE(partly_begin(&p, none, ARRAY_LEN(none)));
+    for (unsigned i = 0; i < 2 * BLOCK; i++) {
+        REQUIRE(draw(p.bed, p.owners[0]).v != 0);
+    }
+    for (unsigned b = 0; b < ARRAY_LEN(free); b++) {
+        for (unsigned i = 0; i < free[b]; i++) {
+            REQUIRE(pmm_free(&p.bed->pmm, p.used[b * BLOCK + i]) == STATUS_OK);
+        }
+    }
+    REQUIRE(draws_in_order(&p, free, order, ARRAY_LEN(order)));
     EXPECT(draw(p.bed, p.owners[0]).v != 0); /* and then what everybody has */
+    bed_sound(p.bed);
+}
+
+TEST(pmm_near, the_less_an_owner_holds_the_fuller_is_the_block_it_draws_from)
+{
+    /* With up to 255 frames 65 to 192 free, with up to 511 129 to 256, then 193 to 320, then 257 to 384. */
+    static const unsigned free[] = {500, 180, 40, 384, 250, 320, 60}, order[] = {1, 0, 5, 3, 4, 6, 2};
+    struct partly p;
+    REQUIRE(partly_begin(&p, free, ARRAY_LEN(free)) && draws_in_order(&p, free, order, 1));
+    /* 180 frames, and none is left that fits so few: the emptiest. 680: what fits; so do those after it. */
+    REQUIRE(draws_in_order(&p, free, order + 1, 3));
+    REQUIRE(draws_in_order(&p, free, order + 4, 3)); /* 1,384, and from here on the emptiest */
     bed_sound(p.bed);
 }
 
