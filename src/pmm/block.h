@@ -289,10 +289,14 @@ static inline void current_put(struct pmm *pmm, struct pmm_block *b, unsigned no
     lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
     pmm->current[node][class] = b;
 }
-/* The fullest of the partly free blocks of this class that the region has. */
+/* The fullest of the partly free blocks of this class that the region has, and the emptiest: it has some. */
 static inline struct pmm_block *stack_fullest(struct pmm *pmm, const struct pmm_region *r, unsigned class)
 {
     return &pmm->blocks[r->stacks[class][__builtin_ctz(r->masks[class])]];
+}
+static inline struct pmm_block *stack_emptiest(struct pmm *pmm, const struct pmm_region *r, unsigned class)
+{
+    return &pmm->blocks[r->stacks[class][31 - (unsigned)__builtin_clz(r->masks[class])]];
 }
 /* The block that comes first of a kind that the region gives, but never-used ones: the fullest. */
 struct pmm_block *stack_first(struct pmm *pmm, struct pmm_region *r, enum pmm_supply kind);

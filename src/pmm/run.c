@@ -50,11 +50,11 @@ static bool take_in_block(struct pmm *pmm, struct pmm_block *b, const struct run
     return true;
 }
 
-/* The fullest blocks of the class first, then an idle one. A few blocks, in one zone of one node. */
+/* The fullest blocks of the class, then the emptiest, before an idle one is broken. A few, in one zone of one node. */
 static bool try_zone(struct pmm *pmm, enum pmm_zone zone, unsigned node, const struct run_wish *wish, unsigned class,
                      uint64_t *first)
 {
-    unsigned tried = 0;
+    unsigned tried = 1; /* the emptiest */
     for (uint16_t i = pmm->supply[class][zone][node]; i != PMM_NO_REGION && tried < PMM_RUN_BLOCKS_TRIED;
          i = pmm->regions[i].links[class].next) {
         const struct pmm_region *r = &pmm->regions[i];
@@ -67,10 +67,11 @@ static bool try_zone(struct pmm *pmm, enum pmm_zone zone, unsigned node, const s
             }
         }
     }
-    for (enum pmm_supply kind = PMM_SUPPLY_HOLED; kind <= PMM_SUPPLY_WHOLE; kind++) {
+    for (unsigned kind = class, next = PMM_SUPPLY_HOLED; kind <= PMM_SUPPLY_WHOLE; kind = next++) {
         uint16_t i = pmm->supply[kind][zone][node];
-        if (i != PMM_NO_REGION
-            && take_in_block(pmm, stack_first(pmm, &pmm->regions[i], kind), wish, class, first)) {
+        struct pmm_region *r = i != PMM_NO_REGION ? &pmm->regions[i] : NULL;
+        if (r != NULL && take_in_block(pmm, kind == class ? stack_emptiest(pmm, r, class) : stack_first(pmm, r, kind),
+                                       wish, class, first)) {
             return true;
         }
     }

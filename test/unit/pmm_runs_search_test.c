@@ -3,6 +3,7 @@
  * and everything compared with a search by hand.
  */
 #include "unit/pmm_runs_bed.h"
+#include "pmm/pmm_pressure.h"
 
 enum { FIELD_BLOCKS = 32, FIELD_FRAMES = FIELD_BLOCKS * BLOCK, FIELD_END = FIELD + FIELD_FRAMES };
 
@@ -134,6 +135,28 @@ TEST(pmm_runs, a_run_is_found_and_unlinked_whatever_the_order_its_frames_came_ba
         EXPECT(n == 1 || first.v == at);
         REQUIRE(bed_sound(bed));
         EXPECT_EQ(bed_take_all(bed, PMM_KERNEL), FRAMES - n);
+    }
+    bed_sound(bed);
+}
+
+TEST(pmm_runs, runs_that_the_fullest_blocks_have_no_room_for_break_one_whole_block_and_fill_it)
+{
+    enum { SPOILT = PMM_RUN_BLOCKS_TRIED + 4, RUN = 16 };
+    struct pmm_bed *bed = runs_bed_full(FIELD_BLOCKS, 0);
+    REQUIRE(bed != NULL && free_frames(bed, FIELD, FIELD_FRAMES));
+    pfn_t *used = frames_for(SPOILT * BLOCK), first;
+    REQUIRE(used != NULL);
+    for (unsigned i = 0; i < SPOILT * BLOCK; i++) {
+        REQUIRE(pmm_alloc(&bed->pmm, PMM_KERNEL, &used[i]) == STATUS_OK);
+    }
+    for (unsigned i = 0; i < SPOILT * BLOCK; i += 2) { /* no two neighbours are free */
+        REQUIRE(pmm_free(&bed->pmm, used[i]) == STATUS_OK);
+    }
+    pmm_drain(&bed->pmm);
+    const uint64_t whole = whole_blocks(bed);
+    for (unsigned i = 1; i <= 3 * BLOCK / RUN; i++) {
+        REQUIRE(any_run(bed, RUN, &first) == STATUS_OK);
+        REQUIRE(EXPECT_EQ(whole_blocks(bed), whole - (i * RUN + BLOCK - 1) / BLOCK));
     }
     bed_sound(bed);
 }
