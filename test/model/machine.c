@@ -116,6 +116,8 @@ static void start_pmm(struct model *m, uint64_t second)
     holds[1] = (struct frame_hold){boot_frame(0), BOOT_TABLES, HOLD_USED};
     holds[2] = (struct frame_hold){boot_frame(BOOT_IMAGE), MODEL_IMAGE_PAGES, HOLD_RESERVED};
     holds[3] = (struct frame_hold){boot_frame(BOOT_METADATA), BOOT_METADATA_FRAMES, HOLD_METADATA};
+    const uint64_t many = m->ram.v / MODEL_FRAMES_AN_OWNER;
+    const size_t owners = many < MODEL_OWNERS_MAX ? many : (size_t)MODEL_OWNERS_MAX;
     size_t blocks = m->ram.v / PMM_BLOCK_FRAMES + 1, regions = pmm_count_descriptors(runs, run_count);
     struct pmm_config config = {
         .runs = runs,
@@ -128,6 +130,8 @@ static void start_pmm(struct model *m, uint64_t second)
         .regions = host_memory(m, regions * PMM_REGION_BYTES),
         .region_capacity = regions,
         .backing = {.ctx = m, .missing = missing, .back = back},
+        .owners = host_memory(m, owners * sizeof *m->pmm.owners),
+        .owner_capacity = owners,
         .zero_pool = host_memory(m, MODEL_ZERO_FRAMES * sizeof(pfn_t)),
         .zero_capacity = MODEL_ZERO_FRAMES,
     };

@@ -23,6 +23,8 @@ enum {
     MODEL_CPUS = 4,
     MODEL_PCIDS = 8, /* PCIDs are 0..7 here */
     MODEL_IMAGE_PAGES = 3,
+    MODEL_FRAMES_AN_OWNER = 16, /* of RAM: the PMM has room for so many owners, */
+    MODEL_OWNERS_MAX = 5000,    /* at most */
     MODEL_ZERO_FRAMES = 1024, /* room in the PMM's pool of zeroed frames, which is empty at the start */
 };
 
@@ -118,6 +120,7 @@ struct model {
     uint64_t clock;        /* model time: counts stores that matter, flushes, CR3 loads */
     uint64_t random;       /* draws which entries a speculative walk marks as accessed */
     struct pmm pmm;
+    unsigned owner;           /* of the PMM: user frames that VMM and spaces ask for are its own; 0: nobody's */
     bool is_zeroing;          /* ... the frame `zeroing` for the PMM's pool: nobody's, but touched */
     pfn_t zeroing;
     bool pmm_stands;          /* frames' states are checked from then on */

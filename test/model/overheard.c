@@ -35,12 +35,18 @@ static bool is_refused(const struct pmm *pmm)
     return requests_until_refusal > 0 && is_ours(pmm) && --requests_until_refusal == 0;
 }
 
+/* Spaces are no owners by themselves: a test says whose the frames are that it makes them ask for. */
+static unsigned with_owner(const struct pmm *pmm, unsigned flags)
+{
+    return is_ours(pmm) && (flags & PMM_USER) != 0 ? flags | PMM_OWNER(model_machine->owner) : flags;
+}
+
 enum status model_pmm_alloc(struct pmm *pmm, unsigned flags, pfn_t *frame)
 {
     if ((flags & PMM_PROMISED) == 0 && is_refused(pmm)) {
         return STATUS_NOMEM;
     }
-    enum status s = pmm_alloc(pmm, flags, frame);
+    enum status s = pmm_alloc(pmm, with_owner(pmm, flags), frame);
     taken(pmm, s, frame, 1);
     return s;
 }
@@ -50,7 +56,7 @@ enum status model_pmm_alloc_zeroed(struct pmm *pmm, unsigned flags, pfn_t *frame
     if ((flags & PMM_PROMISED) == 0 && is_refused(pmm)) {
         return STATUS_NOMEM;
     }
-    enum status s = pmm_alloc_zeroed(pmm, flags, frame, is_zero);
+    enum status s = pmm_alloc_zeroed(pmm, with_owner(pmm, flags), frame, is_zero);
     taken(pmm, s, frame, 1);
     return s;
 }
