@@ -198,10 +198,12 @@ unsigned block_take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t first, 
         four += 4;
     }
     const code_word *w = four;
-    while (w < end && maybe_free_in(w) == 0) {
-        w++;
+    uint64_t lanes = 0;
+    if (four < end && b->free > 0) { /* it is one of the four */
+        w += (maybe_free_in(w) | maybe_free_in(w + 1)) == 0 ? 2 : 0;
+        w += maybe_free_in(w) == 0;
+        lanes = free_lanes(w);
     }
-    uint64_t lanes = w < end && b->free > 0 ? free_lanes(w) : 0;
     if (lanes == 0) {
         return block_take(pmm, b, frame, 1, code);
     }
@@ -331,7 +333,7 @@ void block_close(struct pmm *pmm, struct pmm_block *b, const char *why, uint64_t
     b->stack = STACK_NONE;
     uint64_t lost = codes_close(pmm, b, suspect);
     if (b->owner != 0) {
-        struct pmm_owner *o = owner_find(pmm, b->owner);
+        struct pmm_owner *o = owner_of(pmm, b);
         o->in_own -= b->usable - lost;
         o->elsewhere += b->usable - lost;
         o->blocks--;

@@ -7,6 +7,12 @@
 
 #include "pmm/internal.h"
 
+/* The owner of its own block: it is open, or it would have no blocks. */
+static inline struct pmm_owner *owner_of(const struct pmm *pmm, const struct pmm_block *b)
+{
+    return &pmm->owners[b->owner - 1];
+}
+
 /* ---- block.c: one block's frames ---- */
 static inline uint64_t block_first(const struct pmm *pmm, const struct pmm_block *b)
 {

@@ -11,7 +11,7 @@ static void goes_bad(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
     pmm->reserved++;
     pmm->bad++;
     if (b->owner != 0) {
-        owner_find(pmm, b->owner)->in_own--;
+        owner_of(pmm, b)->in_own--;
     }
     if (b->owner != 0 && b->usable == 0) {
         owner_lose_block(pmm, b); /* all of it is bad */

@@ -351,8 +351,9 @@ static inline struct pmm_owner *owner_find(const struct pmm *pmm, unsigned owner
     bool exists = owner - 1 < pmm->owner_capacity && pmm->owners[owner - 1].is_open != 0;
     return exists ? &pmm->owners[owner - 1] : NULL;
 }
-/* Its own block leaves its lists for good, and is an ordinary one of the user class. */
+/* Its own block leaves its lists for good, and is an ordinary one of the user class; the second: on no stack yet. */
 void owner_lose_block(struct pmm *pmm, struct pmm_block *b);
+void owner_disown(struct pmm *pmm, struct pmm_block *b);
 /* Make one block of some owner that has free frames ordinary. false: there is none. */
 bool owners_give_block(struct pmm *pmm);
 /* The same; the block lies on no stack yet. Null: there is none. */

@@ -8,10 +8,10 @@
 
 /* ---- Lists ---- */
 
-/* Those that come are the last: whose block with free frames is the oldest gives it first. */
-static void partly_changed(struct pmm *pmm, struct pmm_owner *o, bool listed)
+/* Of the owner of b. Those that come are the last: whose block with free frames is the oldest gives it first. */
+static void partly_changed(struct pmm *pmm, struct pmm_owner *o, const struct pmm_block *b, bool listed)
 {
-    uint32_t self = (uint32_t)(o - pmm->owners) + 1;
+    uint32_t self = b->owner;
     uint32_t next = listed ? 0 : o->next_open, prev = listed ? pmm->owners_partly_last : o->prev_open;
     o->next_open = 0;
     o->prev_open = prev;
@@ -42,13 +42,13 @@ __attribute__((always_inline)) static inline void list_add(struct pmm *pmm, stru
     if (b->next != PMM_NO_BLOCK) {
         pmm->blocks[b->next].prev = *head;
     } else if (stack == STACK_OWNER_PARTLY) {
-        partly_changed(pmm, o, true);
+        partly_changed(pmm, o, b, true);
     }
 }
 
 void owner_list_add(struct pmm *pmm, struct pmm_block *b, unsigned stack)
 {
-    list_add(pmm, owner_find(pmm, b->owner), b, stack);
+    list_add(pmm, owner_of(pmm, b), b, stack);
 }
 
 __attribute__((always_inline)) static inline void list_remove(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b)
@@ -67,11 +67,11 @@ __attribute__((always_inline)) static inline void list_remove(struct pmm *pmm, s
     }
     *(stack == STACK_OWNER_PARTLY ? &o->partly : &o->full) = b->next;
     if (stack == STACK_OWNER_PARTLY && b->next == PMM_NO_BLOCK) {
-        partly_changed(pmm, o, false);
+        partly_changed(pmm, o, b, false);
     }
 }
 
-void owner_list_remove(struct pmm *pmm, struct pmm_block *b) { list_remove(pmm, owner_find(pmm, b->owner), b); }
+void owner_list_remove(struct pmm *pmm, struct pmm_block *b) { list_remove(pmm, owner_of(pmm, b), b); }
 
 /* ---- Blocks of its own ---- */
 
@@ -82,10 +82,9 @@ static void own(struct pmm *pmm, struct pmm_owner *o, struct pmm_block *b)
     o->blocks++;
 }
 
-/* It leaves its owner's lists, is an ordinary one of the user class, and lies on no stack. */
-static inline void disown(struct pmm *pmm, struct pmm_block *b)
+void owner_disown(struct pmm *pmm, struct pmm_block *b)
 {
-    struct pmm_owner *o = owner_find(pmm, b->owner);
+    struct pmm_owner *o = owner_of(pmm, b);
     uint64_t used = (uint64_t)b->usable - b->free;
     if (b->stack != STACK_NONE) {
         list_remove(pmm, o, b);
@@ -101,7 +100,7 @@ static inline void disown(struct pmm *pmm, struct pmm_block *b)
 
 void owner_lose_block(struct pmm *pmm, struct pmm_block *b)
 {
-    disown(pmm, b);
+    owner_disown(pmm, b);
     block_restack(pmm, b);
 }
 
@@ -111,7 +110,7 @@ struct pmm_block *owners_yield_block(struct pmm *pmm)
         return NULL;
     }
     struct pmm_block *b = &pmm->blocks[pmm->owners[pmm->owners_partly - 1].partly];
-    disown(pmm, b);
+    owner_disown(pmm, b);
     return b;
 }
 

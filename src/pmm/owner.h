@@ -50,7 +50,10 @@ static inline bool near_may_take(const struct pmm *pmm, const struct pmm_owner *
         return false;
     }
     if (pmm->node_count > 1) { /* tails are left where they are, of whatever node */
-        return ((high | lower) >> (PMM_SUPPLY_USER * 8 + home_node(pmm)) & 1) != 0 && keeps_its_frames(o);
+        const unsigned home = home_node(pmm);
+        const uint64_t user = KIND(PMM_SUPPLY_USER) & OF_ONE_NODE, idle = KINDS_IDLE & OF_ONE_NODE;
+        return ((high >> home & user) != 0 || ((high >> home & idle) == 0 && (lower >> home & user) != 0))
+               && keeps_its_frames(o);
     }
     if ((high & KIND(PMM_SUPPLY_USER)) != 0 || tails_lie_in(pmm, PMM_ZONE_HIGH)) {
         return keeps_its_frames(o);

@@ -270,7 +270,8 @@ __attribute__((noinline)) void hint_take(struct pmm *pmm, struct pmm_region *r, 
     }
     uint64_t above = r->never & -bit & ~bit;
     struct pmm_block *next = &pmm->blocks[above != 0 ? r->base + (unsigned)__builtin_ctzll(above) : block];
-    if (has_descriptor(pmm, (uint64_t)(next - pmm->blocks)) && next->next == 0) {
+    bool is_in_page = vaddr_page(ptr_to_vaddr(next)).v == vaddr_page(ptr_to_vaddr(b)).v; /* of descriptors */
+    if ((is_in_page || has_descriptor(pmm, (uint64_t)(next - pmm->blocks))) && next->next == 0) {
         next->next = b->next;
         next->prev = b->prev;
     }

@@ -50,7 +50,7 @@ static void count_pushed(struct pmm *pmm, struct pmm_block *b, uint64_t pushed)
     pmm->spare += pushed;
     pmm->freed += pushed;
     if (b->owner != 0) {
-        owner_find(pmm, b->owner)->in_own -= pushed;
+        owner_of(pmm, b)->in_own -= pushed;
     }
 }
 

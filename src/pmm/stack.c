@@ -127,9 +127,7 @@ static void restack(struct pmm *pmm, struct pmm_block *b)
 static void restack_owned(struct pmm *pmm, struct pmm_block *b)
 {
     unsigned stack = b->free > 0 ? STACK_OWNER_PARTLY : STACK_OWNER_FULL;
-    if (b->free == b->usable && b->free > 0) {
-        owner_lose_block(pmm, b); /* restacks it: it is nobody's now */
-    } else if (stack != b->stack) {
+    if (stack != b->stack) {
         unstack(pmm, b);
         owner_list_add(pmm, b, stack);
     }
@@ -140,9 +138,14 @@ void block_restack(struct pmm *pmm, struct pmm_block *b)
     if (b == &pmm->low || !block_has_stack(b) || b->stack == STACK_CURRENT) {
         return; /* these lie on no stack */
     }
-    if (b->owner != 0) {
+    if (b->owner != 0 && (b->free == 0 || b->free != b->usable)) {
         restack_owned(pmm, b);
-    } else if (b->stack < PMM_STACKS && b->free != b->usable) {
+        return;
+    }
+    if (b->owner != 0) {
+        owner_disown(pmm, b); /* nothing of it is in use */
+    }
+    if (b->stack < PMM_STACKS && b->free != b->usable) {
         if (b->free == 0 || (b->free - 1U) / STACK_FRAMES != b->stack) {
             stack_move(pmm, b);
         }

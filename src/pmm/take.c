@@ -10,6 +10,13 @@
 
 bool class_has_more(const struct pmm *pmm, unsigned class) { return any_giving(pmm, KINDS_IDLE | KIND(class)); }
 
+/* place_find for find_fresh, where it is rare. */
+__attribute__((noinline, cold)) static struct place find_again(const struct pmm *pmm, unsigned zones, unsigned home,
+                                                               uint64_t kinds)
+{
+    return place_find(pmm, zones, home, kinds, NO_PLACE);
+}
+
 /*
  * A block with a free frame, never used before, on no stack, or one on its stack that comes first by then; null:
  * nothing of these kinds, or what there is cannot be opened. `place` has a never-used one.
@@ -38,7 +45,7 @@ __attribute__((noinline)) static struct pmm_block *find_fresh(struct pmm *pmm, s
         } else if (b != NULL) {
             block_restack(pmm, b);
         }
-        place = place_find(pmm, zones, home, kinds, NO_PLACE);
+        place = find_again(pmm, zones, home, kinds);
     }
     return NULL;
 }
@@ -252,7 +259,8 @@ ALWAYS_INLINE struct pmm_block *settle_first(struct pmm *pmm, struct place place
         return b;
     }
     struct pmm_block *b = stack_pop(pmm, r, place.kind);
-    if (is_limited) {
+    if (is_limited || is_one_more) { /* it will lie on a stack, and what is current is outdone still */
+        pmm->news = (uint16_t)(pmm->news | (is_limited ? 0 : current_bit(home, class)));
         lane_set(b, (b->lane & ~(unsigned)LANE_CLASS) | class);
     } else {
         current_put(pmm, b, home, class);
@@ -353,7 +361,7 @@ void put_frame(struct pmm *pmm, struct pmm_block *b, uint64_t frame)
     count_free_in(pmm, b, 1);
     pmm->spare++;
     if (b->owner != 0) {
-        owner_find(pmm, b->owner)->in_own--;
+        owner_of(pmm, b)->in_own--;
     }
     if (__builtin_expect(block_must_move(b), 0)) {
         block_restack(pmm, b);
