@@ -46,7 +46,10 @@ enum status bench_add(struct bench_result *result, bench_body *body, bench_body 
                       uint64_t ops)
 {
     uint64_t ticks = 0, off = 0;
-    enum status s = time_body(empty, w, ops, &off);
+    enum status s = empty(w, 1); /* an emulator translates it now: by the clock that is longer than many a body */
+    if (s == STATUS_OK) {
+        s = time_body(empty, w, ops, &off);
+    }
     if (s == STATUS_OK) {
         s = time_body(body, w, ops, &ticks);
     }
