@@ -109,12 +109,13 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|mover|reclaim|selftest|serial|stacks|symbols|task_port)"
         OR name MATCHES "^src/pmm/(bad|claim|compact|earmark|hotplug|many|metadata|names|near|owner|pmm)\\.c$"
-        OR name MATCHES "^src/pmm/(regions_start|state_counts|stats|trace)\\.c$"
+        OR name MATCHES "^src/pmm/(query|regions_start|state_counts|stats|trace)\\.c$"
         OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages|kpages_resize|large|large_fill)\\.c$"
         OR name MATCHES "^src/vmm/(lend|loans|marks|move|own_loan|promote|space)\\.c$"
         OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND
-            name MATCHES "^src/(kernel/bench_|pmm/(pressure|run_free|zero_pool)|vmm/(kmap|replace|sparse|visit))")
+            name MATCHES "^src/(kernel/bench_|pmm/(pressure|region|run_free|run_search|zero_pool)\\.c$)")
+        OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND name MATCHES "^src/vmm/(kmap|map_large|replace|sparse|visit)")
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND
             name MATCHES "^src/aspace/(empty_block|map|move_page|object_pages|page_index|reverse|tables)\\.c$")
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND name MATCHES "^src/vmm/(arena_cut|pair)\\.c$")

@@ -207,7 +207,7 @@ unsigned block_take_loose(struct pmm *pmm, struct pmm_block *b, uint64_t first, 
     if (lanes == 0) {
         return block_take(pmm, b, frame, 1, code);
     }
-    at += (uint64_t)(w - begin) * CODES_A_WORD + (unsigned)__builtin_ctzll(lanes) / 16;
+    at = (uint64_t)((const uint16_t *)(const void *)w - pmm->states) + (unsigned)__builtin_ctzll(lanes) / 16;
     code_set(pmm, at, code);
     for (; maybe_free_in_four(four) == 0; four += 4) {
         if (four + 4 == end) {

@@ -8,16 +8,15 @@
 struct payer {
     struct pmm_region *r; /* of the block that is opened */
     uint64_t start, next;
+    uint64_t stop;        /* frames [next, stop) are known to be usable, if any */
 };
 
-npages_t open_cost(const struct pmm *pmm, uint64_t block)
+uint64_t open_cost_with(const struct pmm *pmm, uint64_t block, const void *states, uint64_t missing)
 {
-    const void *descriptor = descriptor_page(pmm, block), *states = states_page(pmm, block);
-    uint64_t d = pmm->backing.missing(pmm->backing.ctx, descriptor).v,
-             s = pmm->backing.missing(pmm->backing.ctx, states).v;
-    uint64_t cost = d + s;
+    const void *descriptor = descriptor_page(pmm, block);
+    uint64_t d = pmm->backing.missing(pmm->backing.ctx, descriptor).v, s = missing, cost = d + s;
     if (d <= 1 || s <= 1) {
-        return npages(cost); /* no table is missing for both */
+        return cost; /* no table is missing for both */
     }
     uint64_t d_unit = vaddr_page_number(ptr_to_vaddr(descriptor)), s_unit = vaddr_page_number(ptr_to_vaddr(states));
     for (uint64_t level = 1; level <= pmm->backing.table_levels; level++) {
@@ -25,7 +24,13 @@ npages_t open_cost(const struct pmm *pmm, uint64_t block)
         s_unit /= PAGES_PER_2M;
         cost -= d > level && s > level && d_unit == s_unit; /* one table that both lack */
     }
-    return npages(cost);
+    return cost;
+}
+
+npages_t open_cost(const struct pmm *pmm, uint64_t block)
+{
+    const void *states = states_page(pmm, block);
+    return npages(open_cost_with(pmm, block, states, pmm->backing.missing(pmm->backing.ctx, states).v));
 }
 
 /* A block of the first region that gives such, or null. */
@@ -77,8 +82,54 @@ static uint64_t take_opened(struct pmm *pmm, struct pmm_block *b)
 {
     uint64_t frame;
     unsigned got = block_take_one(pmm, b, &frame, CODE_METADATA);
-    block_restack(pmm, b);
+    if (b->stack != STACK_CURRENT) {
+        block_restack(pmm, b);
+    }
     return got > 0 ? frame : FRAME_NONE;
+}
+
+/* The first frames from payer->next on that can pay, where the hint fits, and none of the block is held or claimed. */
+static inline bool hint_shows(const struct pmm *pmm, struct payer *payer, struct pmm_list_hint hint, uint64_t end)
+{
+    if (!hint_fits(pmm, hint, payer->next) || pmm->claim_first != pmm->claim_end
+        || (hint.hold != pmm->hold_count && pmm->holds[hint.hold].first.v < end)) {
+        return false;
+    }
+    const struct frame_run *run = &pmm->runs[hint.run];
+    const uint64_t first = run->first.v > payer->next ? run->first.v : payer->next, stop = run_end(*run);
+    if (first == 0 || first >= end) {
+        return false;
+    }
+    payer->next = first;
+    payer->stop = stop < end ? stop : end;
+    return true;
+}
+
+/*
+ * Can so many frames of this never-used block pay, from payer->next on? Then that is the first, and others follow it
+ * up to payer->stop.
+ */
+__attribute__((noinline, cold)) static bool block_can_pay(const struct pmm *pmm, struct payer *payer, uint64_t block,
+                                                          uint64_t wanted)
+{
+    uint64_t end = block_start(block + 1), count = 0;
+    if (surely_whole(payer->r, block) && pmm->claim_first == pmm->claim_end) {
+        payer->stop = end;
+        return end - payer->next >= wanted;
+    }
+    const struct pmm_list_hint hint = *hint_of(payer->r, block);
+    if (hint_shows(pmm, payer, hint, end) && payer->stop - payer->next >= wanted) {
+        return true;
+    }
+    struct stretch s = stretch_near(pmm, payer->next, hint);
+    while (count < wanted && stretch_next(pmm, &s, end)) {
+        if (count == 0) {
+            payer->next = s.first;
+            payer->stop = s.stop;
+        }
+        count += s.stop - s.first;
+    }
+    return count >= wanted;
 }
 
 static uint64_t take_unopened(struct pmm *pmm, struct payer *payer, uint64_t frame)
@@ -99,9 +150,9 @@ static uint64_t pay(struct pmm *pmm, uint64_t block, struct payer *payer)
         }
     }
     uint64_t end = block_start(block + 1);
-    uint64_t own = payer->next < end ? usable_next(pmm, payer->next, end, NULL) : end;
-    if (own < end) {
-        return take_unopened(pmm, payer, own);
+    if (payer->next < payer->stop || (payer->next < end && block_can_pay(pmm, payer, block, 1))) {
+        untouched_taken(pmm, payer->r, payer->next, 1);
+        return payer->next++;
     }
     for (struct pmm_block *b = any_opened(pmm); b != NULL; b = any_opened(pmm)) {
         uint64_t frame = take_opened(pmm, b);
@@ -169,7 +220,9 @@ __attribute__((always_inline)) static inline enum status open_one(struct pmm *pm
     untouched_sub(pmm, r, free);
     /* Of many blocks extent_take does it. What was to be said of the first one of a page of descriptors had no room. */
     bool is_first = cost > 1 && block % (PAGE_BYTES / PMM_BLOCK_BYTES) == 0;
-    if (free == PMM_BLOCK_FRAMES ? is_first : has_few_blocks(r) && !extent_is_bottom(pmm, r, block)) {
+    bool is_whole = pmm->blocks[block].usable == PMM_BLOCK_FRAMES
+                    && pmm->claim_first == pmm->claim_end; /* whatever it paid, but what was claimed moved the hint */
+    if (is_whole ? is_first : has_few_blocks(r) && !extent_is_bottom(pmm, r, block)) {
         extents_note(pmm, r, block);
     }
     return STATUS_OK;
@@ -185,7 +238,7 @@ static enum status open_together(struct pmm *pmm, unsigned class)
     if (at == FRAME_NONE) {
         return broke(pmm, "no frame is left", NULL);
     }
-    struct payer payer = {NULL, at, at};
+    struct payer payer = {NULL, at, at, at};
     do {
         uint64_t block = block_of(at);
         payer.r = region_find(pmm, block);
@@ -207,8 +260,12 @@ enum status block_open_costing(struct pmm *pmm, struct pmm_region *r, uint64_t b
         return STATUS_CORRUPT;
     }
     uint64_t start = block_start(block), end = block_start(block + 1);
-    struct payer payer = {r, start, start};
+    struct payer payer = {r, start, start, start};
     if (cost > 0) {
+        if (cost == 1 && hint_is_said(&pmm->blocks[block])) { /* its descriptor is there, or more would be missing */
+            hint_take(pmm, r, block);
+            pmm->blocks[block].next = 0; /* it has been told */
+        }
         uint64_t there = pmm_free_frames(pmm) + pmm->earmarked - pmm->untouched; /* free frames of opened blocks */
         bool claims = pmm->claim_first != pmm->claim_end;
         if (class != 0 && !claims && partly_free(pmm, 0) == NULL) {
@@ -216,7 +273,7 @@ enum status block_open_costing(struct pmm *pmm, struct pmm_region *r, uint64_t b
         }
         if (block == 0 && (there >= cost || there + usable_count(pmm, frames_below_1m(), end) >= cost)) {
             payer.start = payer.next = frames_below_1m(); /* memory below 1 MiB is for those who need it there */
-        } else if (there < cost && there + usable_count(pmm, start, end) < cost) {
+        } else if (there < cost && !block_can_pay(pmm, &payer, block, cost - there)) {
             return open_together(pmm, class);
         }
     }

@@ -126,17 +126,22 @@ static inline bool shares_pages(const struct pmm *pmm, const struct pmm_region *
     return has_few_blocks(r) ? (r->never & block_bit(r, block - 1)) == 0 : block == extent_bottom(pmm, r);
 }
 
+/* open_cost, where the block's page of codes is known, and how many are missing for it. (metadata.c) */
+uint64_t open_cost_with(const struct pmm *pmm, uint64_t block, const void *states, uint64_t missing);
 /*
  * As open_cost. A page of codes is there only since a block of it was opened: then the page that all their descriptors
  * share is there too, since it is backed first.
  */
 static inline uint64_t cost_now(const struct pmm *pmm, const struct pmm_region *r, uint64_t block)
 {
-    if (shares_pages(pmm, r, block) || pmm->backing.missing(pmm->backing.ctx, states_page(pmm, block)).v == 0) {
-        ASSERT(open_cost(pmm, block).v == 0);
-        return 0;
+    uint64_t cost = 0;
+    if (!shares_pages(pmm, r, block)) {
+        const void *states = states_page(pmm, block);
+        uint64_t missing = pmm->backing.missing(pmm->backing.ctx, states).v;
+        cost = missing > 0 ? open_cost_with(pmm, block, states, missing) : 0;
     }
-    return open_cost(pmm, block).v;
+    ASSERT(open_cost(pmm, block).v == cost);
+    return cost;
 }
 
 /* The hint's run, with no hold of it below the hint's, has a block of r that is whole: those beside it are plain. */

@@ -130,7 +130,10 @@ __attribute__((noinline)) static void write_late(struct pmm *pmm, struct pmm_blo
         uint64_t next = least(least(run_end(*run), paid_end), part.end); /* others may have paid further up */
         at = run->first.v > at ? run->first.v : at;
         if (at < next) {
-            codes_fill(pmm, at, next, CODE_METADATA);
+            code_set(pmm, at, CODE_METADATA);
+            if (at + 1 < next) {
+                codes_fill(pmm, at + 1, next, CODE_METADATA);
+            }
             paid += (unsigned)(next - at);
             at = next;
         }
@@ -255,9 +258,15 @@ unsigned block_write(struct pmm *pmm, struct pmm_region *r, uint64_t block, unsi
     bool is_claimed = pmm->claim_first < end && start < pmm->claim_end; /* 0, 0: there is no claim */
     bool is_paid = paid != paid_end && start < paid_end;                /* frames from block to block, in this order */
     bool is_plain = start != 0 && !is_claimed && !is_paid;
-    if (is_plain && surely_whole(r, block)) {
+    if (!is_claimed && surely_whole(r, block)) { /* no list needs to be looked at, and no code written but of those */
+        unsigned gone = is_paid ? (unsigned)(least(paid_end, end) - start) : 0;
         fresh_whole_remove(pmm, r, block);
-        return PMM_BLOCK_FRAMES; /* no code needs to be written, and no list be looked at */
+        if (gone > 0) {
+            codes_fill(pmm, start, start + gone, CODE_METADATA);
+            carved_set(b, gone);
+            b->free = (uint16_t)(PMM_BLOCK_FRAMES - gone);
+        }
+        return b->free;
     }
     if (!hint_fits(pmm, *hint, start)) {
         struct stretch near = stretch_near(pmm, start, *hint);

@@ -3,7 +3,8 @@
 #include "bench/steps.h"
 #include "lib/rng.h"
 
-enum { HELD_MAX = 300000, RUNS_MAX = 64, REFERENCES_MAX = 5, GO_TO_REFUSED_MAX = 500, CALLS = 5000 };
+enum { HELD_MAX = 300000, RUNS_MAX = 64, REFERENCES_MAX = 5, GO_TO_REFUSED_MAX = 500, CALLS = 5000,
+       SPARSE = 16, SPARSE_CALLS = 100 };
 
 struct held {
     pfn_t frame;
@@ -195,7 +196,7 @@ static void go_to(struct mix *m, uint64_t count)
 }
 
 /* Stretches that mostly take and stretches that mostly give: blocks fill and empty. */
-static void mix_calls(struct mix *m, unsigned calls)
+static void mix_calls(struct mix *m, unsigned calls, uint64_t claims)
 {
     unsigned left = 0;
     uint64_t takes = 0;
@@ -215,7 +216,7 @@ static void mix_calls(struct mix *m, unsigned calls)
             op_pair_2m(m);
         } else if (die < 94) {
             op_in_run(m);
-        } else if (die < 97) {
+        } else if (die < 100 - claims) {
             hold_or_free_block(m);
         } else {
             claim_anywhere(m);
@@ -235,10 +236,14 @@ void longest_mix(struct longest *seen_by, struct bed *bed, uint64_t seed)
     bed_must(pmm_zone_reserve(&bed->pmm, PMM_ZONE_16M, npages(40)), "pmm_zone_reserve");
     uint64_t total = pmm_stats(&bed->pmm).free.v;
     (void)pmm_emergency_reserve(&bed->pmm, npages(total / 64 < 32 ? total / 64 : 32));
+    for (unsigned i = 0; i < SPARSE; i++) {
+        mix_calls(&m, SPARSE_CALLS, i % 2);
+        go_to(&m, total * i / SPARSE);
+    }
     static const unsigned percent[] = {0, 50, 100, 97, 20, 100, 80, 3, 99, 60};
     for (unsigned i = 0; i < sizeof percent / sizeof percent[0]; i++) {
         go_to(&m, total * percent[i] / 100);
-        mix_calls(&m, CALLS);
+        mix_calls(&m, CALLS, 3);
     }
     bed_check(bed);
     bed_unreserve(m.held, HELD_MAX * sizeof *m.held);
