@@ -109,23 +109,24 @@ foreach(source IN LISTS CAIRN_LIB_SOURCES sources)
         OR name MATCHES "^src/kernel/(init|provoke|panic|backtrace|framebuffer|screen|console|display|physical|vga)"
         OR name MATCHES "^src/kernel/(low_memory|mover|reclaim|selftest|serial|stacks|symbols|task_port)"
         OR name MATCHES "^src/pmm/(bad|claim|compact|earmark|hotplug|many|metadata|names|near|owner|pmm)\\.c$"
-        OR name MATCHES "^src/pmm/(query|regions_start|state_counts|stats|trace)\\.c$"
+        OR name MATCHES "^src/pmm/(query|region|regions_start|state_counts|stats|trace)\\.c$"
         OR name MATCHES "^src/vmm/(arena_spans|cache_types|copy|kpages|kpages_resize|large|large_fill)\\.c$"
         OR name MATCHES "^src/vmm/(lend|loans|marks|move|own_loan|promote|space)\\.c$"
-        OR name MATCHES "^src/vmm/walk_corrupt\\.c$"
+        OR name MATCHES "^src/vmm/(arena_cut|arena_reserve|clone|kmap|page_pool|walk_corrupt)\\.c$"
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND
-            name MATCHES "^src/(kernel/bench_|pmm/(pressure|region|run_free|run_search|zero_pool)\\.c$)")
-        OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND name MATCHES "^src/vmm/(kmap|map_large|replace|sparse|visit)")
+            name MATCHES "^src/(kernel/bench_|pmm/(pressure|run_free|run_search|zero_pool)\\.c$)")
         OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND
-            name MATCHES "^src/aspace/(empty_block|map|move_page|object_pages|page_index|reverse|tables)\\.c$")
-        OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND name MATCHES "^src/vmm/(arena_cut|pair)\\.c$")
+            name MATCHES "^src/vmm/(gather|map_large|pair|replace|sparse|visit|walk_link)\\.c$")
+        OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND
+            name MATCHES "^src/aspace/(empty_block|map|move_page|object_pages|page_index|query)\\.c$")
+        OR (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND name MATCHES "^src/aspace/(reverse|tables|unmap)\\.c$")
         OR name MATCHES "^src/aspace/(adopt|aspace|clone|compact|gifts|gifts_graph|gifts_pass|low|make_run)\\.c$"
-        OR name MATCHES "^src/aspace/(loans|object|pool|protect|share|stack)\\.c$"
+        OR name MATCHES "^src/aspace/(loans|object|pool|protect|reserve|share|stack)\\.c$"
         OR name MATCHES "^src/aspace/segment(_end|_list)?\\.c$"
         OR name MATCHES "^src/(lib/(badram|fmt|glob|report|status)|arch/x86_64/(features|timer))\\.c$"
         OR name MATCHES ${CAIRN_HEAP_SMALL}
         OR name MATCHES "^src/kernel/heap_debug"
-        OR name MATCHES "^src/task/(call_memory|call_segment|clone|elf|load|task)\\.c$"
+        OR name MATCHES "^src/task/(call_memory|call_segment|call_share|clone|elf|load|task)\\.c$"
         OR name MATCHES "_(check|dump|check_share)\\.c$" OR name MATCHES "^(boot|test/unit)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Oz)
     elseif(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND

@@ -206,6 +206,11 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURC
     test/unit/mb2_bed.c
     test/unit/mb2_map_test.c
     test/unit/page_index_test.c
+    test/unit/page_pool_bed.c
+    test/unit/page_pool_check_test.c
+    test/unit/page_pool_random_test.c
+    test/unit/page_pool_span_test.c
+    test/unit/page_pool_test.c
     test/unit/pool_test.c
     test/unit/pmm_metadata_test.c
     test/unit/pmm_backing_test.c
@@ -261,6 +266,7 @@ set(CAIRN_TEST_MORE_SOURCES ${CAIRN_ASPACE_TEST_SOURCES} ${CAIRN_HEAP_TEST_SOURC
     test/unit/vmm_fault_page_test.c
     test/unit/vmm_foreign_test.c
     test/unit/vmm_cost_test.c
+    test/unit/vmm_kpages_pool_test.c
     test/unit/vmm_kpages_resize_test.c
     test/unit/vmm_kpages_test.c
     test/unit/vmm_large_own_test.c

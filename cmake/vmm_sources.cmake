@@ -30,6 +30,8 @@ set(CAIRN_VMM_SOURCES
     src/vmm/move.c
     src/vmm/own_loan.c
     src/vmm/own_page.c
+    src/vmm/page_pool.c
+    src/vmm/page_pool_check.c
     src/vmm/pair.c
     src/vmm/pass.c
     src/vmm/plan.c

@@ -3,6 +3,7 @@
  * separately and compared (HEAP-I5..I7). A list is walked for as many steps as the pages have slabs, no further.
  */
 #include "heap/cache_internal.h"
+#include "lib/bits.h"
 
 struct check {
     const struct heap *heap;
@@ -22,15 +23,6 @@ __attribute__((format(printf, 2, 3))) static void wrong(struct check *c, const c
         va_end(args);
         sink_printf(c->out, "\n");
     }
-}
-
-static unsigned bits_set(uint64_t mask)
-{
-    unsigned bits = 0;
-    for (; mask != 0; mask &= mask - 1) {
-        bits++;
-    }
-    return bits;
 }
 
 static void check_slab(struct check *c, const struct heap_desc *slab)

@@ -11,7 +11,8 @@ static void *pages_get(void *ctx, npages_t pages, unsigned align_log2, bool guar
 {
     vaddr_t base;
     asking = true;
-    enum status s = kpages_alloc(ctx, pages, align_log2, guarded ? KPAGES_GUARDED : 0, "heap", &base);
+    const unsigned flags = KPAGES_POOLED | (guarded ? KPAGES_GUARDED : 0U);
+    enum status s = kpages_alloc(ctx, pages, align_log2, flags, "heap", &base);
     asking = false;
     return s == STATUS_OK ? vaddr_to_ptr(base) : NULL;
 }

@@ -126,6 +126,7 @@ struct arena_request {
     npages_t lead;       /* pages before the aligned one, < pages: a guard below */
     const char *tag;     /* not null */
     unsigned kind;
+    bool low_end;        /* cut off the low end of a free range, however large it is */
     bool best_fit;       /* from the smallest free range of ARENA_LOOKS_MAX looked at; none that is cached */
 };
 

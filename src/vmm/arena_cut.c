@@ -78,7 +78,7 @@ bool arena_fits(const struct arena_node *n, const struct arena_request *r, vaddr
     uint64_t spare = n->pages.v - r->pages.v;
     uint64_t inside = bytes_to_pages_down(1ULL << r->align_log2).v - 1; /* bits of a page number inside the alignment */
     uint64_t lowest = vaddr_page_number(n->base) + r->lead.v;           /* the page to be aligned */
-    bool is_high = r->pages.v >= ARENA_LARGE_PAGES;
+    bool is_high = r->pages.v >= ARENA_LARGE_PAGES && !r->low_end;
     uint64_t skip = is_high ? (lowest + spare) & inside : -lowest & inside;
     *place = vaddr_add_pages(n->base, is_high ? spare - skip : skip);
     return skip <= spare;

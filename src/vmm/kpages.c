@@ -12,9 +12,9 @@
 
 /*
  * The arena keeps a number for its owner with each range: ours says that kernel pages are behind it, and whether
- * guards are.
+ * guards are; or that it is a span of the pool of single pages, which knows them.
  */
-enum range_kind { RANGE_PLAIN, RANGE_OPEN, RANGE_GUARDED };
+enum range_kind { RANGE_PLAIN, RANGE_OPEN, RANGE_GUARDED, RANGE_POOL };
 
 enum { KMAP_FRAMES_MAX = 3 };
 
@@ -76,10 +76,12 @@ enum status kernel_arena_init(struct vmm *vmm)
     return arena_init(&vmm->arena, vaddr(LAYOUT_ARENA_BASE), vaddr(ARENA_END), source);
 }
 
+static uint64_t guard_pages(bool guarded) { return guarded ? KPAGES_GUARD_PAGES : 0; }
+
 enum status kpages_range_get(struct vmm *vmm, npages_t pages, unsigned align_log2, bool guarded, const char *tag,
                              vaddr_t *range)
 {
-    const uint64_t guard = guarded ? KPAGES_GUARD_PAGES : 0;
+    const uint64_t guard = guard_pages(guarded);
     struct arena_request request = {
         .pages = npages(guard + pages.v + guard),
         .align_log2 = align_log2,
@@ -90,10 +92,39 @@ enum status kpages_range_get(struct vmm *vmm, npages_t pages, unsigned align_log
     return arena_request(&vmm->arena, &request, range);
 }
 
+/* The first page's, with guards beside them or not; the pool's if it may be asked and has such. */
+static enum status addresses_get(struct vmm *vmm, npages_t pages, unsigned align_log2, unsigned flags, const char *tag,
+                                 vaddr_t *first)
+{
+    const bool guarded = (flags & KPAGES_GUARDED) != 0;
+    const enum page_pool_kind kind = page_pool_kind_for(pages, guarded);
+    if ((flags & KPAGES_POOLED) != 0 && kind != PAGE_POOL_KINDS && align_log2 == ARENA_ALIGN_PAGE) {
+        if (vmm->pool.arena == NULL) {
+            page_pool_init(&vmm->pool, &vmm->arena, tag, RANGE_POOL);
+        }
+        if (page_pool_get(&vmm->pool, kind, first) == STATUS_OK) {
+            return STATUS_OK;
+        }
+    }
+    vaddr_t range;
+    const enum status s = kpages_range_get(vmm, pages, align_log2, guarded, tag, &range);
+    if (s == STATUS_OK) {
+        *first = vaddr_add_pages(range, guard_pages(guarded));
+    }
+    return s;
+}
+
+enum status kpages_addresses_put(struct vmm *vmm, vaddr_t first, uint64_t guard)
+{
+    const enum status s = page_pool_put(&vmm->pool, first);
+    return s != STATUS_ABSENT ? s : arena_free(&vmm->arena, vaddr(first.v - pages_to_bytes(npages(guard))));
+}
+
 enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, unsigned flags, const char *tag,
                          vaddr_t *base)
 {
-    const unsigned known = KPAGES_GUARDED | KPAGES_ZEROED | KPAGES_LARGE, rights = VMM_READ | VMM_WRITE;
+    const unsigned known = KPAGES_GUARDED | KPAGES_ZEROED | KPAGES_LARGE | KPAGES_POOLED;
+    const unsigned rights = VMM_READ | VMM_WRITE;
     const uint64_t arena_pages = bytes_to_pages_down(ARENA_END - LAYOUT_ARENA_BASE).v;
     if (pages.v == 0 || (flags & ~known) != 0 || tag == NULL) {
         return STATUS_INVALID;
@@ -101,18 +132,17 @@ enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, u
     if (pages.v > arena_pages) {
         return STATUS_NOMEM;
     }
-    const bool guarded = (flags & KPAGES_GUARDED) != 0;
-    vaddr_t range;
-    enum status s = kpages_range_get(vmm, pages, align_log2, guarded, tag, &range);
+    vaddr_t first;
+    enum status s = addresses_get(vmm, pages, align_log2, flags, tag, &first);
     if (s != STATUS_OK) {
         return s;
     }
-    vaddr_t first = vaddr_add_pages(range, guarded ? KPAGES_GUARD_PAGES : 0);
     const bool zeroed = (flags & KPAGES_ZEROED) != 0;
     s = (flags & KPAGES_LARGE) != 0 ? map_fresh_flagged(vmm, &vmm->kernel, first, pages, rights | VMM_LARGE, zeroed)
                                     : map_fresh(vmm, &vmm->kernel, first, pages, rights, zeroed);
     if (s != STATUS_OK) {
-        enum status undone = arena_free(&vmm->arena, range); /* never needs memory, and the range is ours */
+        /* Never needs memory, and they are ours. */
+        enum status undone = kpages_addresses_put(vmm, first, guard_pages((flags & KPAGES_GUARDED) != 0));
         return undone == STATUS_OK ? s : STATUS_CORRUPT;
     }
     *base = first;
@@ -122,13 +152,28 @@ enum status kpages_alloc(struct vmm *vmm, npages_t pages, unsigned align_log2, u
 bool kpages_range_at(const struct vmm *vmm, vaddr_t va, struct kpages_range *out)
 {
     struct arena_range *range = &out->range;
-    if (!arena_find(&vmm->arena, va, range) || range->tag == NULL || range->kind == RANGE_PLAIN) {
+    struct page_pool_piece piece;
+    if (page_pool_find(&vmm->pool, va, &piece)) {
+        out->guard = guard_pages(piece.apart);
+        out->pages = piece.pages;
+        *range = (struct arena_range){
+            .base = vaddr(piece.base.v - pages_to_bytes(npages(out->guard))),
+            .pages = npages(out->guard + piece.pages.v + out->guard),
+            .tag = vmm->pool.tag,
+            .kind = RANGE_POOL,
+        };
+        return true;
+    }
+    const bool is_range = arena_find(&vmm->arena, va, range) && range->tag != NULL;
+    if (!is_range || (range->kind != RANGE_OPEN && range->kind != RANGE_GUARDED)) {
         return false;
     }
-    out->guard = range->kind == RANGE_GUARDED ? KPAGES_GUARD_PAGES : 0;
+    out->guard = guard_pages(range->kind == RANGE_GUARDED);
     out->pages = npages(range->pages.v - out->guard - out->guard);
     return true;
 }
+
+bool kpages_range_is_pooled(const struct kpages_range *r) { return r->range.kind == RANGE_POOL; }
 
 bool kpages_range_of(const struct vmm *vmm, vaddr_t base, const char *call, struct kpages_range *out)
 {
@@ -149,7 +194,7 @@ enum status kpages_free(struct vmm *vmm, vaddr_t base)
     if (s != STATUS_OK) {
         return misuse("kpages_free: the %lu pages at %#lx are not all mapped: %s", r.pages.v, base.v, status_name(s));
     }
-    return arena_free(&vmm->arena, r.range.base);
+    return kpages_addresses_put(vmm, base, r.guard);
 }
 
 bool kpages_find(const struct vmm *vmm, vaddr_t va, struct kpages_info *out)

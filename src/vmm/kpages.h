@@ -22,5 +22,9 @@ bool kpages_range_of(const struct vmm *vmm, vaddr_t base, const char *call, stru
 enum status kpages_range_get(struct vmm *vmm, npages_t pages, unsigned align_log2, bool guarded, const char *tag,
                              vaddr_t *range);
 enum { KPAGES_GUARD_PAGES = 1 };
+/* Those of the pages that begin at `first`, unmapped now, and of guards of `guard` pages go back. => as arena_free */
+enum status kpages_addresses_put(struct vmm *vmm, vaddr_t first, uint64_t guard);
+/* It is a page of the pool: nothing can be behind it. */
+bool kpages_range_is_pooled(const struct kpages_range *r);
 
 #endif

@@ -31,6 +31,9 @@ enum status kpages_grow(struct vmm *vmm, vaddr_t base, npages_t pages)
     if (pages.v <= r.pages.v) {
         return STATUS_INVALID;
     }
+    if (kpages_range_is_pooled(&r)) {
+        return STATUS_EXISTS;
+    }
     const npages_t more = npages(pages.v - r.pages.v);
     const vaddr_t behind = vaddr_add_pages(r.range.base, r.range.pages.v);
     enum status s = arena_alloc_at(&vmm->arena, behind, more, r.range.tag);
@@ -66,7 +69,7 @@ enum status kpages_trim(struct vmm *vmm, vaddr_t base, npages_t pages)
     if (!kpages_range_of(vmm, base, "kpages_trim", &r)) {
         return STATUS_MISUSE;
     }
-    if (pages.v == 0 || pages.v >= r.pages.v) {
+    if (pages.v == 0 || pages.v >= r.pages.v || kpages_range_is_pooled(&r)) {
         return STATUS_INVALID;
     }
     const vaddr_t end = vaddr_add_pages(base, pages.v);
@@ -119,5 +122,5 @@ enum status kpages_move(struct vmm *vmm, vaddr_t base, npages_t pages, unsigned 
         return undone(arena_free(&vmm->arena, range), s);
     }
     *moved = to;
-    return arena_free(&vmm->arena, r.range.base);
+    return kpages_addresses_put(vmm, base, r.guard);
 }

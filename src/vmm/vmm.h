@@ -46,7 +46,7 @@
 #include "lib/status.h"
 #include "lib/units.h"
 #include "pmm/pmm.h"
-#include "vmm/arena.h"
+#include "vmm/page_pool.h"
 
 enum vmm_rights { /* reading is always included in a mapping */
     VMM_READ = 1 << 0,
@@ -324,6 +324,8 @@ enum kpages_flags {
     KPAGES_GUARDED = 1 << 0, /* an unmapped page below and above */
     KPAGES_ZEROED = 1 << 1,
     KPAGES_LARGE = 1 << 2,   /* pages of 2 MiB and 1 GiB where they fit: align_log2 says where the first may lie */
+    KPAGES_POOLED = 1 << 3,  /* for one who takes many single pages, or four: their addresses come from a pool
+                                (page_pool.h), cost less and have the tag that the first of them came with */
 };
 
 /*
@@ -341,9 +343,12 @@ enum status kpages_free(struct vmm *vmm, vaddr_t base);
  * MISUSE (reported): `base` is not the base of kernel pages; INVALID: not more, or not fewer, but 1 at least; NOMEM.
  */
 
-/* More, in place. => also EXISTS: the addresses behind are in use, or the arena's end. */
+/* More, in place. => also EXISTS: the addresses behind are in use, or the arena's end, or it is pooled. */
 enum status kpages_grow(struct vmm *vmm, vaddr_t base, npages_t pages);
-/* Fewer, in place: the frames and addresses behind go back. A large page that lies over the new end is cut. */
+/*
+ * Fewer, in place: the frames and addresses behind go back. A large page that lies over the new end is cut. => INVALID
+ * also: it is pooled.
+ */
 enum status kpages_trim(struct vmm *vmm, vaddr_t base, npages_t pages);
 /*
  * More, or as many, at another address (vmm_move); `align_log2` as kpages_alloc. *moved is the first page there. =>
@@ -364,9 +369,9 @@ bool kpages_find(const struct vmm *vmm, vaddr_t va, struct kpages_info *out);
 /* ---- Validation ---- */
 
 /*
- * Compare tables, counts, frames (VMM-I1..I10) over all spaces, and the kernel arena (ARENA-I1..I3). Tables are read
- * through temporary mappings of their frames, so that the windows are not trusted. => OK; CORRUPT, said to `out`
- * (may be null).
+ * Compare tables, counts, frames (VMM-I1..I10) over all spaces, and the kernel arena with its page pool (ARENA-I1..I3,
+ * POOL-I1..I3). Tables are read through temporary mappings of their frames, so that the windows are not trusted. => OK;
+ * CORRUPT, said to `out` (may be null).
  */
 enum status vmm_check(struct vmm *vmm, struct sink *out);
 

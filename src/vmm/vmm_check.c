@@ -335,6 +335,7 @@ enum status vmm_check(struct vmm *vmm, struct sink *out)
         sink_printf(out, "and %u complaints more\n", k.complaints - COMPLAINTS_MAX);
     }
     k.complaints += cache_census_agrees(&k.census, vmm, out) ? 0 : 1;
+    k.complaints += page_pool_check(&vmm->pool, out) != STATUS_OK;
     enum status arena = arena_check(&vmm->arena, out);
     return k.complaints == 0 ? arena : STATUS_CORRUPT;
 }

@@ -86,6 +86,7 @@ struct vmm {
     npages_t kernel_tables;               /* table frames of the kernel arena */
     unsigned temp_count;                  /* temporary slots in use: [0, temp_count) */
     struct arena arena;                   /* the kernel's addresses */
+    struct page_pool pool;                /* and of them those of pooled single pages (KPAGES_POOLED) */
     void *(*pointer)(vaddr_t page);       /* to a mapped kernel page */
     vaddr_t (*address)(const void *pointer); /* and back */
     pfn_t frames_end;                     /* no frame has this number or a higher one: an entry could not name it */

@@ -92,7 +92,7 @@ static void random_alloc(struct arena_bed *bed, struct record *r, struct rng *rn
     unsigned align_log2 = rng_below(rng, 2) == 0 ? 0 : (unsigned)rng_below(rng, 7);
     struct arena_request q = {
         .pages = npages(pages), .align_log2 = ARENA_ALIGN_PAGE + align_log2, .lead = npages(lead), .tag = "random",
-        .best_fit = rng_below(rng, 4) == 0};
+        .low_end = rng_below(rng, 2) == 0, .best_fit = rng_below(rng, 4) == 0};
     if (q.best_fit) {
         arena_trim(&bed->arena); /* nothing is cached: free ranges are as long as the record says */
     }

@@ -101,6 +101,28 @@ TEST(arena, ranges_are_found_by_any_address_inside)
     EXPECT(r.base.v == bed.base.v && r.pages.v == ARENA_PAGES);
 }
 
+/* Large ranges lie at the high end, but for those that are asked to lie at the low one: also where they are aligned. */
+TEST(arena, a_large_range_lies_low_where_it_is_asked_to)
+{
+    enum { PAGES = 8 * ARENA_LARGE_PAGES };
+    struct arena_bed bed;
+    REQUIRE(arena_bed_open(&bed, PAGES, 2));
+    struct arena_request request = {
+        .pages = npages(ARENA_LARGE_PAGES + 1), .align_log2 = ARENA_ALIGN_PAGE, .tag = "large", .low_end = true};
+    vaddr_t base;
+    EXPECT_EQ(arena_request(&bed.arena, &request, &base), STATUS_OK);
+    EXPECT_EQ(base.v, bed.base.v);
+    request.align_log2 += 8;
+    request.pages.v++; /* another size than what may be cached */
+    EXPECT_EQ(arena_request(&bed.arena, &request, &base), STATUS_OK);
+    EXPECT_EQ(base.v, arena_bed_page(&bed, ARENA_LARGE_PAGES + (1 << 8)).v);
+    request.low_end = false;
+    request.pages.v++;
+    EXPECT_EQ(arena_request(&bed.arena, &request, &base), STATUS_OK);
+    EXPECT_EQ(base.v, arena_bed_page(&bed, PAGES - ARENA_LARGE_PAGES - (1 << 8)).v);
+    arena_bed_is_sound(&bed);
+}
+
 static bool count_two(void *ctx, const struct arena_range *range)
 {
     unsigned *count = ctx;

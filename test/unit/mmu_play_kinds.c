@@ -103,6 +103,7 @@ const char *play_window(struct vmm *vmm, struct space *space, const struct play_
     return refused ? NULL : "a page of a window is not refused";
 }
 
+/* Of those of spaces 1 and 2 all are pooled but four with guards: the pool serves no such. */
 const char *play_kernel(struct vmm *vmm, vaddr_t *base, const struct play_op *op)
 {
     if (base->v != 0) {
@@ -110,14 +111,20 @@ const char *play_kernel(struct vmm *vmm, vaddr_t *base, const struct play_op *op
         base->v = 0;
         return s == STATUS_OK ? NULL : "kpages_free gives a wrong answer";
     }
-    unsigned flags = op->rights % 2 != 0 ? KPAGES_GUARDED : KPAGES_ZEROED;
-    enum status s = kpages_alloc(vmm, npages(op->pages), ARENA_ALIGN_PAGE, flags, "play", base);
+    const bool pooled = op->space != 0, zeroed = (op->rights & VMM_WRITE) == 0;
+    const npages_t pages = npages(!pooled ? op->pages : op->pages % 2 != 0 ? 1 : 4);
+    const unsigned flags = (zeroed ? KPAGES_ZEROED : KPAGES_GUARDED) | (pooled ? KPAGES_POOLED : 0U);
+    enum status s = kpages_alloc(vmm, pages, ARENA_ALIGN_PAGE, flags, "play", base);
     if (s != STATUS_OK) {
         base->v = 0;
         return s == STATUS_NOMEM ? NULL : "kpages_alloc gives a wrong answer";
     }
+    const vaddr_t last = vaddr_add_pages(*base, pages.v - 1);
+    if (zeroed && (arch_read64(*base) | arch_read64(last)) != 0) {
+        return "kernel pages are not zeroed";
+    }
     arch_write64(*base, 1);
-    arch_write64(vaddr_add_pages(*base, op->pages - 1U), 1);
+    arch_write64(last, 1);
     return NULL;
 }
 

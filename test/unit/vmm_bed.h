@@ -34,6 +34,11 @@ bool vmm_bed_check(struct vmm *vmm);
 void vmm_bed_switch(struct vmm_bed *bed, struct space *space);
 /* Page number of what `va` translates to; UINT64_MAX when it is not mapped. */
 uint64_t vmm_bed_frame_of(struct vmm_bed *bed, struct space *space, vaddr_t va);
+/* In the space that is current. */
+static inline bool vmm_bed_is_mapped(struct vmm_bed *bed, vaddr_t va)
+{
+    return vmm_bed_frame_of(bed, bed->vmm->current, va) != UINT64_MAX;
+}
 
 #define EXPECT_OK(call) EXPECT_EQ((call), STATUS_OK)
 

@@ -5,11 +5,6 @@
 
 enum { LOG2_OF_2M = 21, LENGTH_MAX = 1300 };
 
-static bool is_mapped(struct vmm_bed *bed, vaddr_t va)
-{
-    return vmm_bed_frame_of(bed, bed->vmm->current, va) != UINT64_MAX;
-}
-
 static uint64_t frames[LENGTH_MAX];
 
 static void number(struct vmm_bed *bed, vaddr_t base, uint64_t from, uint64_t pages)
@@ -34,7 +29,7 @@ static void expect_pages(struct vmm_bed *bed, vaddr_t base, uint64_t pages, uint
     EXPECT(strcmp(info.tag, "resized") == 0);
     EXPECT(kpages_find(bed->vmm, vaddr(base.v - 1), &info) && info.in_guard && !info.above && info.base.v == base.v);
     EXPECT(kpages_find(bed->vmm, end, &info) && info.in_guard && info.above && info.base.v == base.v);
-    EXPECT(!is_mapped(bed, vaddr(base.v - 1)) && !is_mapped(bed, end));
+    EXPECT(!vmm_bed_is_mapped(bed, vaddr(base.v - 1)) && !vmm_bed_is_mapped(bed, end));
     EXPECT(!kpages_find(bed->vmm, vaddr_add_pages(end, 1), &info) || info.base.v != base.v);
     EXPECT(vmm_bed_check(bed->vmm));
 }
@@ -83,7 +78,7 @@ TEST(vmm, kernel_pages_move_with_their_frames)
         EXPECT_OK(kpages_move(bed.vmm, base, npages(moves[i].to), moves[i].align_log2, &moved));
         EXPECT((moved.v & ((1ULL << moves[i].align_log2) - 1)) == 0 && moved.v != base.v);
         expect_pages(&bed, moved, moves[i].to, moves[i].from);
-        EXPECT(!is_mapped(&bed, base) || base.v - moved.v < pages_to_bytes(npages(moves[i].to)));
+        EXPECT(!vmm_bed_is_mapped(&bed, base) || base.v - moved.v < pages_to_bytes(npages(moves[i].to)));
         EXPECT_EQ(frames_beside_tables(&bed), before + moves[i].to);
         EXPECT_EQ(bed.vmm->arena.used.v, used + moves[i].to + 2);
         EXPECT_OK(kpages_free(bed.vmm, moved));
@@ -174,5 +169,51 @@ TEST(vmm, large_kernel_pages_are_cut_where_they_end_and_where_they_move)
     EXPECT_OK(kpages_move(bed.vmm, base, npages(PAGES_PER_2M + 30), ARENA_ALIGN_PAGE, &moved));
     expect_pages(&bed, moved, PAGES_PER_2M + 30, PAGES_PER_2M + 9);
     EXPECT_OK(kpages_free(bed.vmm, moved));
+    vmm_bed_close(&bed);
+}
+
+/* Four of the pool are one piece: a part of it cannot go back. */
+TEST(vmm, pooled_kernel_pages_are_not_trimmed)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vaddr_t base;
+    EXPECT_OK(kpages_alloc(bed.vmm, npages(4), ARENA_ALIGN_PAGE, KPAGES_POOLED, "pooled", &base));
+    number(&bed, base, 0, 4);
+    const uint64_t held = vmm_bed_frames(bed.vmm), used = bed.vmm->arena.used.v, ranges = bed.vmm->arena.ranges;
+    for (uint64_t pages = 1; pages < 4; pages++) {
+        EXPECT_EQ(kpages_trim(bed.vmm, base, npages(pages)), STATUS_INVALID);
+        EXPECT(vmm_bed_frames(bed.vmm) == held && bed.vmm->arena.used.v == used && bed.vmm->arena.ranges == ranges);
+        EXPECT(vmm_bed_check(bed.vmm));
+        for (uint64_t i = 0; i < 4; i++) {
+            EXPECT_EQ(vmm_bed_frame_of(&bed, bed.vmm->current, vaddr_add_pages(base, i)), frames[i]);
+        }
+    }
+    EXPECT_OK(kpages_free(bed.vmm, base));
+    vmm_bed_close(&bed);
+}
+
+/* Nobody is behind the span, and yet they do not grow over its end. */
+TEST_HOST(vmm, the_last_pooled_kernel_pages_of_a_span_do_not_grow_either)
+{
+    enum { PIECES = PAGE_POOL_SPAN_PAGES / 4 };
+    static vaddr_t bases[PIECES];
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    struct arena_range span = {0}, behind;
+    unsigned pieces = 0;
+    vaddr_t end = {0};
+    while (pieces < PIECES && (pieces == 0 || end.v != vaddr_add_pages(span.base, span.pages.v).v)) {
+        EXPECT_OK(kpages_alloc(bed.vmm, npages(4), ARENA_ALIGN_PAGE, KPAGES_POOLED, "pooled", &bases[pieces]));
+        EXPECT(arena_find(&bed.vmm->arena, bases[pieces], &span));
+        end = vaddr_add_pages(bases[pieces++], 4);
+    }
+    EXPECT(arena_find(&bed.vmm->arena, end, &behind) && behind.tag == NULL);
+    const uint64_t used = bed.vmm->arena.used.v, held = vmm_bed_frames(bed.vmm);
+    EXPECT_EQ(kpages_grow(bed.vmm, bases[pieces - 1], npages(5)), STATUS_EXISTS);
+    EXPECT(bed.vmm->arena.used.v == used && vmm_bed_frames(bed.vmm) == held && !vmm_bed_is_mapped(&bed, end));
+    while (pieces > 0) {
+        EXPECT_OK(kpages_free(bed.vmm, bases[--pieces]));
+    }
     vmm_bed_close(&bed);
 }

@@ -5,11 +5,6 @@
 
 enum { RW = VMM_READ | VMM_WRITE };
 
-static bool is_mapped(struct vmm_bed *bed, vaddr_t va)
-{
-    return vmm_bed_frame_of(bed, bed->vmm->current, va) != UINT64_MAX;
-}
-
 TEST(vmm, temporary_slots_are_a_stack_without_neighbours)
 {
     struct vmm_bed bed;
@@ -20,9 +15,10 @@ TEST(vmm, temporary_slots_are_a_stack_without_neighbours)
     unsigned in_use = bed.vmm->temp_count, got = 0;
     while (temp_map(bed.vmm, frame, &pages[got]) == STATUS_OK) {
         arch_write64(pages[got], got);
-        EXPECT(is_mapped(&bed, pages[got]));
+        EXPECT(vmm_bed_is_mapped(&bed, pages[got]));
         /* One byte too far, or too low, faults. */
-        EXPECT(!is_mapped(&bed, vaddr_add_pages(pages[got], 1)) && !is_mapped(&bed, vaddr(pages[got].v - 1)));
+        EXPECT(!vmm_bed_is_mapped(&bed, vaddr_add_pages(pages[got], 1)));
+        EXPECT(!vmm_bed_is_mapped(&bed, vaddr(pages[got].v - 1)));
         if (++got == VMM_TEMP_SLOTS) {
             break;
         }
@@ -38,7 +34,7 @@ TEST(vmm, temporary_slots_are_a_stack_without_neighbours)
     }
     while (got-- > 0) {
         EXPECT_OK(temp_unmap(bed.vmm, pages[got]));
-        EXPECT(!is_mapped(&bed, pages[got]));
+        EXPECT(!vmm_bed_is_mapped(&bed, pages[got]));
     }
     EXPECT_OK(pmm_free(bed.vmm->pmm, frame));
     vmm_bed_close(&bed);
@@ -89,14 +85,31 @@ TEST(vmm, kernel_pages_lie_between_guards)
     EXPECT(kpages_find(bed.vmm, vaddr(base.v - 1), &info) && info.in_guard && !info.above && info.base.v == base.v);
     EXPECT(kpages_find(bed.vmm, vaddr_add_pages(base, 3), &info) && info.in_guard && info.above &&
            strcmp(info.tag, "guarded") == 0);
-    EXPECT(!is_mapped(&bed, vaddr(base.v - 1)) && !is_mapped(&bed, vaddr_add_pages(base, 3)));
+    EXPECT(!vmm_bed_is_mapped(&bed, vaddr(base.v - 1)) && !vmm_bed_is_mapped(&bed, vaddr_add_pages(base, 3)));
     EXPECT(!kpages_find(bed.vmm, vaddr_add_pages(base, 4), &info) || info.base.v != base.v);
     test_expect_reports(3);
     EXPECT_EQ(kpages_free(bed.vmm, vaddr_add_pages(base, 1)), STATUS_MISUSE);
     EXPECT_EQ(kpages_free(bed.vmm, vaddr(base.v - PAGE_BYTES)), STATUS_MISUSE);
     EXPECT_OK(kpages_free(bed.vmm, base));
     EXPECT_EQ(kpages_free(bed.vmm, base), STATUS_MISUSE);
-    EXPECT(!is_mapped(&bed, base));
+    EXPECT(!vmm_bed_is_mapped(&bed, base));
+    vmm_bed_close(&bed);
+}
+
+/* Addresses, guards among them, go back when there are no frames for them. */
+TEST(vmm, guarded_kernel_pages_come_all_or_none)
+{
+    enum { PAGES = 3 };
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vaddr_t base = vaddr(1);
+    const uint64_t used = bed.vmm->arena.used.v, ranges = bed.vmm->arena.ranges;
+    for (uint64_t few = 0; few < PAGES; few++) {
+        const npages_t taken = vmm_bed_limit(&bed, few);
+        EXPECT_EQ(kpages_alloc(bed.vmm, npages(PAGES), ARENA_ALIGN_PAGE, KPAGES_GUARDED, "few", &base), STATUS_NOMEM);
+        vmm_bed_unlimit(&bed, taken);
+        EXPECT(base.v == 1 && bed.vmm->arena.used.v == used && bed.vmm->arena.ranges == ranges);
+    }
     vmm_bed_close(&bed);
 }
 
@@ -108,7 +121,7 @@ TEST(vmm, kernel_pages_refuse_what_cannot_be_meant)
     EXPECT_EQ(kpages_alloc(bed.vmm, npages(0), ARENA_ALIGN_PAGE, 0, "t", &base), STATUS_INVALID);
     EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE - 1, 0, "t", &base), STATUS_INVALID);
     EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_MAX + 1, 0, "t", &base), STATUS_INVALID);
-    EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE, KPAGES_LARGE << 1, "t", &base), STATUS_INVALID);
+    EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE, KPAGES_POOLED << 1, "t", &base), STATUS_INVALID);
     EXPECT_EQ(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE, 0, NULL, &base), STATUS_INVALID);
     EXPECT_EQ(kpages_alloc(bed.vmm, npages(UINT64_MAX), ARENA_ALIGN_PAGE, KPAGES_GUARDED, "t", &base), STATUS_NOMEM);
     EXPECT_EQ(base.v, 1);
@@ -174,5 +187,27 @@ TEST(vmm, large_kernel_pages_come_all_or_none)
     EXPECT_OK(kpages_alloc(bed.vmm, npages(PAGES_PER_2M - 1), LOG2_OF_2M, KPAGES_LARGE, "large", &base));
     EXPECT_EQ(level_at(&bed, base), 1);
     EXPECT_OK(kpages_free(bed.vmm, base));
+    vmm_bed_close(&bed);
+}
+
+TEST_HOST(vmm, pooled_kernel_pages_have_the_tag_of_the_first_one)
+{
+    struct vmm_bed bed;
+    REQUIRE(vmm_bed_open(&bed));
+    vaddr_t first, second;
+    struct kpages_info info;
+    EXPECT_OK(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE, KPAGES_POOLED, "first", &first));
+    EXPECT_OK(kpages_alloc(bed.vmm, npages(4), ARENA_ALIGN_PAGE, KPAGES_POOLED, "second", &second));
+    EXPECT(kpages_find(bed.vmm, second, &info) && strcmp(info.tag, "first") == 0);
+    struct arena_range range;
+    EXPECT(arena_find(&bed.vmm->arena, first, &range) && strcmp(range.tag, "first") == 0);
+    EXPECT_EQ(range.pages.v, PAGE_POOL_SPAN_PAGES);
+    EXPECT_OK(kpages_free(bed.vmm, first));
+    EXPECT_OK(kpages_free(bed.vmm, second));
+    const uint64_t ranges = bed.vmm->arena.ranges;
+    EXPECT_OK(kpages_alloc(bed.vmm, npages(1), ARENA_ALIGN_PAGE, KPAGES_POOLED, "third", &first));
+    EXPECT(kpages_find(bed.vmm, first, &info) && strcmp(info.tag, "first") == 0); /* though none was in use */
+    EXPECT_EQ(bed.vmm->arena.ranges, ranges);
+    EXPECT_OK(kpages_free(bed.vmm, first));
     vmm_bed_close(&bed);
 }

@@ -6,12 +6,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "vmm/arena.h"
+#include "vmm/page_pool.h"
 
 enum { SPAN_GIB = 8, NODE_PAGES_MAX = 16384 };
 
 static struct {
     struct arena arena;
+    struct page_pool pool; /* single pages */
     vaddr_t base;
     void *node_pages[NODE_PAGES_MAX]; /* the arena's: they serve the next one */
     unsigned node_pages_used;
@@ -47,12 +48,19 @@ static void clean_node_pages(void)
     }
 }
 
-/* Without guards: what an access does there is the kernel's matter, not the benchmark's. */
+/*
+ * As the kernel has them (heap_source.c): single pages and four from a pool, others from the arena, for all heaps
+ * alike. Without guards: what an access does there is the kernel's matter, not the benchmark's.
+ */
 static void *pages_get(void *ctx, npages_t pages, unsigned align_log2, bool guarded)
 {
     (void)ctx;
-    (void)guarded;
     vaddr_t base;
+    const enum page_pool_kind kind = page_pool_kind_for(pages, guarded);
+    const bool may_be_pooled = kind != PAGE_POOL_KINDS && align_log2 == ARENA_ALIGN_PAGE;
+    if (may_be_pooled && page_pool_get(&now.pool, kind, &base) == STATUS_OK) {
+        return vaddr_to_ptr(base);
+    }
     return arena_alloc(&now.arena, pages, align_log2, "heap", &base) == STATUS_OK ? vaddr_to_ptr(base) : NULL;
 }
 
@@ -60,7 +68,9 @@ static void pages_put(void *ctx, void *base, npages_t pages)
 {
     (void)ctx;
     (void)pages;
-    if (arena_free(&now.arena, ptr_to_vaddr(base)) != STATUS_OK) {
+    const vaddr_t va = ptr_to_vaddr(base);
+    const enum status pooled = page_pool_put(&now.pool, va);
+    if ((pooled == STATUS_ABSENT ? arena_free(&now.arena, va) : pooled) != STATUS_OK) {
         fprintf(stderr, "bench: pages at %p go back that were not given\n", base);
         exit(1);
     }
@@ -85,7 +95,8 @@ struct heap_source host_pages_begin(void)
         fprintf(stderr, "bench: no addresses\n");
         exit(1);
     }
+    page_pool_init(&now.pool, &now.arena, "heap", 0);
     return (struct heap_source){.pages_get = pages_get, .pages_put = pages_put, .span_base = now.base};
 }
 
-bool host_pages_all_back(void) { return now.arena.ranges == 0; }
+bool host_pages_all_back(void) { return page_pool_end(&now.pool) == STATUS_OK && now.arena.ranges == 0; }
