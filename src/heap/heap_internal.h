@@ -121,8 +121,8 @@ void heap_tree_make_ready(struct heap *heap, const void *base);
 bool heap_tree_spare(struct heap *heap);
 /* So many stay. */
 void heap_tree_drop_spares(struct heap *heap, uint64_t pages);
-/* So many go, if there are more than the tree will soon need. => is it so? */
-bool heap_tree_drop(struct heap *heap, npages_t pages);
+/* So many go, if there are more than the tree will soon need. */
+void heap_tree_drop(struct heap *heap, npages_t pages);
 /* Give back nodes above the only thing that is left, and spare pages. */
 void heap_tree_shrink(struct heap *heap);
 struct heap_visitor {

@@ -1,15 +1,7 @@
 /* How the heap is filled: sums over its slabs and counters. */
 #include "heap/guard_internal.h"
 #include "heap/heap_internal.h"
-
-static unsigned bits_set(uint64_t mask)
-{
-    unsigned bits = 0;
-    for (; mask != 0; mask &= mask - 1) {
-        bits++;
-    }
-    return bits;
-}
+#include "lib/bits.h"
 
 static unsigned free_in(const struct heap_desc *slab)
 {
@@ -56,11 +48,12 @@ uint64_t heap_mixed_blocks(const struct heap_mixed *mixed)
 
 struct heap_stats heap_stats(const struct heap *heap)
 {
+    const uint64_t metadata = heap->leaf_count + heap->node_count + heap->spare_pages + (heap->got != NULL);
     struct heap_stats stats = {
         .used_bytes = pages_to_bytes(npages(heap->large_pages)),
         .held_bytes = pages_to_bytes(npages(heap->held_pages)),
         .most_held_bytes = pages_to_bytes(npages(heap->most_held_pages)),
-        .metadata_bytes = pages_to_bytes(npages(heap->leaf_count + heap->node_count + heap->spare_pages)),
+        .metadata_bytes = pages_to_bytes(npages(metadata)),
         .ready_bytes = pages_to_bytes(npages(heap->ready_pages)),
         .blocks = heap->large_blocks,
         .allocs = heap->large_allocs,

@@ -111,7 +111,7 @@ struct heap_mixed {
 struct heap_spare {
     struct heap_spare *next;
     size_t dirty_bytes; /* at its beginning, this included, are not yet zero */
-    bool was_leaf;      /* as one it is clean but for this */
+    bool was_leaf;      /* as a leaf it is clean but for those, as a node it is not */
 };
 
 struct heap {
@@ -130,11 +130,18 @@ struct heap {
     struct heap_desc *ready; /* singly linked */
     uint64_t ready_pages;
     uint64_t prefilled_pages; /* so many of them stay until they are used */
-    uint64_t held_pages, most_held_pages; /* from the source, everything included: now; at most at a time */
+    uint64_t held_pages; /* from the source, everything included */
+    void *got;           /* a page that is to become a spare one; null: none */
     uint64_t misuses;
     struct heap_source source; /* its first four */
 
-    uint64_t leaf_count, node_count;
+    uint64_t most_held_pages; /* at a time */
+    union {
+        struct {
+            uint64_t node_count, leaf_count;
+        };
+        uint64_t tree_pages[2]; /* [is it a leaf?] */
+    };
     uint64_t large_blocks, large_pages, large_allocs;
     struct heap_cache *caches;  /* in the order they were made */
     uint64_t past_cache_allocs; /* of caches destroyed */

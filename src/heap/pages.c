@@ -95,7 +95,11 @@ bool heap_ready_empty(struct heap *heap)
 static struct heap_desc *open_new(struct heap *heap, enum heap_desc_kind kind, npages_t pages, unsigned align_log2,
                                   bool guarded)
 {
+    __builtin_prefetch(heap->got); /* heap_tree_make_ready writes to it, and where it lies is far from what is used */
     void *base = heap_source_get(heap, pages, align_log2, guarded);
+    if (base != NULL && pages.v == 1) {
+        heap_tree_make_ready(heap, base);
+    }
     if (base != NULL && !heap_tree_cover(heap, base, pages)) {
         heap_source_put(heap, base, pages);
         base = NULL;
@@ -103,9 +107,6 @@ static struct heap_desc *open_new(struct heap *heap, enum heap_desc_kind kind, n
     if (base == NULL) { /* what lies ready goes for it, unless this was to become such a page */
         bool is_worth_it = kind != HEAP_DESC_READY && heap_ready_empty(heap);
         return is_worth_it ? open_new(heap, kind, pages, align_log2, guarded) : NULL;
-    }
-    if (pages.v == 1) {
-        heap_tree_make_ready(heap, base);
     }
     struct heap_desc *desc = heap_tree_link(heap, base, pages, kind);
     if (pages.v > 1) {
@@ -129,7 +130,7 @@ struct heap_desc *heap_pages_open(struct heap *heap, enum heap_desc_kind kind, n
 }
 
 /* Pages that may be held ready: a share of all, so that a heap that shrinks gives back what it once needed. */
-static uint64_t ready_limit(const struct heap *heap)
+__attribute__((noinline)) static uint64_t ready_limit(const struct heap *heap)
 {
     uint64_t share = 1 + heap->held_pages / HEAP_READY_SHARE;
     uint64_t limit = share < HEAP_READY_PAGES ? share : HEAP_READY_PAGES;
@@ -142,15 +143,19 @@ void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages,
         ready_push(heap, desc);
         return;
     }
+    uint64_t leaves = heap->leaf_count;
     heap_pages_give_back(heap, desc, pages);
+    heap_tree_drop(heap, pages);
+    if (pages.v == 1 && heap->leaf_count != leaves) {
+        return; /* that is enough for one call */
+    }
     /* The heap becomes smaller, and with it go pages that are too many now: of the tree's, and of those that lie ready,
      * each no more than went already, for no call shall be long; or a slab that nobody asks for. Large blocks come and
      * go, and say little about that. */
-    (void)heap_tree_drop(heap, pages);
     uint64_t limit = ready_limit(heap);
     if (heap->ready_pages > limit) {
         ready_reduce(heap, pages.v, limit);
-    } else if (!heap_tree_drop(heap, pages) && pages.v == 1) {
+    } else if (pages.v == 1) {
         heap_slab_shrink_next(heap);
     }
 }

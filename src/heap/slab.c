@@ -117,7 +117,7 @@ __attribute__((noinline)) static bool take_from(struct heap_class *class, struct
     return false;
 }
 
-HEAP_RARE static bool borrow(struct heap *heap, struct heap_class *class)
+__attribute__((noinline)) static bool borrow(struct heap *heap, struct heap_class *class)
 {
     const struct heap_class *end = heap->classes + HEAP_CLASSES;
     for (struct heap_class *larger = class + 1; larger < end && larger - class <= HEAP_BORROW_CLASSES; larger++) {
@@ -128,7 +128,7 @@ HEAP_RARE static bool borrow(struct heap *heap, struct heap_class *class)
     return false;
 }
 
-HEAP_RARE static bool open_slab(struct heap *heap, struct heap_class *class)
+__attribute__((noinline)) static bool open_slab(struct heap *heap, struct heap_class *class)
 {
     struct heap_desc *slab = heap_pages_open(heap, HEAP_DESC_SLAB, npages(1), HEAP_PAGE_ALIGN_LOG2, false);
     if (slab == NULL) {

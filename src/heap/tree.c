@@ -113,8 +113,7 @@ static void count_above(struct heap_path *path, unsigned at, int entries)
     }
 }
 
-/* More levels until the leaf is below the root. => false: memory is short. */
-static bool grow_to(struct heap *heap, uint64_t number)
+bool heap_tree_grow_to(struct heap *heap, uint64_t number)
 {
     if (heap->root == 0) {
         heap->height = 0;
@@ -139,12 +138,12 @@ static bool grow_to(struct heap *heap, uint64_t number)
 /* Nodes down to the leaf's word, and the leaf if it is wanted. => false: memory is short. */
 static bool ensure(struct heap *heap, uint64_t number, bool with_leaf)
 {
-    if (!grow_to(heap, number)) {
+    if (!heap_tree_grow_to(heap, number)) {
         return false;
     }
     for (;;) {
         struct heap_path path;
-        (void)heap_path_to(heap, number, &path);
+        (void)find_word(heap, number, &path); /* a leaf that is there is a recent one: who links its page finds it */
         uint64_t *word = path.words[path.last];
         bool is_leaf = path.last == heap->height;
         if (*word != 0 || (is_leaf && !with_leaf)) {

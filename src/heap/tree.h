@@ -47,6 +47,9 @@ static inline uint64_t *heap_recent_word(const struct heap *heap, uint64_t numbe
     return heap->recent_words[at].word;
 }
 
+/* More levels until the leaf is below the root. => false: memory is short. */
+bool heap_tree_grow_to(struct heap *heap, uint64_t number);
+
 /* ---- tree_spare.c ---- */
 
 /* The word of a page of zeros, as a leaf or a node, which is counted; 0: memory is short. */
