@@ -38,8 +38,8 @@
  * the next slab: one in eight of all that are held, 64 at most; the others go back. Before an allocation fails all that
  * lie ready have gone back, and it was tried again. The page for the next leaf is got and cleaned in steps before it is
  * needed (tree_spare.c). Leaves and nodes that become empty wait for that too: one for each four that are in use; the
- * others go back one by one, with the pages that go, so that no call is long. After heap_shrink of an empty heap none
- * is held. The heap changes its own state first and calls pages_put last; it calls pages_get only with its state whole.
+ * others go back one by one, with the pages that go, so that no call is long. An empty heap that is shrunken holds
+ * nothing. The heap changes its own state first and calls pages_put last; it calls pages_get only with its state whole.
  *
  * 6. Wrong calls are reported with address, block, size and reason, counted, answered with MISUSE or null, and change
  * nothing. A large block freed twice, or an object whose slab went back, is found as *not this heap's*, unless its

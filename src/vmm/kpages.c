@@ -97,8 +97,8 @@ static enum status addresses_get(struct vmm *vmm, npages_t pages, unsigned align
                                  vaddr_t *first)
 {
     const bool guarded = (flags & KPAGES_GUARDED) != 0;
-    const enum page_pool_kind kind = page_pool_kind_for(pages, guarded);
-    if ((flags & KPAGES_POOLED) != 0 && kind != PAGE_POOL_KINDS && align_log2 == ARENA_ALIGN_PAGE) {
+    const enum page_pool_kind kind = page_pool_kind_for(pages, align_log2, guarded);
+    if ((flags & KPAGES_POOLED) != 0 && kind != PAGE_POOL_KINDS) {
         if (vmm->pool.arena == NULL) {
             page_pool_init(&vmm->pool, &vmm->arena, tag, RANGE_POOL);
         }

@@ -132,9 +132,9 @@ static bool open_chunk(struct page_pool *pool, enum page_pool_kind kind)
 
 /* ---- The calls ---- */
 
-enum page_pool_kind page_pool_kind_for(npages_t pages, bool apart)
+enum page_pool_kind page_pool_kind_for(npages_t pages, unsigned align_log2, bool apart)
 {
-    enum page_pool_kind kind = 0;
+    enum page_pool_kind kind = align_log2 == ARENA_ALIGN_PAGE ? 0 : PAGE_POOL_KINDS;
     while (kind < PAGE_POOL_KINDS && (shapes[kind].pages != pages.v || (shapes[kind].lead != 0) != apart)) {
         kind++;
     }

@@ -47,8 +47,8 @@ struct page_pool {
 
 /* Takes nothing yet. `tag` lives for ever; `kind` is the owner's number for the spans in the arena (arena_range). */
 void page_pool_init(struct page_pool *pool, struct arena *arena, const char *tag, unsigned kind);
-/* Which kind serves so many pages, aligned to a page; PAGE_POOL_KINDS: none does. */
-enum page_pool_kind page_pool_kind_for(npages_t pages, bool apart);
+/* Which kind serves so many pages, aligned to 1 << align_log2 bytes; PAGE_POOL_KINDS: none does. */
+enum page_pool_kind page_pool_kind_for(npages_t pages, unsigned align_log2, bool apart);
 /*
  * The first page of the lowest free piece, of the first span that has one. O(1). => OK; NOMEM: no addresses or no
  * memory for a span; *page is untouched then.

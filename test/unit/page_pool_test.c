@@ -6,15 +6,15 @@ enum { NODE_PAGES = 8 };
 
 TEST(page_pool, kinds_serve_one_page_and_four)
 {
-    EXPECT_EQ(page_pool_kind_for(npages(1), false), PAGE_POOL_ONE);
-    EXPECT_EQ(page_pool_kind_for(npages(1), true), PAGE_POOL_APART);
-    EXPECT_EQ(page_pool_kind_for(npages(4), false), PAGE_POOL_FOUR);
+    EXPECT_EQ(page_pool_kind_for(npages(1), ARENA_ALIGN_PAGE, false), PAGE_POOL_ONE);
+    EXPECT_EQ(page_pool_kind_for(npages(1), ARENA_ALIGN_PAGE, true), PAGE_POOL_APART);
+    EXPECT_EQ(page_pool_kind_for(npages(4), ARENA_ALIGN_PAGE, false), PAGE_POOL_FOUR);
     static const uint64_t others[] = {0, 2, 3, 5, 64, 257, (1ULL << 32) + 1, (1ULL << 32) + 4, UINT64_MAX};
     for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
-        EXPECT_EQ(page_pool_kind_for(npages(others[i]), false), PAGE_POOL_KINDS);
-        EXPECT_EQ(page_pool_kind_for(npages(others[i]), true), PAGE_POOL_KINDS);
+        EXPECT_EQ(page_pool_kind_for(npages(others[i]), ARENA_ALIGN_PAGE, false), PAGE_POOL_KINDS);
+        EXPECT_EQ(page_pool_kind_for(npages(others[i]), ARENA_ALIGN_PAGE, true), PAGE_POOL_KINDS);
     }
-    EXPECT_EQ(page_pool_kind_for(npages(4), true), PAGE_POOL_KINDS);
+    EXPECT_EQ(page_pool_kind_for(npages(4), ARENA_ALIGN_PAGE, true), PAGE_POOL_KINDS);
 }
 
 /* All of a span, one piece of the next one, and then those that were given back, whatever their order was. */

@@ -56,9 +56,8 @@ static void *pages_get(void *ctx, npages_t pages, unsigned align_log2, bool guar
 {
     (void)ctx;
     vaddr_t base;
-    const enum page_pool_kind kind = page_pool_kind_for(pages, guarded);
-    const bool may_be_pooled = kind != PAGE_POOL_KINDS && align_log2 == ARENA_ALIGN_PAGE;
-    if (may_be_pooled && page_pool_get(&now.pool, kind, &base) == STATUS_OK) {
+    const enum page_pool_kind kind = page_pool_kind_for(pages, align_log2, guarded);
+    if (kind != PAGE_POOL_KINDS && page_pool_get(&now.pool, kind, &base) == STATUS_OK) {
         return vaddr_to_ptr(base);
     }
     return arena_alloc(&now.arena, pages, align_log2, "heap", &base) == STATUS_OK ? vaddr_to_ptr(base) : NULL;
