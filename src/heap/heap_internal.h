@@ -11,6 +11,7 @@ enum {
     HEAP_MIXED_MAX_BYTES = 15 * 1024, /* larger ones are pages */
     HEAP_BORROW_CLASSES = 4, /* how much larger an object may be than what a request needs, in classes */
     HEAP_BORROW_BYTES = HEAP_BORROW_CLASSES * HEAP_ALIGN_BYTES,
+    HEAP_SMALL_PAGES = 256, /* of a heap that holds less, each page counts; of a larger one, each cycle of a call */
     HEAP_LEVELS_MAX = 3, /* nodes on the way from the tree's root to a leaf */
     HEAP_PAGE_ALIGN_LOG2 = __builtin_ctz(PAGE_BYTES),
     HEAP_NODE_ENTRIES = PAGE_BYTES / (int)sizeof(uint64_t),

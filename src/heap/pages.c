@@ -149,14 +149,14 @@ void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages,
     if (pages.v == 1 && heap->leaf_count != leaves) {
         return; /* that is enough for one call */
     }
-    /* The heap becomes smaller, and with it go pages that are too many now: of the tree's, and of those that lie ready,
-     * each no more than went already, for no call shall be long; or a slab that nobody asks for. Large blocks come and
-     * go, and say little about that. */
+    /* The heap becomes smaller, and with it go pages that are too many now: of the tree's, and, once it is small, of
+     * those that lie ready, each no more than went already, for no call shall be long; or a slab that nobody asks for.
+     * Large blocks come and go, and say little about that. */
     uint64_t limit = ready_limit(heap);
-    if (heap->ready_pages > limit) {
-        ready_reduce(heap, pages.v, limit);
-    } else if (pages.v == 1) {
+    if (pages.v == 1 && (heap->held_pages >= HEAP_SMALL_PAGES || heap->ready_pages <= limit)) {
         heap_slab_shrink_next(heap);
+    } else {
+        ready_reduce(heap, pages.v, limit);
     }
 }
 

@@ -161,17 +161,17 @@ static bool ensure(struct heap *heap, uint64_t number, bool with_leaf)
 static void trim(struct heap *heap, uint64_t number)
 {
     struct heap_path path;
-    bool is_whole = heap_path_to(heap, number, &path) != NULL;
+    (void)heap_path_to(heap, number, &path);
     for (unsigned at = path.last + 1; at-- > 0;) {
         uint64_t word = *path.words[at];
-        if (word != 0 && !is_empty(word)) {
+        if (!is_empty(word)) {
             return;
         }
         if (word != 0) {
             *path.words[at] = 0;
             count_above(&path, at, -1);
             forget_at(heap, number % HEAP_RECENT_LEAVES); /* be it this one or another */
-            heap_tree_retire(heap, word, is_whole && at == heap->height);
+            heap_tree_retire(heap, word, at == heap->height);
         }
     }
 }
@@ -294,9 +294,12 @@ void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages)
 {
     uint64_t page = heap_page_number(heap, base), end = page + pages.v;
     uint64_t *only = word_of_one(heap, page, pages);
-    if (LIKELY(only != NULL) && page_offset_bytes(*only) > HEAP_COUNT_ONE) {
+    if (LIKELY(only != NULL)) {
         leaf_of(*only)[page % HEAP_LEAF_PAGES].base_and_kind = 0;
         *only -= HEAP_COUNT_ONE;
+        if (UNLIKELY(is_empty(*only))) {
+            trim(heap, page / HEAP_LEAF_PAGES);
+        }
         return;
     }
     while (page < end) {
@@ -315,7 +318,7 @@ void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages)
                 page++;
             } while (page < end && page % HEAP_LEAF_PAGES != 0);
         }
-        if (*word == 0 || is_empty(*word)) {
+        if (is_empty(*word)) {
             trim(heap, number);
         }
     }

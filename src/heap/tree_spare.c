@@ -3,7 +3,7 @@
  *
  * A leaf must be clean before anything looks into it: 64 cache lines. The call that needs one would be by far the
  * longest of all, so it finds a spare page that calls before it made ready: one got it, one wrote to it first, which
- * waits for cold page tables, and four cleaned a quarter each. A leaf that is empty is clean, as a leaf, and becomes
+ * waits for cold page tables, and the others cleaned a part each. A leaf that is empty is clean, as a leaf, and becomes
  * such a page itself.
  */
 #include "heap/tree.h"
@@ -13,11 +13,11 @@
 enum { KEPT_SHARE = 4 };
 
 enum {
-    CLEANED_BYTES = PAGE_BYTES / 4, /* at a time */
+    CLEANED_BYTES = PAGE_BYTES / 4, /* at a time; half as much in a heap that always has a spare page: there is time */
     STEPS = 2 + PAGE_BYTES / CLEANED_BYTES,
-    /* Of the addresses of a leaf: from there on the next one is made ready, and a node. Both may lie between guards. */
+    /* Of the addresses of a leaf: from there on a small heap makes the next one ready, and a node. Both may lie between
+     * guards. A larger heap has a spare page always, for whatever comes. */
     READY_AT_PAGE = HEAP_LEAF_PAGES - 2 * (STEPS + 2) - 2,
-    READY_FROM_PAGES = 256, /* held: from then on there is a spare page for whatever comes */
 };
 
 static void add(struct heap *heap, void *base, size_t dirty_bytes, bool was_leaf)
@@ -95,7 +95,8 @@ void heap_tree_drop(struct heap *heap, npages_t pages)
 void heap_tree_make_ready(struct heap *heap, const void *base)
 {
     uint64_t page = heap_page_number(heap, base), number = page / HEAP_LEAF_PAGES;
-    if ((page % HEAP_LEAF_PAGES < READY_AT_PAGE && heap->held_pages < READY_FROM_PAGES) ||
+    bool is_small = heap->held_pages < HEAP_SMALL_PAGES;
+    if ((page % HEAP_LEAF_PAGES < READY_AT_PAGE && is_small) ||
         heap_recent_word(heap, number++) == NULL) {
         return; /* it is not yet time; or the leaf is new, which is enough for one call */
     }
@@ -105,7 +106,8 @@ void heap_tree_make_ready(struct heap *heap, const void *base)
             get(heap); /* nothing more: the first look at it takes as long */
         }
     } else if (first->dirty_bytes > sizeof *first) {
-        size_t dirty_bytes = first->dirty_bytes > CLEANED_BYTES ? first->dirty_bytes - CLEANED_BYTES : sizeof *first;
+        size_t now_bytes = CLEANED_BYTES >> !is_small;
+        size_t dirty_bytes = first->dirty_bytes > now_bytes ? first->dirty_bytes - now_bytes : sizeof *first;
         memset((uint8_t *)first + dirty_bytes, 0, first->dirty_bytes - dirty_bytes);
         first->dirty_bytes = dirty_bytes;
     } else if (!heap_is_below_root(heap, number)) {
