@@ -130,10 +130,13 @@ def test_who_waits_for_what_never_comes_is_named():
 
 # ---- Turns ----
 
+LONGER_THAN_A_TURN = "run ends count 3000001"  # so another that is ready gets turns before it ends
+
 
 @pytest.mark.parametrize("timer", [(), ("--append", "timer=pit"), ("--cpu", "qemu64,-apic"), ("--machine", "q35")])
 def test_a_loop_without_calls_does_not_keep_others_from_running_and_can_be_killed(timer):
-    ended = run("run ends loop", "run hello", "wait 2", "tasks -j", "kill 1", "wait", "tasks", "check", options=timer)
+    commands = ("run ends loop", LONGER_THAN_A_TURN, "wait 2", "tasks -j", "kill 1", "wait", "tasks", "check")
+    ended = run(*commands, options=timer)
     tasks = ended.need_success().json_after("tasks -j")
     (loop,) = tasks["tasks"]
     assert loop["id"] == 1 and loop["calls"] == 0 and loop["switches"] > 1 and loop["ticks"] > 0
@@ -144,7 +147,7 @@ def test_a_loop_without_calls_does_not_keep_others_from_running_and_can_be_kille
 @pytest.mark.parametrize(("option", "timer"), [("loglevel=3", "x2APIC"), ("loglevel=3 timer=pit", "PIT")])
 def test_turns_end_where_the_apic_is_an_x2apic(option, timer):
     """QEMU's software CPU has none."""
-    commands = ("run ends loop", "run hello", "wait 2", "tasks -j", "kill 1", "wait", "check")
+    commands = ("run ends loop", LONGER_THAN_A_TURN, "wait 2", "tasks -j", "kill 1", "wait", "check")
     ended = run(*commands, options=("--emulator", "bochs", "--append", option)).need_success()
     (loop,) = ended.json_after("tasks -j")["tasks"]
     assert loop["calls"] == 0 and loop["switches"] > 1
