@@ -125,12 +125,13 @@ bool heap_tree_grow_to(struct heap *heap, uint64_t number)
         if (node == 0) {
             return false;
         }
-        uint64_t first = heap->origin;
-        node_of(node)[entry_of(first, heap->height)] = heap->root;
+        uint64_t first = heap->origin, *word = &node_of(node)[entry_of(first, heap->height)];
+        *word = heap->root;
         heap->root = node + HEAP_COUNT_ONE;
-        heap->height++;
+        if (heap->height++ == 0) {
+            heap->recent_words[first % HEAP_RECENT_LEAVES].word = word; /* the only leaf's has moved */
+        }
         heap->origin &= ~0UL << (HEAP_NODE_ENTRIES_LOG2 * heap->height);
-        heap_remember(heap, first); /* if it is a leaf, its word has moved */
     }
     return true;
 }

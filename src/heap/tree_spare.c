@@ -110,7 +110,7 @@ void heap_tree_make_ready(struct heap *heap, const void *base)
         size_t dirty_bytes = first->dirty_bytes > now_bytes ? first->dirty_bytes - now_bytes : sizeof *first;
         memset((uint8_t *)first + dirty_bytes, 0, first->dirty_bytes - dirty_bytes);
         first->dirty_bytes = dirty_bytes;
-    } else if (!heap_is_below_root(heap, number)) {
-        (void)!heap_tree_grow_to(heap, number); /* what was made ready becomes the node for that */
+    } else {
+        (void)!heap_tree_grow_to(heap, number); /* if it is for that, what was made ready becomes the node */
     }
 }
