@@ -4,7 +4,7 @@
  * 1. Words
  *    object   a piece of a slab, of its class's size; allocated or free
  *    slab     a page cut into objects of one class
- *    class    an object size, 16 to 256 bytes in steps of 16
+ *    class    an object size, 16 to 384 bytes in steps of 16
  *    mixed slab  one page or four, in which blocks of all sizes lie, in granules of a 64th of it
  *    large    a block of whole pages: a multiple of a page, above 15 KiB, or asked for with the alignment of a page
  *    block    what a caller holds
@@ -12,7 +12,7 @@
  *    leaf     a page of 64 descriptors, for 64 pages in a row
  *    source   where pages come from: the VMM's kernel pages, a static buffer, a test
  *
- * 2. Who serves what. Up to 256 bytes: a slab of the class; but objects of a class that was asked for 256 times at most
+ * 2. Who serves what. Up to 384 bytes: a slab of the class; but objects of a class that was asked for 256 times at most
  * lie in mixed slabs while they are few, and so do all whose alignment their class cannot give. To 2 KiB: mixed slabs
  * of one page. To 15 KiB: mixed slabs of four, but for sizes that lose at most a sixteenth as whole pages. Everything
  * else: pages.
@@ -54,7 +54,7 @@
  *
  * 9. Rejected. Headers before blocks: 16 bytes each, and an overrun by one byte destroys the heap. A free list through
  * the objects: faster by a few cycles, but writes after free steer it and double frees are found by luck. Slabs of 64
- * KiB: half of the memory idle on mixed sizes. Slabs for sizes above 256: what survives in them at random keeps whole
+ * KiB: half of the memory idle on mixed sizes. Slabs for sizes above 384: what survives in them at random keeps whole
  * pages from all other sizes. Magazines: the word that a class takes from is one already. Figures: docs/design/0030.
  */
 #include "heap/heap.h"
@@ -183,7 +183,7 @@ HEAP_RARE npages_t heap_shrink(struct heap *heap)
     if (heap->guard != NULL) {
         heap_guard_shrink(heap);
     }
-    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+    for (unsigned i = 0; i <= HEAP_CLASSES; i++) { /* and the mixed slabs */
         heap_slab_shrink_next(heap);
     }
     heap_caches_shrink(heap);

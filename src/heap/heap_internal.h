@@ -212,8 +212,8 @@ static inline bool heap_slab_free(struct heap *heap, struct heap_desc *slab, con
 }
 
 void heap_slab_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out);
-/* The next class in turn keeps no slab that is wholly free: what it takes from goes now, or when it is. Once in each
- * round mixed slabs too. */
+/* The next class in turn keeps no slab that is wholly free: what it takes from goes now, or when it is. After the
+ * last one the mixed slabs' turn comes. */
 void heap_slab_shrink_next(struct heap *heap);
 void heap_mixed_shrink(struct heap *heap);
 

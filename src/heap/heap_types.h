@@ -3,7 +3,7 @@
 #define CAIRN_HEAP_HEAP_TYPES_H
 
 enum {
-    HEAP_SLAB_MAX_BYTES = 256, /* larger blocks lie in mixed slabs, or are pages */
+    HEAP_SLAB_MAX_BYTES = 384, /* larger blocks lie in mixed slabs, or are pages */
     HEAP_CLASSES = HEAP_SLAB_MAX_BYTES / HEAP_ALIGN_BYTES,
     HEAP_WORD_BITS = 64,
     HEAP_SLAB_WORDS = PAGE_BYTES / HEAP_ALIGN_BYTES / HEAP_WORD_BITS,
@@ -118,7 +118,7 @@ struct heap {
     /* First what is often named in the code: offsets below 128 make it shorter. */
     struct heap_guard *guard; /* null: guard mode is off */
     bool guards_blocks;       /* it is on for more than object caches */
-    uint8_t turn;             /* wraps: the class whose current slab is looked at next when pages go back */
+    uint8_t turn;             /* when pages go back: so many classes are still to be looked at */
 
     /* The tree that leads to the leaves (tree.c). */
     unsigned height;

@@ -39,11 +39,9 @@ void *heap_raw_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes
     if (align_bytes <= HEAP_ALIGN_BYTES) {
         return heap_raw_alloc(heap, bytes);
     }
-    if (bytes <= HEAP_SLAB_MAX_BYTES && align_bytes <= HEAP_SLAB_MAX_BYTES) {
-        void *object = heap_slab_alloc_aligned(heap, bytes, align_bytes);
-        if (object != NULL) {
-            return object;
-        }
+    void *object = heap_slab_alloc_aligned(heap, bytes, align_bytes);
+    if (object != NULL) {
+        return object;
     }
     struct heap_mixed *mixed = heap_mixed_for(heap, bytes);
     return mixed != NULL ? heap_mixed_alloc_aligned(heap, mixed, bytes, align_bytes) : heap_raw_alloc(heap, bytes);

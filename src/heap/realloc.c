@@ -80,7 +80,7 @@ void *heap_raw_realloc(struct heap *heap, void *old, size_t bytes)
         stays = heap_mixed_resize(heap, desc, old, bytes);
         break;
     default:
-        stays = bytes <= usable && bytes >= usable * 3 / 4;
+        stays = usable - bytes <= usable / 4 && usable - bytes <= HEAP_BORROW_BYTES; /* and not below zero */
     }
     return stays ? old : move(heap, desc, old, usable, bytes);
 }

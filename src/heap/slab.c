@@ -195,6 +195,9 @@ void *heap_slab_alloc_aligned(struct heap *heap, size_t bytes, size_t align_byte
 {
     /* Slabs are page-aligned, and so is each object whose size is a multiple of the alignment. */
     size_t rounded = (bytes + align_bytes - 1) & ~(align_bytes - 1);
+    if (rounded > HEAP_SLAB_MAX_BYTES) {
+        return NULL;
+    }
     struct heap_class *class = &heap->classes[heap_class_of(rounded)];
     bool is_there = (*class->word & class->word_valid) != 0 && (class->step_bytes & (align_bytes - 1)) == 0;
     return is_there ? heap_slab_take(heap, class) : NULL;
@@ -241,12 +244,13 @@ void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab)
 
 void heap_slab_shrink_next(struct heap *heap)
 {
-    unsigned index = heap->turn++ % HEAP_CLASSES;
-    struct heap_class *class = &heap->classes[index];
-    struct heap_desc *slab = class->current;
-    if (index == 0) {
+    if (heap->turn == 0) {
+        heap->turn = HEAP_CLASSES;
         heap_mixed_shrink(heap);
+        return; /* that is enough for one call */
     }
+    struct heap_class *class = &heap->classes[HEAP_CLASSES - heap->turn--];
+    struct heap_desc *slab = class->current;
     class->stays = NULL;
     if (slab != NULL && leave_if_idle(heap, slab)) {
         heap_pages_give_back(heap, slab, npages(1));

@@ -145,7 +145,7 @@ def test_caches_shows_classes_and_object_caches_and_draws_slabs():
     assert spaces["used"] == 2 and spaces["slabs"] == 1 and spaces["waste"] + 2 * spaces["bytes"] == spaces["held"]
     (spaces,) = [cache for cache in after["caches"] if cache["name"] == "spaces"]
     assert spaces["used"] == 1 and spaces["high_water"] == 2
-    assert [row["bytes"] for row in before["classes"]] == list(range(16, 257, 16))
+    assert [row["bytes"] for row in before["classes"]] == list(range(16, 385, 16))
     assert re.search(r"\|##\.+\|", ended.log)
     assert run_cairn("--exec", "caches none").status == 1
 
