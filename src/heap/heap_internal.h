@@ -175,7 +175,7 @@ void *heap_slab_alloc_slowly(struct heap *heap, struct heap_class *class);
 void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab);
 /* heap_slab_alloc, where nobody waits for it. */
 void *heap_slab_take(struct heap *heap, struct heap_class *class);
-/* An object with an alignment of up to HEAP_SLAB_MAX_BYTES, if the slab that its class takes from has such; or null. */
+/* An object with an alignment below a page's, if the slab that its class takes from has such; or null. Of any size. */
 void *heap_slab_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes);
 
 static inline void *heap_slab_alloc(struct heap *heap, struct heap_class *class)

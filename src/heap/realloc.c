@@ -80,7 +80,8 @@ void *heap_raw_realloc(struct heap *heap, void *old, size_t bytes)
         stays = heap_mixed_resize(heap, desc, old, bytes);
         break;
     default:
-        stays = usable - bytes <= usable / 4 && usable - bytes <= HEAP_BORROW_BYTES; /* and not below zero */
+        /* As much as alloc could have given, and not below zero: to the size that it has a block never moves. */
+        stays = usable - ((bytes + HEAP_ALIGN_BYTES - 1) & ~(HEAP_ALIGN_BYTES - 1UL)) <= HEAP_BORROW_BYTES;
     }
     return stays ? old : move(heap, desc, old, usable, bytes);
 }

@@ -92,7 +92,7 @@ static uint64_t random_bytes(struct exercise *ex)
     case 4:
     case 5:
     case 6: return 1 + rng_below(&ex->rng, HEAP_SMALL_MAX_BYTES);
-    default: return 1 + rng_below(&ex->rng, 256);
+    default: return 1 + rng_below(&ex->rng, HEAP_SLAB_MAX_BYTES);
     }
 }
 

@@ -46,7 +46,7 @@ static size_t random_bytes(struct input *in)
 {
     switch (take_below(in, 8)) {
     case 0:
-    case 1: return 1 + take_below(in, 256);
+    case 1: return 1 + take_below(in, HEAP_SLAB_MAX_BYTES);
     case 2: return 1 + take_below(in, 3000);
     case 3: return 1 + take_below(in, 20000);
     case 4: return pages_to_bytes(npages(1 + take_below(in, 8)));

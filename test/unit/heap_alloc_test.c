@@ -163,6 +163,41 @@ TEST(heap, small_alignments_are_kept_by_every_object_of_a_slab)
     heap_bed_end(bed);
 }
 
+TEST(heap, what_a_class_borrows_does_not_break_an_alignment)
+{
+    enum { BYTES = 320, LARGER = 352, ALIGN = 64, LARGER_A_SLAB = PAGE_BYTES / LARGER };
+    struct heap_bed *bed = heap_bed_new(64);
+    REQUIRE(bed != NULL);
+    struct heap *heap = &bed->heap;
+    void *larger[2 * LARGER_A_SLAB], *borrowed[2], *aligned[4];
+    heap->classes[heap_class_of(LARGER)].rare_left = heap->classes[heap_class_of(BYTES)].rare_left = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(larger); i++) {
+        REQUIRE((larger[i] = heap_alloc(heap, LARGER)) != NULL);
+    }
+    for (unsigned i = 0; i < 8; i++) { /* of the first slab, which is full and not the current one */
+        EXPECT_EQ(heap_free(heap, larger[i]), STATUS_OK);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(borrowed); i++) {
+        REQUIRE((borrowed[i] = heap_alloc(heap, BYTES)) != NULL);
+        EXPECT_EQ(heap_usable_size(heap, borrowed[i]), LARGER);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(aligned); i++) {
+        REQUIRE((aligned[i] = heap_alloc_aligned(heap, BYTES, ALIGN)) != NULL);
+        EXPECT_EQ(ptr_to_vaddr(aligned[i]).v % ALIGN, 0);
+    }
+    heap_bed_check(bed);
+    for (unsigned i = 0; i < ARRAY_LEN(aligned); i++) {
+        EXPECT_EQ(heap_free_sized(heap, aligned[i], BYTES), STATUS_OK);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(borrowed); i++) {
+        EXPECT_EQ(heap_free_sized(heap, borrowed[i], BYTES), STATUS_OK);
+    }
+    for (unsigned i = 8; i < ARRAY_LEN(larger); i++) {
+        EXPECT_EQ(heap_free(heap, larger[i]), STATUS_OK);
+    }
+    heap_bed_end(bed);
+}
+
 TEST(heap, page_alignments_up_to_a_gibibyte_reach_the_source_and_cost_only_their_pages)
 {
     struct heap_bed *bed = heap_bed_new(32);

@@ -31,7 +31,7 @@ TEST(heap, every_size_with_every_alignment_is_aligned_and_known_by_its_size)
     void *held[HELD] = {NULL};
     struct rng rng = rng_seeded(test_seed());
     const size_t step = test_effort() > 1 ? 1 : 7;
-    for (size_t bytes = 1; bytes <= 4UL * PAGE_BYTES; bytes += bytes < 300 ? 1 : step) {
+    for (size_t bytes = 1; bytes <= 4UL * PAGE_BYTES; bytes += bytes <= HEAP_SLAB_MAX_BYTES ? 1 : step) {
         stir(&bed->heap, held, &rng);
         for (size_t align = HEAP_ALIGN_BYTES; align < PAGE_BYTES; align *= 2) {
             try_aligned(&bed->heap, bytes, align);

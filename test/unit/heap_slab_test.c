@@ -99,7 +99,7 @@ TEST(heap, a_class_without_room_borrows_from_one_that_is_little_larger)
     REQUIRE(bed != NULL);
     struct heap *heap = &bed->heap;
     uint8_t *blocks[2 * OBJECTS_A_SLAB + 4], *borrowed[4];
-    alloc_objects(heap, blocks, ARRAY_LEN(blocks)); /* 4 in a mixed slab, 2 slabs full */
+    alloc_objects(heap, blocks, ARRAY_LEN(blocks)); /* 3 in a mixed slab, 2 slabs full, one begun */
     for (unsigned i = 0; i < ARRAY_LEN(borrowed); i++) {
         EXPECT_EQ(heap_free(heap, blocks[4 + i]), STATUS_OK); /* holes in the first */
     }
@@ -111,9 +111,13 @@ TEST(heap, a_class_without_room_borrows_from_one_that_is_little_larger)
         heap_bed_check(bed);
     }
     EXPECT_EQ(bed->pages_out, out);
-    void *aligned = heap_alloc_aligned(heap, 100, 256); /* what is borrowed must not break this */
-    EXPECT_EQ(ptr_to_vaddr(aligned).v % 256, 0);
-    EXPECT_EQ(heap_free_sized(heap, aligned, 100), STATUS_OK);
+    /* The size that a block was asked for it has room for, however much larger it is. */
+    const size_t least = HEAP_SLAB_MAX_BYTES - HEAP_BORROW_BYTES - HEAP_ALIGN_BYTES + 1;
+    bed->forbids_gets = true;
+    EXPECT(heap_realloc(heap, borrowed[0], least) == borrowed[0]);
+    EXPECT_EQ(heap_free_sized(heap, borrowed[0], least), STATUS_OK);
+    bed->forbids_gets = false;
+    REQUIRE((borrowed[0] = heap_alloc(heap, HEAP_SLAB_MAX_BYTES - HEAP_BORROW_BYTES)) != NULL);
     for (unsigned i = 0; i < ARRAY_LEN(borrowed); i++) {
         EXPECT_EQ(heap_free_sized(heap, borrowed[i], HEAP_SLAB_MAX_BYTES - HEAP_BORROW_BYTES), STATUS_OK);
     }
