@@ -4,7 +4,7 @@
 #include "lib/string.h"
 #include "unit/test.h"
 
-enum { PAGES = 64, STRAY_BYTES = 24, LIVE = 60, STEPS = 4000, MOST_BYTES = 50000, CANARY = 0x5C };
+enum { PAGES = 56, STRAY_BYTES = 24, LIVE = 60, STEPS = 4000, MOST_BYTES = 50000, CANARY = 0x5C };
 
 /* Nothing in it is aligned. The heap gets all but a few bytes on both sides. */
 static uint8_t memory[PAGES * PAGE_BYTES];
