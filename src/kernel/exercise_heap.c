@@ -13,6 +13,7 @@
 enum {
     BLOCKS = 384,
     STEPS = 6000,
+    OBJECT_MAX_BYTES = 400, /* objects of one size share slabs up to about there, in some heaps */
     LIVE_DIVISOR = 4, /* at most this part of what is free is alive at a time ... */
     WORD_BYTES = sizeof(uint64_t),
 };
@@ -92,7 +93,7 @@ static uint64_t random_bytes(struct exercise *ex)
     case 4:
     case 5:
     case 6: return 1 + rng_below(&ex->rng, HEAP_SMALL_MAX_BYTES);
-    default: return 1 + rng_below(&ex->rng, HEAP_SLAB_MAX_BYTES);
+    default: return 1 + rng_below(&ex->rng, OBJECT_MAX_BYTES);
     }
 }
 
