@@ -244,7 +244,7 @@ HEAP_RARE enum status heap_cache_create(struct heap *heap, struct heap_cache *ca
                            cache->type.name);
     }
     size_t align = type->align_bytes > OBJECT_ALIGN_BYTES ? type->align_bytes : OBJECT_ALIGN_BYTES;
-    size_t stride = (type->object_bytes + align - 1) & ~(align - 1);
+    size_t stride = heap_round_up(type->object_bytes, align);
     memset(cache, 0, sizeof *cache);
     cache->heap = heap;
     cache->type = *type;

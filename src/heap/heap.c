@@ -24,7 +24,7 @@
  * room that had none for the longest time, for it has most by now; then from a slab of a class that is up to 64 bytes
  * larger (borrowing); then from a new one. Mixed slabs are found by their greatest hole, the least that is enough
  * (mixed.c). A slab that becomes wholly free goes, unless its class takes from it at the time; but each time pages go
- * back to the source, the next class in turn, or all mixed slabs, keep such a one no longer. Alloc and free of an
+ * back to the source, the next class in turn, or slabs of four pages, keep such a one no longer. Alloc and free of an
  * object: O(1), no search but through the four words of one bitmap.
  *
  * 4. From an address to its descriptor: a tree over the source's 512 GiB span (tree.c), no higher than it must be, and

@@ -47,6 +47,12 @@ static inline size_t heap_class_bytes(unsigned index)
     return (index + 1UL) * HEAP_ALIGN_BYTES;
 }
 
+/* To a multiple of `align_bytes`, a power of two; bytes + align_bytes does not overflow. */
+static inline size_t heap_round_up(size_t bytes, size_t align_bytes)
+{
+    return (bytes + align_bytes - 1) & ~(align_bytes - 1);
+}
+
 /* ---- Descriptors ---- */
 
 static inline enum heap_desc_kind heap_desc_kind(const struct heap_desc *desc)

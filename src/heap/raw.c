@@ -84,8 +84,7 @@ bool heap_takes_pages(struct heap *heap, size_t bytes)
 /* Could an object of this size have been given for the request? With as much alignment as it has, or borrowed. */
 static bool object_matches(size_t object_bytes, size_t bytes)
 {
-    size_t align = object_bytes & -object_bytes, rounded = (bytes + align - 1) & ~(align - 1);
-    return object_bytes - rounded <= HEAP_BORROW_BYTES;
+    return object_bytes - heap_round_up(bytes, object_bytes & -object_bytes) <= HEAP_BORROW_BYTES;
 }
 
 /* Could the block have been asked for with this size? */

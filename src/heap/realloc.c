@@ -81,7 +81,7 @@ void *heap_raw_realloc(struct heap *heap, void *old, size_t bytes)
         break;
     default:
         /* As much as alloc could have given, and not below zero: to the size that it has a block never moves. */
-        stays = usable - ((bytes + HEAP_ALIGN_BYTES - 1) & ~(HEAP_ALIGN_BYTES - 1UL)) <= HEAP_BORROW_BYTES;
+        stays = usable - heap_round_up(bytes, HEAP_ALIGN_BYTES) <= HEAP_BORROW_BYTES;
     }
     return stays ? old : move(heap, desc, old, usable, bytes);
 }

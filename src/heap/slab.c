@@ -194,7 +194,7 @@ __attribute__((noinline)) void *heap_slab_take(struct heap *heap, struct heap_cl
 void *heap_slab_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes)
 {
     /* Slabs are page-aligned, and so is each object whose size is a multiple of the alignment. */
-    size_t rounded = (bytes + align_bytes - 1) & ~(align_bytes - 1);
+    size_t rounded = heap_round_up(bytes, align_bytes);
     if (rounded > HEAP_SLAB_MAX_BYTES) {
         return NULL;
     }

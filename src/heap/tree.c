@@ -23,6 +23,11 @@ static unsigned entry_of(uint64_t number, unsigned level)
     return (unsigned)(number >> (HEAP_NODE_ENTRIES_LOG2 * level)) % HEAP_NODE_ENTRIES;
 }
 
+static bool is_below_root(const struct heap *heap, uint64_t number)
+{
+    return heap->root != 0 && (number - heap->origin) >> (HEAP_NODE_ENTRIES_LOG2 * heap->height) == 0;
+}
+
 static void forget_at(struct heap *heap, unsigned at)
 {
     heap->recent[at] = heap_no_leaf;
@@ -41,7 +46,7 @@ uint64_t *heap_path_to(const struct heap *heap, uint64_t number, struct heap_pat
     uint64_t *word = (uint64_t *)&heap->root; /* who only looks does not write through it */
     path->last = 0;
     path->words[0] = word;
-    if (!heap_is_below_root(heap, number)) {
+    if (!is_below_root(heap, number)) {
         return NULL;
     }
     for (unsigned level = heap->height; level > 0;) {
@@ -120,7 +125,7 @@ bool heap_tree_grow_to(struct heap *heap, uint64_t number)
         heap->origin = number;
         return true;
     }
-    while (!heap_is_below_root(heap, number)) {
+    while (!is_below_root(heap, number)) {
         uint64_t node = heap_tree_new_page(heap, false);
         if (node == 0) {
             return false;

@@ -29,11 +29,6 @@ struct heap_path {
  */
 uint64_t *heap_path_to(const struct heap *heap, uint64_t number, struct heap_path *path);
 
-static inline bool heap_is_below_root(const struct heap *heap, uint64_t number)
-{
-    return heap->root != 0 && (number - heap->origin) >> (HEAP_NODE_ENTRIES_LOG2 * heap->height) == 0;
-}
-
 /* The word of a leaf among the recent ones, or null. */
 static inline uint64_t *heap_recent_word(const struct heap *heap, uint64_t number)
 {
