@@ -58,6 +58,7 @@ set(CAIRN_HEAP_TEST_SOURCES
     test/unit/heap_mend_test.c
     test/unit/heap_misuse_test.c
     test/unit/heap_model_test.c
+    test/unit/heap_ready_test.c
     test/unit/heap_resize_test.c
     test/unit/heap_slab_test.c
     test/unit/heap_survive_test.c)

@@ -90,7 +90,8 @@ HEAP_RARE static enum status refuse(struct heap_cache *cache, const char *call, 
     if (is_gone(cache, call)) {
         return STATUS_MISUSE;
     }
-    if (!heap_raw_owner_of(heap, object, &found) || heap_find(heap, object)->cache == cache) {
+    const struct heap_desc *desc = heap_raw_owner_of(heap, object, &found);
+    if (desc == NULL || desc->cache == cache) {
         return heap_refuse(heap, call, object);
     }
     if (found.cache_name == NULL) {

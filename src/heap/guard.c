@@ -94,7 +94,7 @@ static bool place(struct heap *heap, struct heap_guard_record *r, size_t align_b
         r->memory = heap_raw_alloc_aligned(heap, in_front + r->bytes + zone, align_bytes);
     }
     struct heap_block owner;
-    if (r->memory == NULL || !heap_raw_owner_of(heap, r->memory, &owner)) {
+    if (r->memory == NULL || heap_raw_owner_of(heap, r->memory, &owner) == NULL) {
         return false;
     }
     r->memory_bytes = owner.usable_bytes;
@@ -185,10 +185,14 @@ void *heap_guard_alloc(struct heap *heap, size_t bytes, size_t align_bytes, cons
 
 enum found { FOUND_BLOCK, FOUND_UNGUARDED, FOUND_MISUSE, FOUND_CORRUPT };
 
-/* Samples are whole pages: nothing else has to be looked for. */
+/* Samples are whole pages: nothing else has to be looked for. O(1), fast. */
 static bool cannot_be_guarded(const struct heap *heap, const void *block)
 {
-    return heap->guard->config.sample_every != 0 && heap_raw_is_in_slab(heap, block);
+    if (heap->guard->config.sample_every == 0) {
+        return false;
+    }
+    enum heap_desc_kind kind = heap_desc_kind(heap_find(heap, block));
+    return kind == HEAP_DESC_SLAB || kind == HEAP_DESC_MIXED;
 }
 
 /* The record of a block (of the cache's object) in use that begins there. Else it is reported, or not guarded. */

@@ -155,7 +155,7 @@ bool heap_guard_site_next(const struct heap *heap, const void *above, struct hea
 
 bool heap_guard_owner_of(const struct heap *heap, const void *address, struct heap_block *out)
 {
-    if (!heap_raw_owner_of(heap, address, out) || guard_is_own(heap, address)) {
+    if (heap_raw_owner_of(heap, address, out) == NULL || guard_is_own(heap, address)) {
         return false;
     }
     const struct heap_guard_record *r = guard_record_of(heap, address);

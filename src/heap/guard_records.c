@@ -64,7 +64,7 @@ bool guard_is_own(const struct heap *heap, const void *address)
         return true;
     }
     struct heap_block owner;
-    if (!heap_raw_owner_of(heap, address, &owner) || !owner.large || owner.usable_bytes != PAGE_BYTES) {
+    if (heap_raw_owner_of(heap, address, &owner) == NULL || !owner.large || owner.usable_bytes != PAGE_BYTES) {
         return false;
     }
     const struct heap_guard_page *page = owner.base;
@@ -175,7 +175,7 @@ struct heap_guard_record *guard_record_of(const struct heap *heap, const void *a
     const struct heap_guard *guard = heap->guard;
     struct heap_block owner;
     /* A block whose pages are given back began in the page that the address is in, or it is not known any more. */
-    bool is_held = heap_raw_owner_of(heap, address, &owner);
+    bool is_held = heap_raw_owner_of(heap, address, &owner) != NULL;
     const void *memory = is_held ? owner.base : vaddr_to_ptr(vaddr_page(ptr_to_vaddr(address)));
     if (guard->buckets == NULL) {
         return NULL;
@@ -194,7 +194,7 @@ bool guard_record_is_sound(const struct heap *heap, const struct heap_guard_reco
     if (r->state > HEAP_GUARD_GONE || before > r->memory_bytes || r->bytes > r->memory_bytes - before) {
         return false;
     }
-    return r->state == HEAP_GUARD_GONE || (heap_raw_owner_of(heap, r->memory, &owner) && owner.allocated &&
+    return r->state == HEAP_GUARD_GONE || (heap_raw_owner_of(heap, r->memory, &owner) != NULL && owner.allocated &&
                                            owner.base == r->memory && owner.usable_bytes == r->memory_bytes);
 }
 

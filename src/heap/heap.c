@@ -97,7 +97,9 @@ void *heap_alloc(struct heap *heap, size_t bytes)
     }
     /* 0 wraps and is not small. */
     if (LIKELY(bytes - 1 < HEAP_SLAB_MAX_BYTES)) {
-        return heap_slab_alloc(heap, &heap->classes[heap_class_of(bytes)]);
+        struct heap_class *class = &heap->classes[heap_class_of(bytes)];
+        __asm__("" : "+r"(class)); /* one address, and not each field's from the heap's on */
+        return heap_slab_alloc(heap, class);
     }
     if (LIKELY(bytes - 1 < HEAP_SMALL_MAX_BYTES)) {
         return heap_mixed_alloc(heap, &heap->mixed[0], bytes);
@@ -129,7 +131,7 @@ HEAP_RARE void *heap_alloc_array(struct heap *heap, size_t count, size_t bytes)
 
 void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align_bytes)
 {
-    if (align_bytes == 0 || (align_bytes & (align_bytes - 1)) != 0 || align_bytes > HEAP_ALIGN_MAX_BYTES) {
+    if (align_bytes - 1 >= HEAP_ALIGN_MAX_BYTES || (align_bytes & (align_bytes - 1)) != 0) { /* 0 wraps */
         (void)HEAP_MISUSE(heap, "heap_alloc_aligned: alignment %zu of %zu bytes is not a power of two up to 1 GiB",
                           align_bytes, bytes);
         return NULL;
@@ -183,9 +185,10 @@ HEAP_RARE npages_t heap_shrink(struct heap *heap)
     if (heap->guard != NULL) {
         heap_guard_shrink(heap);
     }
-    for (unsigned i = 0; i <= HEAP_CLASSES; i++) { /* and the mixed slabs */
+    for (unsigned i = 0; i < HEAP_CLASSES; i++) {
         heap_slab_shrink_next(heap);
     }
+    (void)heap_mixed_shrink(heap);
     heap_caches_shrink(heap);
     (void)heap_ready_empty(heap);
     heap_tree_shrink(heap);

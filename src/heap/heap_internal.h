@@ -98,6 +98,9 @@ static inline struct heap_desc *heap_find_page(const struct heap *heap, const vo
 /* The same, and from a further page of a slab or block to its first. */
 struct heap_desc *heap_find(const struct heap *heap, const void *address);
 
+/* It is of this kind from now on, and says nothing else. => desc. */
+struct heap_desc *heap_desc_begin(struct heap_desc *desc, uint64_t base_and_kind);
+
 /* Leaves for the pages of [base, +pages), none of which is linked. => false: memory is short, nothing changed. */
 bool heap_tree_cover(struct heap *heap, const void *base, npages_t pages);
 /* What was covered and not linked: the tree is as before. */
@@ -110,7 +113,7 @@ static inline struct heap_tree_mark heap_tree_mark(const struct heap *heap)
     return (struct heap_tree_mark){heap->height, heap->spare_pages};
 }
 void heap_tree_uncover(struct heap *heap, const void *base, npages_t pages, struct heap_tree_mark before);
-/* Cannot fail: they are covered. The first page's descriptor. */
+/* => the first page's descriptor; null: memory is short, nothing changed. */
 struct heap_desc *heap_tree_link(struct heap *heap, void *base, npages_t pages, enum heap_desc_kind kind);
 /* The block of `old` pages has `pages` now; the new ones are covered. Cannot fail. */
 void heap_tree_extend(struct heap *heap, struct heap_desc *head, npages_t old, npages_t pages);
@@ -124,6 +127,8 @@ void heap_tree_unlink(struct heap *heap, const void *base, npages_t pages);
  * lost but time.
  */
 void heap_tree_make_ready(struct heap *heap, const void *base);
+/* All of it at once: by a call for many pages, which is long as it is, and may have used what the others made ready. */
+void heap_tree_make_all_ready(struct heap *heap);
 /* One more page for a node or leaf lies ready. => false: memory is short. */
 bool heap_tree_spare(struct heap *heap);
 /* So many stay. */
@@ -192,7 +197,7 @@ static inline void *heap_slab_alloc(struct heap *heap, struct heap_class *class)
     }
     *class->word = mask & (mask - 1);
     class->allocs++;
-    return class->word_base + (unsigned)__builtin_ctzl(mask) * class->step_bytes;
+    return class->word_base + (uint32_t)__builtin_ctzl(mask) * class->step_bytes;
 }
 
 /* => false: it is not the start of an object of this slab that is in use. */
@@ -218,10 +223,11 @@ static inline bool heap_slab_free(struct heap *heap, struct heap_desc *slab, con
 }
 
 void heap_slab_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out);
-/* The next class in turn keeps no slab that is wholly free: what it takes from goes now, or when it is. After the
- * last one the mixed slabs' turn comes. */
+/* The next class in turn keeps no slab that is wholly free: what it takes from goes now, or when it is. After the one
+ * with which heap->turn is 0 it is the turn of the mixed slabs. */
 void heap_slab_shrink_next(struct heap *heap);
-void heap_mixed_shrink(struct heap *heap);
+/* The same for slabs of four pages. => one has gone. */
+bool heap_mixed_shrink(struct heap *heap);
 
 /* ---- Mixed slabs (section 3), mixed.c ---- */
 
@@ -272,11 +278,17 @@ void heap_caches_count_ample(struct heap *heap);
 
 /* ---- Whose address is this (section 6), owner.c ---- */
 
+/* What is found: not a large block, nor an object of a cache. */
+void heap_describe(struct heap_block *out, void *base, size_t usable_bytes, bool allocated, size_t class_bytes);
+
 /*
  * The descriptor of the allocated block that starts here, and its usable bytes. Null, 0 bytes: none does, which is
  * reported as misuse of `call`.
  */
 struct heap_desc *heap_start_of(struct heap *heap, const char *call, const void *block, size_t *usable_bytes);
+
+/* Free what starts at `block`, which lies where `desc` says: raw.c. => MISUSE, reported, if none does. */
+enum status heap_free_found(struct heap *heap, struct heap_desc *desc, void *block);
 
 /* Report why `block`, given to `call`, is not the start of an allocated block. => MISUSE. */
 enum status heap_refuse(struct heap *heap, const char *call, const void *block);

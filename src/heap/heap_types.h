@@ -77,7 +77,7 @@ struct heap_class {
     _Alignas(64) uint64_t *word; /* never null */
     uint64_t word_valid;         /* bits of it that stand for objects */
     uint8_t *word_base;
-    uint64_t step_bytes;
+    uint32_t step_bytes;
     uint64_t allocs; /* objects ever */
 
     /* 2^32 / object_bytes, rounded up. For the product of it and an offset into a slab: the upper half is the object's

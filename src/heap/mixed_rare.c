@@ -78,7 +78,7 @@ void heap_mixed_close(struct heap *heap, struct heap_mixed *mixed, struct heap_d
     heap_pages_close(heap, slab, npages(mixed->pages), false);
 }
 
-void heap_mixed_shrink(struct heap *heap)
+bool heap_mixed_shrink(struct heap *heap)
 {
     struct heap_mixed *mixed = &heap->mixed[1];
     struct heap_desc *slab = heap_mixed_best_fit(mixed, HEAP_GRANULES);
@@ -88,6 +88,7 @@ void heap_mixed_shrink(struct heap *heap)
         mixed->slabs--;
         heap_pages_give_back(heap, slab, npages(HEAP_BIG_PAGES));
     }
+    return slab != NULL;
 }
 
 /* ---- Alloc ---- */
@@ -187,9 +188,5 @@ void heap_mixed_owner_of(const struct heap_desc *slab, const void *address, stru
         piece.at = HEAP_GRANULES - 1 - (unsigned)__builtin_clzl(below | 1);
         piece.granules = length_at(slab, piece.at);
     }
-    *out = (struct heap_block){
-        .base = heap_desc_base(slab) + ((size_t)piece.at << shift),
-        .usable_bytes = (size_t)piece.granules << shift,
-        .allocated = is_used,
-    };
+    heap_describe(out, heap_desc_base(slab) + ((size_t)piece.at << shift), (size_t)piece.granules << shift, is_used, 0);
 }

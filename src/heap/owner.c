@@ -2,58 +2,63 @@
 #include "heap/guard_internal.h"
 #include "heap/heap_internal.h"
 
-bool heap_owner_of(const struct heap *heap, const void *address, struct heap_block *out)
+/* Field by field, for where code is to be small a whole one is cleared by a string instruction, which takes longer. */
+void heap_describe(struct heap_block *out, void *base, size_t usable_bytes, bool allocated, size_t class_bytes)
 {
-    return heap->guard != NULL ? heap_guard_owner_of(heap, address, out) : heap_raw_owner_of(heap, address, out);
+    out->base = base;
+    out->usable_bytes = usable_bytes;
+    out->allocated = allocated;
+    out->large = false;
+    out->class_bytes = class_bytes;
+    out->cache_name = NULL;
 }
 
-bool heap_raw_owner_of(const struct heap *heap, const void *address, struct heap_block *out)
+bool heap_owner_of(const struct heap *heap, const void *address, struct heap_block *out)
 {
-    const struct heap_desc *desc = heap_find(heap, address);
+    return heap->guard != NULL ? heap_guard_owner_of(heap, address, out)
+                               : heap_raw_owner_of(heap, address, out) != NULL;
+}
+
+struct heap_desc *heap_raw_owner_of(const struct heap *heap, const void *address, struct heap_block *out)
+{
+    struct heap_desc *desc = heap_find(heap, address);
     switch (heap_desc_kind(desc)) {
     case HEAP_DESC_SLAB:
         heap_slab_owner_of(desc, address, out);
-        return true;
+        return desc;
     case HEAP_DESC_MIXED:
         heap_mixed_owner_of(desc, address, out);
-        return true;
+        return desc;
     case HEAP_DESC_CACHE:
         heap_cache_owner_of(desc, address, out);
-        return true;
+        return desc;
     case HEAP_DESC_LARGE:
-        *out = (struct heap_block){.base = heap_desc_base(desc),
-                                   .usable_bytes = pages_to_bytes(desc->large.pages),
-                                   .allocated = true,
-                                   .large = true};
-        return true;
+        heap_describe(out, heap_desc_base(desc), pages_to_bytes(desc->large.pages), true, 0);
+        out->large = true;
+        return desc;
     default:
-        return false;
+        return NULL;
     }
 }
 
 struct heap_desc *heap_start_of(struct heap *heap, const char *call, const void *block, size_t *usable_bytes)
 {
     struct heap_block found;
-    if (heap_raw_owner_of(heap, block, &found) && found.allocated && found.base == block && found.cache_name == NULL) {
+    struct heap_desc *desc = heap_raw_owner_of(heap, block, &found);
+    if (desc != NULL && found.allocated && found.base == block && found.cache_name == NULL) {
         *usable_bytes = found.usable_bytes;
-        return heap_find(heap, block);
+        return desc;
     }
     *usable_bytes = 0;
     (void)heap_refuse(heap, call, block);
     return NULL;
 }
 
-bool heap_raw_is_in_slab(const struct heap *heap, const void *address)
-{
-    enum heap_desc_kind kind = heap_desc_kind(heap_find(heap, address));
-    return kind == HEAP_DESC_SLAB || kind == HEAP_DESC_MIXED;
-}
-
 enum status heap_refuse(struct heap *heap, const char *call, const void *block)
 {
     struct heap_block found;
     heap->misuses++;
-    if (!heap_raw_owner_of(heap, block, &found)) {
+    if (heap_raw_owner_of(heap, block, &found) == NULL) {
         return misuse("%s: %p is not this heap's: never given out, or given back with its pages (double free); "
                       "span %#lx + 512 GiB",
                       call, block, heap->source.span_base.v);

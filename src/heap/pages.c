@@ -96,20 +96,26 @@ static struct heap_desc *open_new(struct heap *heap, enum heap_desc_kind kind, n
                                   bool guarded)
 {
     __builtin_prefetch(heap->got); /* heap_tree_make_ready writes to it, and where it lies is far from what is used */
+    bool had_spare = heap->spares != NULL;
     void *base = heap_source_get(heap, pages, align_log2, guarded);
-    if (base != NULL && pages.v == 1) {
-        heap_tree_make_ready(heap, base);
+    struct heap_desc *desc = NULL;
+    if (base != NULL) {
+        if (pages.v == 1) {
+            heap_tree_make_ready(heap, base);
+        }
+        desc = heap_tree_link(heap, base, pages, kind);
+        if (desc == NULL) {
+            heap_source_put(heap, base, pages);
+        }
     }
-    if (base != NULL && !heap_tree_cover(heap, base, pages)) {
-        heap_source_put(heap, base, pages);
-        base = NULL;
-    }
-    if (base == NULL) { /* what lies ready goes for it, unless this was to become such a page */
+    if (desc == NULL) { /* what lies ready goes for it, unless this was to become such a page */
         bool is_worth_it = kind != HEAP_DESC_READY && heap_ready_empty(heap);
         return is_worth_it ? open_new(heap, kind, pages, align_log2, guarded) : NULL;
     }
-    struct heap_desc *desc = heap_tree_link(heap, base, pages, kind);
     if (pages.v > 1) {
+        if (had_spare) {
+            heap_tree_make_all_ready(heap);
+        }
         /* Many pages do not come from those held ready: as many of these are one too many now. */
         ready_reduce(heap, pages.v, heap->prefilled_pages);
     }
@@ -123,10 +129,7 @@ struct heap_desc *heap_pages_open(struct heap *heap, enum heap_desc_kind kind, n
         return open_new(heap, kind, pages, align_log2, guarded);
     }
     struct heap_desc *desc = ready_pop(heap);
-    uint64_t base = ptr_to_vaddr(heap_desc_base(desc)).v;
-    memset(desc, 0, sizeof *desc);
-    desc->base_and_kind = base + kind;
-    return desc;
+    return heap_desc_begin(desc, ptr_to_vaddr(heap_desc_base(desc)).v + kind);
 }
 
 /* Pages that may be held ready: a share of all, so that a heap that shrinks gives back what it once needed. */
@@ -139,7 +142,9 @@ __attribute__((noinline)) static uint64_t ready_limit(const struct heap *heap)
 
 void heap_pages_close(struct heap *heap, struct heap_desc *desc, npages_t pages, bool guarded)
 {
-    if (pages.v == 1 && !guarded && heap->ready_pages < ready_limit(heap)) {
+    /* It stays if there is room, or goes another time if a slab of four pages goes instead: one thing in a call. */
+    if (pages.v == 1 && !guarded &&
+        (heap->ready_pages < ready_limit(heap) || (heap->turn == 0 && heap_mixed_shrink(heap)))) {
         ready_push(heap, desc);
         return;
     }

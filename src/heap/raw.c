@@ -55,7 +55,11 @@ void *heap_raw_alloc_pages(struct heap *heap, size_t bytes, unsigned align_log2)
 enum status heap_raw_free(struct heap *heap, void *block)
 {
     heap_remember(heap, heap_page_number(heap, block) / HEAP_LEAF_PAGES);
-    struct heap_desc *desc = heap_find(heap, block);
+    return heap_free_found(heap, heap_find(heap, block), block);
+}
+
+enum status heap_free_found(struct heap *heap, struct heap_desc *desc, void *block)
+{
     bool is_freed = false;
     switch (heap_desc_kind(desc)) {
     case HEAP_DESC_SLAB:
@@ -108,7 +112,7 @@ static bool size_matches(struct heap *heap, const struct heap_desc *desc, size_t
 enum status heap_raw_free_sized(struct heap *heap, void *block, size_t bytes)
 {
     size_t usable;
-    const struct heap_desc *desc = heap_start_of(heap, "heap_free_sized", block, &usable);
+    struct heap_desc *desc = heap_start_of(heap, "heap_free_sized", block, &usable);
     if (desc == NULL) {
         return STATUS_MISUSE;
     }
@@ -117,5 +121,5 @@ enum status heap_raw_free_sized(struct heap *heap, void *block, size_t bytes)
             heap, "heap_free_sized: the block %p of %zu usable bytes was not asked for as %zu: size does not match",
             block, usable, bytes);
     }
-    return heap_raw_free(heap, block);
+    return heap_free_found(heap, desc, block);
 }

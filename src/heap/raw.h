@@ -17,8 +17,7 @@ void *heap_raw_alloc_pages(struct heap *heap, size_t bytes, unsigned align_log2)
 enum status heap_raw_free(struct heap *heap, void *block);
 enum status heap_raw_free_sized(struct heap *heap, void *block, size_t bytes);
 size_t heap_raw_usable_size(struct heap *heap, const void *block);
-/* In a slab, so neither whole pages nor foreign? O(1), fast. */
-bool heap_raw_is_in_slab(const struct heap *heap, const void *address);
-bool heap_raw_owner_of(const struct heap *heap, const void *address, struct heap_block *out);
+/* => its descriptor; null: it is nobody's. */
+struct heap_desc *heap_raw_owner_of(const struct heap *heap, const void *address, struct heap_block *out);
 
 #endif

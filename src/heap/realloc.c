@@ -13,14 +13,14 @@ static void *replacement(struct heap *heap, const struct heap_desc *old, size_t 
 }
 
 /* => the new block, the old one is gone; null: memory is short, nothing changed. */
-static void *move(struct heap *heap, const struct heap_desc *desc, void *old, size_t old_bytes, size_t bytes)
+static void *move(struct heap *heap, struct heap_desc *desc, void *old, size_t old_bytes, size_t bytes)
 {
     void *to = replacement(heap, desc, bytes);
     if (to == NULL) {
         return NULL;
     }
     memcpy(to, old, old_bytes < bytes ? old_bytes : bytes);
-    (void)!heap_raw_free(heap, old);
+    (void)!heap_free_found(heap, desc, old);
     return to;
 }
 

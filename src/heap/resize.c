@@ -86,9 +86,8 @@ static void *resettle(struct heap *heap, struct heap_desc *large, npages_t pages
         to = NULL;
     }
     if (to != NULL) {
-        bool is_covered = heap_tree_cover(heap, to, pages);
-        ASSERT(is_covered);
         struct heap_desc *moved = heap_tree_link(heap, to, pages, HEAP_DESC_LARGE);
+        ASSERT(moved != NULL);
         moved->large = large->large;
         heap_tree_unlink(heap, base, old);
         set_pages(heap, moved, pages);

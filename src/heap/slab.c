@@ -121,7 +121,7 @@ __attribute__((noinline)) static bool borrow(struct heap *heap, struct heap_clas
 {
     const struct heap_class *end = heap->classes + HEAP_CLASSES;
     for (struct heap_class *larger = class + 1; larger < end && larger - class <= HEAP_BORROW_CLASSES; larger++) {
-        if (take_from(class, larger)) {
+        if (larger->list != NULL && take_from(class, larger)) {
             return true;
         }
     }
@@ -234,7 +234,7 @@ void heap_slab_freed_at_edge(struct heap *heap, struct heap_desc *slab)
 {
     struct heap_class *class = slab->class;
     if ((slab->base_and_kind & HEAP_DESC_ACTIVE) == 0) {
-        list_push(class, slab); /* nearly full: it is to be filled before emptier ones */
+        list_push(class, slab); /* it had no room for the shortest time */
     }
     bool may_be_idle = slab->free_mask[class->words - 1] == class->last_full; /* a call for few */
     if (may_be_idle && leave_if_idle(heap, slab)) {
@@ -246,10 +246,8 @@ void heap_slab_shrink_next(struct heap *heap)
 {
     if (heap->turn == 0) {
         heap->turn = HEAP_CLASSES;
-        heap_mixed_shrink(heap);
-        return; /* that is enough for one call */
     }
-    struct heap_class *class = &heap->classes[HEAP_CLASSES - heap->turn--];
+    struct heap_class *class = &heap->classes[--heap->turn];
     struct heap_desc *slab = class->current;
     class->stays = NULL;
     if (slab != NULL && leave_if_idle(heap, slab)) {
@@ -260,14 +258,10 @@ void heap_slab_shrink_next(struct heap *heap)
 HEAP_RARE void heap_slab_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out)
 {
     const struct heap_class *class = slab->class;
-    uint64_t offset = (uint64_t)((const uint8_t *)address - heap_desc_base(slab));
-    uint64_t index = offset / class->object_bytes;
+    uint32_t offset = (uint32_t)((const uint8_t *)address - heap_desc_base(slab));
+    uint32_t index = offset / class->object_bytes;
     bool is_object = index < class->objects;
     uint64_t mask = is_object ? slab->free_mask[index / HEAP_WORD_BITS] : 0;
-    *out = (struct heap_block){
-        .base = heap_desc_base(slab) + index * class->object_bytes,
-        .usable_bytes = is_object ? class->object_bytes : 0,
-        .allocated = is_object && (mask >> index % HEAP_WORD_BITS & 1) == 0,
-        .class_bytes = class->object_bytes,
-    };
+    heap_describe(out, heap_desc_base(slab) + index * class->object_bytes, is_object ? class->object_bytes : 0,
+                  is_object && (mask >> index % HEAP_WORD_BITS & 1) == 0, class->object_bytes);
 }

@@ -71,17 +71,10 @@ struct heap_desc *heap_find_slowly(const struct heap *heap, uint64_t page)
                                       : &leaf_of(*word)[page % HEAP_LEAF_PAGES];
 }
 
-static struct heap_desc *find(const struct heap *heap, const void *address)
-{
-    uint64_t page = heap_page_number(heap, address);
-    bool is_recent = heap_recent_word(heap, page / HEAP_LEAF_PAGES) != NULL;
-    return is_recent ? heap_find_recent(heap, address) : heap_find_slowly(heap, page);
-}
-
 struct heap_desc *heap_find(const struct heap *heap, const void *address)
 {
-    struct heap_desc *desc = find(heap, address);
-    return heap_desc_kind(desc) == HEAP_DESC_TAIL ? find(heap, heap_desc_base(desc)) : desc;
+    struct heap_desc *desc = heap_find_page(heap, address);
+    return heap_desc_kind(desc) == HEAP_DESC_TAIL ? heap_find_page(heap, heap_desc_base(desc)) : desc;
 }
 
 /* The word of the leaf or of the stretch inside a block. => null: the way there ends before. */
@@ -227,9 +220,6 @@ void heap_tree_uncover(struct heap *heap, const void *base, npages_t pages, stru
 bool heap_tree_cover(struct heap *heap, const void *base, npages_t pages)
 {
     uint64_t first = heap_page_number(heap, base), end = first + pages.v;
-    if (LIKELY(word_of_one(heap, first, pages) != NULL)) {
-        return true;
-    }
     struct heap_tree_mark before = heap_tree_mark(heap);
     for (uint64_t number = first / HEAP_LEAF_PAGES; number * HEAP_LEAF_PAGES < end; number++) {
         if (!ensure(heap, number, !lies_inside(number, first, end))) {
@@ -275,6 +265,21 @@ static struct heap_desc *link_pages(struct heap *heap, const void *base, struct 
     return head;
 }
 
+__attribute__((noinline)) struct heap_desc *heap_desc_begin(struct heap_desc *desc, uint64_t base_and_kind)
+{
+    /* Word by word, from a register: where code is to be small the compiler makes of a whole one a string instruction,
+     * and of stores of 0 what reads first. Both take longer. */
+    uint64_t none = 0;
+    __asm__("" : "+r"(none));
+    for (unsigned i = 0; i < HEAP_SLAB_WORDS; i++) {
+        desc->free_mask[i] = none;
+    }
+    desc->class = vaddr_to_ptr(vaddr(none));
+    desc->next = desc->prev = vaddr_to_ptr(vaddr(none));
+    desc->base_and_kind = base_and_kind;
+    return desc;
+}
+
 struct heap_desc *heap_tree_link(struct heap *heap, void *base, npages_t pages, enum heap_desc_kind kind)
 {
     uint64_t first = heap_page_number(heap, base);
@@ -283,11 +288,12 @@ struct heap_desc *heap_tree_link(struct heap *heap, void *base, npages_t pages, 
     if (LIKELY(only != NULL)) {
         head = &leaf_of(*only)[first % HEAP_LEAF_PAGES];
         *only += HEAP_COUNT_ONE;
-    } else {
+    } else if (heap_tree_cover(heap, base, pages)) {
         head = link_pages(heap, base, NULL, first, first + pages.v);
+    } else {
+        return NULL;
     }
-    *head = (struct heap_desc){.base_and_kind = ptr_to_vaddr(base).v + kind};
-    return head;
+    return heap_desc_begin(head, ptr_to_vaddr(base).v + kind);
 }
 
 void heap_tree_extend(struct heap *heap, struct heap_desc *head, npages_t old, npages_t pages)

@@ -13,7 +13,7 @@
 enum { KEPT_SHARE = 4 };
 
 enum {
-    CLEANED_BYTES = PAGE_BYTES / 4, /* at a time; half as much in a heap that always has a spare page: there is time */
+    CLEANED_BYTES = PAGE_BYTES / 8, /* at a time; half as much in a heap that always has a spare page: there is time */
     STEPS = 2 + PAGE_BYTES / CLEANED_BYTES,
     /* Of the addresses of a leaf: from there on a small heap makes the next one ready, and a node. Both may lie between
      * guards. A larger heap has a spare page always, for whatever comes. */
@@ -92,6 +92,20 @@ void heap_tree_drop(struct heap *heap, npages_t pages)
     heap_tree_drop_spares(heap, left > kept ? left : kept);
 }
 
+__attribute__((noinline)) static void clean(struct heap_spare *page, size_t bytes)
+{
+    size_t dirty_bytes = page->dirty_bytes > bytes + sizeof *page ? page->dirty_bytes - bytes : sizeof *page;
+    memset((uint8_t *)page + dirty_bytes, 0, page->dirty_bytes - dirty_bytes);
+    page->dirty_bytes = dirty_bytes;
+}
+
+void heap_tree_make_all_ready(struct heap *heap)
+{
+    if (heap->spares != NULL || heap_tree_spare(heap)) {
+        clean(heap->spares, PAGE_BYTES);
+    }
+}
+
 void heap_tree_make_ready(struct heap *heap, const void *base)
 {
     uint64_t page = heap_page_number(heap, base), number = page / HEAP_LEAF_PAGES;
@@ -106,10 +120,7 @@ void heap_tree_make_ready(struct heap *heap, const void *base)
             get(heap); /* nothing more: the first look at it takes as long */
         }
     } else if (first->dirty_bytes > sizeof *first) {
-        size_t now_bytes = CLEANED_BYTES >> !is_small;
-        size_t dirty_bytes = first->dirty_bytes > now_bytes ? first->dirty_bytes - now_bytes : sizeof *first;
-        memset((uint8_t *)first + dirty_bytes, 0, first->dirty_bytes - dirty_bytes);
-        first->dirty_bytes = dirty_bytes;
+        clean(first, CLEANED_BYTES >> !is_small);
     } else {
         (void)!heap_tree_grow_to(heap, number); /* if it is for that, what was made ready becomes the node */
     }
