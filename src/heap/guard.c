@@ -185,14 +185,15 @@ void *heap_guard_alloc(struct heap *heap, size_t bytes, size_t align_bytes, cons
 
 enum found { FOUND_BLOCK, FOUND_UNGUARDED, FOUND_MISUSE, FOUND_CORRUPT };
 
-/* Samples are whole pages: nothing else has to be looked for. O(1), fast. */
-static bool cannot_be_guarded(const struct heap *heap, const void *block)
+/* Samples are whole pages: nothing else has to be looked for. => the slab of a block that is none; null: it may be. */
+static struct heap_desc *slab_of_unguarded(const struct heap *heap, const void *block)
 {
     if (heap->guard->config.sample_every == 0) {
-        return false;
+        return NULL;
     }
-    enum heap_desc_kind kind = heap_desc_kind(heap_find(heap, block));
-    return kind == HEAP_DESC_SLAB || kind == HEAP_DESC_MIXED;
+    struct heap_desc *desc = heap_find(heap, block);
+    bool is_slab = heap_desc_kind(desc) == HEAP_DESC_SLAB || heap_desc_kind(desc) == HEAP_DESC_MIXED;
+    return is_slab ? desc : NULL;
 }
 
 /* The record of a block (of the cache's object) in use that begins there. Else it is reported, or not guarded. */
@@ -263,10 +264,11 @@ __attribute__((noinline)) static enum status free_guarded(struct heap *heap, voi
 
 enum status heap_guard_free(struct heap *heap, void *block, const size_t *bytes, const void *site)
 {
-    if (!cannot_be_guarded(heap, block)) {
+    struct heap_desc *slab = slab_of_unguarded(heap, block);
+    if (slab == NULL) {
         return free_guarded(heap, block, bytes, site);
     }
-    return bytes == NULL ? heap_raw_free(heap, block) : heap_raw_free_sized(heap, block, *bytes);
+    return bytes == NULL ? heap_free_found(heap, slab, block) : heap_raw_free_sized(heap, block, *bytes);
 }
 
 /* Smaller where it stands, when nothing else can be had. */

@@ -29,18 +29,20 @@
  *
  * 4. From an address to its descriptor: a tree over the source's 512 GiB span (tree.c), no higher than it must be, and
  * before it a table of the leaves found of late, which needs no tag: a descriptor names its page, so a wrong one shows.
- * Lookup is two loads, mostly; for any address; and answers no for everything that is not a page of a block, the heap's
- * own pages included. Of a large block only the two ends take leaves.
+ * For a free that is two loads, mostly; other calls walk the tree. For any address; and it answers no for everything
+ * that is not a page of a block, the heap's own pages included. Of a large block only the two ends take leaves.
  *
  * 5. Memory short in the middle. A page needs a descriptor, so perhaps a leaf and nodes. They are there before it is
  * used, and go back if they are not wanted; then the second half links and cannot fail. So an allocation that fails has
  * changed nothing, and a free only ever gives back: it never needs a page. A page that becomes free is held ready for
- * the next slab: one in eight of all that are held, 64 at most; the others go back. What lies ready when the heap
- * becomes smaller stays until it holds less than HEAP_SMALL_PAGES. Before an allocation fails all that lie ready have
- * gone back, and it was tried again. The page for the next leaf is got and cleaned in steps before it is needed
- * (tree_spare.c). Leaves and nodes that become empty wait for that too: one for each four that are in use; the others
- * go back one by one, with the pages that go, so that no call is long. An empty heap that is shrunken holds nothing.
- * The heap changes its own state first and calls pages_put last; it calls pages_get only with its state whole.
+ * the next slab: one in eight of all that are held, 64 at most (65 where a slab of four went instead of a page); the
+ * others go back. What lies ready when the heap becomes smaller stays until it holds less than HEAP_SMALL_PAGES. Before
+ * an allocation fails all that lie ready have gone back, and it was tried again. The page for the next leaf is got and
+ * cleaned in steps before it is needed (tree_spare.c). Leaves and nodes that become empty wait for that too: one for
+ * each four that are in use; the others go back one by one, with the pages that go, so that no call is long. An empty
+ * heap that is shrunken holds nothing. The heap changes its own state first and calls pages_put then: a page that is to
+ * lie ready may be in no list yet. It calls pages_get where a page that was just got may have no owner yet. A shrink in
+ * the midst of either does no harm.
  *
  * 6. Wrong calls are reported with address, block, size and reason, counted, answered with MISUSE or null, and change
  * nothing. A large block freed twice, or an object whose slab went back, is found as *not this heap's*, unless its

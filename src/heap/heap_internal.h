@@ -223,10 +223,10 @@ static inline bool heap_slab_free(struct heap *heap, struct heap_desc *slab, con
 }
 
 void heap_slab_owner_of(const struct heap_desc *slab, const void *address, struct heap_block *out);
-/* The next class in turn keeps no slab that is wholly free: what it takes from goes now, or when it is. After the one
- * with which heap->turn is 0 it is the turn of the mixed slabs. */
+/* The next class in turn, heap->turn, keeps no slab that is wholly free: what it takes from goes now, or when it is. */
 void heap_slab_shrink_next(struct heap *heap);
-/* The same for slabs of four pages. => one has gone. */
+/* The same for slabs of four pages, whose turn it is at 0, when a page goes that is not between guards. All classes
+ * have theirs again then. => one has gone. */
 bool heap_mixed_shrink(struct heap *heap);
 
 /* ---- Mixed slabs (section 3), mixed.c ---- */

@@ -83,6 +83,7 @@ bool heap_mixed_shrink(struct heap *heap)
     struct heap_mixed *mixed = &heap->mixed[1];
     struct heap_desc *slab = heap_mixed_best_fit(mixed, HEAP_GRANULES);
     mixed->stays = false;
+    heap->turn = HEAP_CLASSES;
     if (slab != NULL) {
         heap_mixed_move_to_bin(mixed, slab, 0, 0);
         mixed->slabs--;

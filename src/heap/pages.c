@@ -82,12 +82,10 @@ static void ready_reduce(struct heap *heap, uint64_t pages, uint64_t left)
 
 bool heap_ready_empty(struct heap *heap)
 {
-    if (heap->ready == NULL) {
-        return false;
-    }
+    uint64_t held = heap->held_pages;
     ready_reduce(heap, UINT64_MAX, 0);
     heap_tree_drop_spares(heap, 0);
-    return true;
+    return heap->held_pages != held;
 }
 
 /* ---- Opening and closing ---- */
@@ -113,11 +111,11 @@ static struct heap_desc *open_new(struct heap *heap, enum heap_desc_kind kind, n
         return is_worth_it ? open_new(heap, kind, pages, align_log2, guarded) : NULL;
     }
     if (pages.v > 1) {
+        /* Many pages do not come from those held ready: as many of these are one too many now. */
+        ready_reduce(heap, pages.v, heap->prefilled_pages);
         if (had_spare) {
             heap_tree_make_all_ready(heap);
         }
-        /* Many pages do not come from those held ready: as many of these are one too many now. */
-        ready_reduce(heap, pages.v, heap->prefilled_pages);
     }
     return desc;
 }

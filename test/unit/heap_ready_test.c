@@ -58,10 +58,34 @@ TEST(heap, when_an_idle_slab_of_four_pages_goes_the_page_that_was_to_go_stays)
     EXPECT_EQ(bed->puts, puts + 1);
     EXPECT_EQ(bed->pages_out, out - 4);
     EXPECT_EQ(heap->ready_pages, ready + 1);
+    EXPECT_EQ(heap->turn, HEAP_CLASSES); /* the next such slab may stay until the classes had theirs */
     heap_bed_check(bed);
     while (next < ARRAY_LEN(singles)) {
         EXPECT_EQ(heap_free(heap, singles[next++]), STATUS_OK);
     }
     EXPECT(heap->ready_pages <= 2);
+    heap_bed_end(bed);
+}
+
+TEST(heap, before_a_request_is_refused_what_the_next_leaf_would_need_is_given_up_too)
+{
+    enum { MANY = 5 * HEAP_LEAF_PAGES };
+    struct heap_bed *bed = heap_bed_new(MANY);
+    REQUIRE(bed != NULL);
+    struct heap *heap = &bed->heap;
+    void *singles[MANY], *block;
+    unsigned count = 0;
+    bool had_spare = false;
+    while ((block = heap_alloc(heap, PAGE_BYTES)) != NULL) {
+        REQUIRE(count < MANY);
+        singles[count++] = block;
+        had_spare = had_spare || heap->spares != NULL;
+    }
+    EXPECT(had_spare);
+    EXPECT_EQ(bed->pages_out, count + heap->leaf_count + heap->node_count);
+    heap_bed_check(bed);
+    while (count > 0) {
+        EXPECT_EQ(heap_free(heap, singles[--count]), STATUS_OK);
+    }
     heap_bed_end(bed);
 }
