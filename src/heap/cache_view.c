@@ -44,14 +44,11 @@ void heap_cache_owner_of(const struct heap_desc *slab, const void *address, stru
     uint64_t offset = (uint64_t)((const uint8_t *)address - first); /* wraps before the first object: no object */
     bool is_object = offset < cache->limit_bytes;
     uint64_t index = is_object ? offset / cache->stride_bytes : 0;
-    *out = (struct heap_block){
-        .base = is_object ? first + index * cache->stride_bytes
-                          : ((const uint8_t *)address < first ? heap_desc_base(slab) : first + cache->limit_bytes),
-        .usable_bytes = is_object ? cache->stride_bytes : 0,
-        .allocated = is_object && (slab->free_mask[index / HEAP_WORD_BITS] >> index % HEAP_WORD_BITS & 1) == 0,
-        .class_bytes = cache->stride_bytes,
-        .cache_name = cache->type.name,
-    };
+    uint8_t *base = is_object ? first + index * cache->stride_bytes
+                              : ((const uint8_t *)address < first ? heap_desc_base(slab) : first + cache->limit_bytes);
+    bool is_used = is_object && (slab->free_mask[index / HEAP_WORD_BITS] >> index % HEAP_WORD_BITS & 1) == 0;
+    heap_describe(out, base, is_object ? cache->stride_bytes : 0, is_used, cache->stride_bytes);
+    out->cache_name = cache->type.name;
 }
 
 /* ---- Slabs ---- */

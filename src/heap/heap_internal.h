@@ -278,7 +278,7 @@ void heap_caches_count_ample(struct heap *heap);
 
 /* ---- Whose address is this (section 6), owner.c ---- */
 
-/* What is found: not a large block, nor an object of a cache. */
+/* What is found. That it is a large block, or whose cache's object, says the caller afterwards. */
 void heap_describe(struct heap_block *out, void *base, size_t usable_bytes, bool allocated, size_t class_bytes);
 
 /*
@@ -286,9 +286,6 @@ void heap_describe(struct heap_block *out, void *base, size_t usable_bytes, bool
  * reported as misuse of `call`.
  */
 struct heap_desc *heap_start_of(struct heap *heap, const char *call, const void *block, size_t *usable_bytes);
-
-/* Free what starts at `block`, which lies where `desc` says: raw.c. => MISUSE, reported, if none does. */
-enum status heap_free_found(struct heap *heap, struct heap_desc *desc, void *block);
 
 /* Report why `block`, given to `call`, is not the start of an allocated block. => MISUSE. */
 enum status heap_refuse(struct heap *heap, const char *call, const void *block);

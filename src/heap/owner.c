@@ -25,20 +25,21 @@ struct heap_desc *heap_raw_owner_of(const struct heap *heap, const void *address
     switch (heap_desc_kind(desc)) {
     case HEAP_DESC_SLAB:
         heap_slab_owner_of(desc, address, out);
-        return desc;
+        break;
     case HEAP_DESC_MIXED:
         heap_mixed_owner_of(desc, address, out);
-        return desc;
+        break;
     case HEAP_DESC_CACHE:
         heap_cache_owner_of(desc, address, out);
-        return desc;
+        break;
     case HEAP_DESC_LARGE:
         heap_describe(out, heap_desc_base(desc), pages_to_bytes(desc->large.pages), true, 0);
         out->large = true;
-        return desc;
+        break;
     default:
         return NULL;
     }
+    return desc;
 }
 
 struct heap_desc *heap_start_of(struct heap *heap, const char *call, const void *block, size_t *usable_bytes)

@@ -15,6 +15,8 @@ void *heap_raw_realloc(struct heap *heap, void *old, size_t bytes);
 void *heap_raw_alloc_pages(struct heap *heap, size_t bytes, unsigned align_log2);
 /* `block` is not null. */
 enum status heap_raw_free(struct heap *heap, void *block);
+/* The same for who knows its descriptor, which is the page's in any case. */
+enum status heap_free_found(struct heap *heap, struct heap_desc *desc, void *block);
 enum status heap_raw_free_sized(struct heap *heap, void *block, size_t bytes);
 size_t heap_raw_usable_size(struct heap *heap, const void *block);
 /* => its descriptor; null: it is nobody's. */
